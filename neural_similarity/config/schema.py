@@ -1,0 +1,333 @@
+"""What a config says: one model per section, strict and frozen.
+
+Nothing that comes from YAML has a default here, so a file is the whole recipe. A field's `description` is the phrase
+that the loader's messages use: "`loss.weight_decay` must be a number, at least 0".
+"""
+
+import hashlib
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import Field
+
+from neural_similarity.config.paths import REPOSITORY
+from neural_similarity.errors import UserError
+
+LARGEST = 2**31 - 1  # step counters and seeds go through int32
+
+Index = Annotated[int, Field(ge=0, le=LARGEST, description=f"an integer from 0 to {LARGEST}")]
+Count = Annotated[int, Field(ge=1, le=LARGEST, description=f"an integer from 1 to {LARGEST}")]
+Positive = Annotated[float, Field(gt=0, description="a number greater than 0")]
+NonNegative = Annotated[float, Field(ge=0, description="a number, at least 0")]
+BelowOne = Annotated[float, Field(ge=0, lt=1, description="a number, at least 0 and less than 1")]
+Switch = Annotated[bool, Field(description="`true` or `false`")]
+Structure = Literal["diagonal", "unconstrained"]
+
+
+def _printable(text):
+    if not text.isprintable():
+        raise ValueError("control characters")
+    return text
+
+
+def _increasing(steps):
+    if any(later <= earlier for earlier, later in pairwise(steps)):
+        raise ValueError("not increasing")
+    return steps
+
+
+class Section(pydantic.BaseModel):
+    """What all sections share: no unknown keys, no conversions, no NaN, no changes afterwards."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    """The data set, and what the training images go through. A relative `root` starts at the repository's root."""
+
+    name: Literal["cifar10", "cifar100", "digits"]
+    root: Annotated[
+        str, Field(min_length=1, description="the path of a folder, as text"), pydantic.AfterValidator(_printable)
+    ]
+    global_batch_size: Count
+    augmentation: Literal["none", "crop_flip"]
+    validation_fraction: Annotated[float, Field(ge=0, le=0.5, description="a number from 0 to 0.5")]
+
+
+class Model(Section):
+    """The network. `widths`: the filters of its three stages."""
+
+    name: Literal["cnn9"]
+    # Lists become tuples, so that a loaded config cannot change; that takes strict=False, for the outer shell alone.
+    widths: Annotated[
+        tuple[Count, Count, Count], Field(strict=False, description=f"a list of three integers from 1 to {LARGEST}")
+    ]
+
+
+class NoSimilarity(Section):
+    """Plain convolutions."""
+
+    kind: Literal["none"]
+
+
+class StaticSimilarity(Section):
+    """One learned M per layer.
+
+    `initializer: identity` starts as a plain convolution. `released` starts as the published code did: the flattened
+    3×3 identity as the diagonal, which leaves six of nine taps at zero, or, unconstrained, the 9×9 identity; there the
+    two initializers coincide.
+    """
+
+    kind: Literal["static"]
+    structure: Structure
+    initializer: Literal["identity", "released"]
+    penalty_target: Literal["zero", "identity"]
+    weight_decay: NonNegative
+
+
+class DynamicSimilarity(Section):
+    """M predicted from the layer's input, per pixel. The section `predictor` says how."""
+
+    kind: Literal["dynamic"]
+    structure: Structure
+
+
+class Predictor(Section):
+    """The two convolutions that predict a dynamic M. `decay_multiplier` multiplies `loss.weight_decay` for them."""
+
+    normalization: Literal["partial", "full"]
+    filters: Count
+    init_scales: Annotated[
+        tuple[Positive, Positive], Field(strict=False, description="a list of two numbers greater than 0")
+    ]
+    batch_norm: Switch
+    decay_multiplier: NonNegative
+
+
+class BatchNorm(Section):
+    """How the moving averages of batch normalization start: `debiased` as in Adam, `released` from zeros."""
+
+    moving_average: Literal["debiased", "released"]
+
+
+class Loss(Section):
+    """Smoothed cross-entropy plus weight_decay · Σw²/2."""
+
+    label_smoothing: BelowOne
+    weight_decay: NonNegative
+
+
+class Sgd(Section):
+    """Gradient descent with momentum."""
+
+    name: Literal["sgd"]
+    learning_rate: Positive
+    momentum: BelowOne
+
+
+class Adam(Section):
+    """Adam."""
+
+    name: Literal["adam"]
+    learning_rate: Positive
+    beta_1: BelowOne
+    beta_2: BelowOne
+    epsilon: Positive
+
+
+class Schedule(Section):
+    """The length of training and its drops of the learning rate, all in steps.
+
+    The keys are the recipe; `scale` shrinks or stretches it as a whole, and what runs are the `scaled_…` numbers.
+    Boundaries past the end are legal and never reached; scaled ones may fall onto each other.
+    """
+
+    train_steps: Count
+    boundaries_steps: Annotated[
+        tuple[Count, ...],
+        Field(strict=False, description=f"a list of integers from 1 to {LARGEST}, each larger than the one before"),
+        pydantic.AfterValidator(_increasing),
+    ]
+    factor: Annotated[float, Field(gt=0, le=1, description="a number greater than 0 and at most 1")]
+    warmup_steps: Index
+    scale: Positive
+
+    @property
+    def scaled_train_steps(self):
+        """Steps to train."""
+        return round(self.train_steps * self.scale)
+
+    @property
+    def scaled_boundaries_steps(self):
+        """Steps after which the learning rate is multiplied by `factor`."""
+        return tuple(round(step * self.scale) for step in self.boundaries_steps)
+
+    @property
+    def scaled_warmup_steps(self):
+        """Steps over which the learning rate grows to its value."""
+        return round(self.warmup_steps * self.scale)
+
+    @pydantic.model_validator(mode="after")
+    def _can_be_scaled(self):
+        if max(self.train_steps, self.warmup_steps, *self.boundaries_steps) * self.scale > LARGEST:
+            raise ValueError(f"`schedule.scale` {self.scale:g} makes more than {LARGEST} steps; take a smaller one.")
+        if self.scaled_train_steps == 0:
+            raise ValueError(
+                f"`schedule.train_steps` {self.train_steps} × `schedule.scale` {self.scale:g} rounds to 0 steps; "
+                "take a larger scale."
+            )
+        if 0 in self.scaled_boundaries_steps:
+            raise ValueError(
+                f"the boundary {self.boundaries_steps[0]} of `schedule.boundaries_steps` × `schedule.scale` "
+                f"{self.scale:g} rounds to step 0; take a larger scale."
+            )
+        return self
+
+
+class Evaluation(Section):
+    """How often to evaluate. `auto` is twenty times in a run."""
+
+    every_steps: Annotated[Count | Literal["auto"], Field(description=f"`auto` or an integer from 1 to {LARGEST}")]
+
+
+class Checkpoint(Section):
+    """How often to save, and how many of the last checkpoints to keep."""
+
+    every_minutes: Positive
+    keep: Count
+
+
+class Runtime(Section):
+    """How the same numbers are computed; no part of the recipe."""
+
+    strategy: Literal["auto", "none", "mirrored"]
+    precision: Literal["float32", "mixed_bfloat16"]
+    # Not Literal["auto", True, False]: that takes 1 for true.
+    jit_compile: Annotated[bool | Literal["auto"], Field(description="`auto`, `true` or `false`")]
+    deterministic: Switch
+
+    @pydantic.model_validator(mode="after")
+    def _deterministic_is_not_xla(self):
+        if self.deterministic and self.jit_compile is True:
+            raise ValueError(
+                "`runtime.deterministic: true` cannot go with `runtime.jit_compile: true`, since TensorFlow's switch "
+                "for determinism does not reach XLA's kernels; set one of them to false."
+            )
+        return self
+
+
+class Config(Section):
+    """One experiment, completely: its sections in the order of the files."""
+
+    seed: Index
+    data: Data
+    model: Model
+    similarity: NoSimilarity | StaticSimilarity | DynamicSimilarity = Field(discriminator="kind")
+    # The one section that may be absent, and has to be unless the similarity is dynamic.
+    predictor: Predictor | None = Field(default=None, validate_default=True)
+    batch_norm: BatchNorm
+    loss: Loss
+    optimizer: Sgd | Adam = Field(discriminator="name")
+    schedule: Schedule
+    evaluation: Evaluation
+    checkpoint: Checkpoint
+    runtime: Runtime
+
+    @pydantic.field_validator("predictor", mode="wrap")
+    @classmethod
+    def _predictor_fits_similarity(cls, value, check, info):
+        similarity = info.data.get("similarity")  # None if that section is wrong itself
+        if isinstance(similarity, DynamicSimilarity):
+            if value is None:
+                keys = ", ".join(sorted(Predictor.model_fields))
+                raise ValueError(f"`similarity.kind: dynamic` needs the section `predictor` ({keys}).")
+        elif similarity is not None and value is not None:
+            raise ValueError(f"`similarity.kind: {similarity.kind}` has no `predictor`; leave that section out.")
+        predictor = check(value)
+        # Written as what is refused, since (unconstrained, full) is the one pair that no published network has.
+        if predictor and similarity and (similarity.structure, predictor.normalization) == ("unconstrained", "full"):
+            raise ValueError(
+                "`predictor.normalization: full` goes with `similarity.structure: diagonal` only; "
+                "set one of them to `partial` or `diagonal`."
+            )
+        return predictor
+
+    @pydantic.model_validator(mode="after")
+    def _predictor_is_no_null(self):
+        if self.predictor is None and "predictor" in self.model_fields_set:
+            raise ValueError("the section `predictor` is empty; leave it out.")
+        return self
+
+    def evaluation_every_steps(self):
+        """Steps between evaluations, with `auto` resolved."""
+        if self.evaluation.every_steps == "auto":
+            return max(1, round(self.schedule.train_steps * self.schedule.scale / 20))
+        return self.evaluation.every_steps
+
+    def data_root(self):
+        """`data.root` as an absolute path: `~` expanded, relative ones from the repository's root."""
+        try:
+            return REPOSITORY / Path(self.data.root).expanduser()
+        except RuntimeError:  # ~somebody who has no account here
+            raise UserError(f"`data.root` is `{self.data.root}`, and that home does not exist. Set another.") from None
+
+    def to_dict(self):
+        """The config as plain dictionaries, lists and scalars, in the order of the files."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def config_hash(self):
+        """12 hex digits of the recipe: what seeds, scaled-down runs, machines and intervals have in common."""
+        return self._hash("seed", "schedule.scale", "data.root", "runtime", "evaluation", "checkpoint")[:12]
+
+    def run_hash(self):
+        """6 hex digits of the run: all that can change its numbers."""
+        return self._hash("data.root", "evaluation", "checkpoint")[:6]
+
+    def _hash(self, *left_out):
+        document = self.to_dict()
+        for path in left_out:
+            section, _, key = path.partition(".")
+            if key:
+                del document[section][key]
+            else:
+                del document[section]
+        canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+# (model.name, similarity.kind, similarity.structure, predictor.normalization) → the folder of its train.py
+_EXPERIMENTS = {
+    ("cnn9", "none", None, None): "nsl_image_recog/baseline",
+    ("cnn9", "static", "diagonal", None): "nsl_image_recog/static",
+    ("cnn9", "static", "unconstrained", None): "nsl_image_recog/static",
+    ("cnn9", "dynamic", "diagonal", "partial"): "nsl_image_recog/dynamic_dns",
+    ("cnn9", "dynamic", "unconstrained", "partial"): "nsl_image_recog/dynamic_uns",
+    ("cnn9", "dynamic", "diagonal", "full"): "nsl_image_recog/nsl_fspherenet",
+}
+
+
+def experiment_of(config):
+    """Returns the folder whose train.py owns `config`, as `nsl_image_recog/dynamic_dns`."""
+    structure = getattr(config.similarity, "structure", None)
+    normalization = config.predictor.normalization if config.predictor else None
+    return _EXPERIMENTS[config.model.name, config.similarity.kind, structure, normalization]
+
+
+def differing_keys(a, b):
+    """Returns the dotted paths at which two configs differ, in the order of the files; absent counts as different."""
+    a, b = _flat(a.to_dict()), _flat(b.to_dict())
+    return [path for path in {**a, **b} if path not in a or path not in b or a[path] != b[path]]
+
+
+def _flat(document):
+    """{section: {key: value}} → {"section.key": value}."""
+    flat = {}
+    for name, section in document.items():
+        if isinstance(section, dict):
+            flat |= {f"{name}.{key}": value for key, value in section.items()}
+        else:
+            flat[name] = section
+    return flat

@@ -1,0 +1,27 @@
+"""Random crops and flips as functions of (seed, step), the whole batch at once."""
+
+import tensorflow as tf
+
+
+def crop_flip(images, seed, step, pad=4):
+    """Random crop after symmetric padding, and random horizontal flip (released code).
+
+    Args:
+        images: `(b, h, w, c)`, any dtype.
+        seed: an integer; the same (seed, step) gives the same pixels.
+        step: a scalar integer tensor.
+        pad: pixels of padding on every side.
+
+    Returns:
+        `(b, h, w, c)` of the same dtype.
+    """
+    b, h, w, _ = images.shape
+    key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), tf.cast(step, tf.int64))
+    crop_key, flip_key = tf.unstack(tf.random.experimental.stateless_split(key, 2))
+    padded = tf.pad(images, [(0, 0), (pad, pad), (pad, pad), (0, 0)], mode="SYMMETRIC")
+    top, left = tf.unstack(tf.random.stateless_uniform((2, b), crop_key, maxval=2 * pad + 1, dtype=tf.int32))
+    columns = left[:, None] + tf.range(w)
+    flip = tf.random.stateless_uniform((b, 1), flip_key) < 0.5
+    columns = tf.where(flip, columns[:, ::-1], columns)  # a flip is the same gather, right to left
+    rows = tf.gather(padded, top[:, None] + tf.range(h), axis=1, batch_dims=1)
+    return tf.gather(rows, columns, axis=2, batch_dims=1)

@@ -1,0 +1,75 @@
+"""Sets of labelled images, in memory, and their split.  n images · h, w pixels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from neural_similarity.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)  # arrays do not compare to one truth value
+class ImageSet:
+    """Labelled images: `images` `(n, h, w, 3)` uint8, `labels` `(n,)` int32."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self):
+        """The number of images, n."""
+        return len(self.labels)
+
+    def take(self, indices):
+        """The ImageSet of the images at `indices` `(m,)`, in their order."""
+        return ImageSet(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The parts of a data set; `validation` is None when nothing is held out. `classes[label]` is a class's name."""
+
+    train: ImageSet
+    validation: ImageSet | None
+    test: ImageSet
+    classes: tuple[str, ...]
+
+
+def split_validation(train, fraction, seed):
+    """Holds out a part of the training images, the same share of every class.
+
+    Args:
+        train: an ImageSet.
+        fraction: share that is held out, in [0, 1).
+        seed: integer; the same seed gives the same split. The images keep the order that they have in `train`.
+
+    Returns:
+        (train, validation); (train, None) when `fraction` is 0.
+
+    Raises:
+        UserError: the fraction is out of range, or leaves less than one image a class on one side.
+    """
+    if not 0 <= fraction < 1:
+        raise UserError(
+            f"`data.validation_fraction` must be at least 0 and less than 1, got {fraction}. "
+            f"Next: --set data.validation_fraction=0.1"
+        )
+    if fraction == 0:
+        return train, None
+    n = len(train)
+    counts = np.unique(train.labels, return_counts=True)[1]
+    held_out = int(np.ceil(fraction * n))
+    if min(held_out, n - held_out) < len(counts) or counts.min() < 2:
+        raise UserError(
+            f"`data.validation_fraction` = {fraction} splits {n} images into {n - held_out} and {held_out}; each side "
+            f"needs at least one of each of the {len(counts)} classes. Next: --set data.validation_fraction=0.1"
+        )
+    return stratified_split(train, fraction, seed)
+
+
+def stratified_split(images, fraction, seed):
+    """Splits an ImageSet by class into (kept, taken), `fraction` of it taken; both in the order of `images`."""
+    from sklearn.model_selection import train_test_split  # here: reading CIFAR needs no scikit-learn
+
+    kept, taken = train_test_split(
+        np.arange(len(images)), test_size=fraction, stratify=images.labels, random_state=seed
+    )
+    return images.take(np.sort(kept)), images.take(np.sort(taken))

@@ -1,0 +1,14 @@
+"""Files that are written whole or not at all."""
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path, text):
+    """Replaces a file's text, or leaves it as it was."""
+    unfinished = Path(path).with_name(Path(path).name + ".unfinished")
+    with open(unfinished, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)

@@ -1,0 +1,1 @@
+"""Ways in and out: weights by the released code's names, parity with its networks, plain exports."""

@@ -1,0 +1,240 @@
+"""Holds our networks against numbers computed by the authors' released ones.
+
+    python -m neural_similarity.interop.parity DIR [--require-all] [--rtol X]
+
+DIR holds `NAME.json` and `NAME.npz` for every network; tests/golden is such a folder, and its README describes the
+form. Each network is built from its released config, so that the recipe is held against them as well.
+"""
+
+import argparse
+import collections
+import json
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from neural_similarity import config as configs
+from neural_similarity.errors import UserError
+from neural_similarity.interop.released_names import released_variables
+from neural_similarity.interop.ties import Ties
+from neural_similarity.losses import smoothed_cross_entropy
+from neural_similarity.training.image_recognition import build_loss, build_model
+from neural_similarity.training.optimizers import build_optimizer
+
+NETWORKS = ("static_dns", "static_uns", "dynamic_dns", "dynamic_uns", "nsl_fspherenet")
+NOT_BUILT = ("sa_spherenet",)
+
+# Largest relative errors, float32 on a CPU. Arrays: against the largest entry; probes: against the gradient's norm.
+TOLERANCES = {
+    "logits": 1e-4,
+    "losses": 2e-5,
+    "penalty": 2e-6,
+    "gradient norms": 5e-4,
+    "gradient probes": 1e-3,
+    "moving averages": 1e-5,
+    "trajectory fit": 5e-3,
+    "trajectory penalty": 2e-6,
+}
+
+
+def draw(salt, name, shape):
+    """The standard normal array that belongs to a name: the same everywhere, so that no weights need to be kept."""
+    return np.random.default_rng(zlib.crc32((salt + name).encode())).standard_normal(shape, dtype=np.float32)
+
+
+def value_by_rule(salt, name, shape, kernel_shape=None):
+    """The weight of a released variable in every golden network; flattened filters need their `kernel_shape`."""
+    n = draw(salt, name, shape)
+    if name.endswith("/mask"):
+        start = np.eye(9) if tuple(shape) == (9, 9) else np.eye(3).reshape(shape)
+        return (start + 0.1 * n).astype(np.float32)
+    if name.endswith("gamma/bias"):
+        return 1 + np.float32(0.1) * n
+    if name.endswith("/Squeeze_1/ExponentialMovingAverage"):
+        return np.float32(0.5) + np.abs(n)
+    if name.endswith("/filter"):
+        fan_in = np.prod((shape if len(shape) == 4 else kernel_shape)[:3])
+        return n * np.float32(np.sqrt(2 / fan_in))
+    return np.float32(0.1) * n  # β, moving mean
+
+
+class Golden:
+    """One network's golden numbers, and ours beside them.
+
+    The network of the released config is built twice. In float32, as it trains, it gives the evaluation logits. In
+    float64 it gives the rest, so that what is left to see is the released network's own rounding; `Ties` settles the
+    few ReLUs that this rounding put on the other side of zero.
+
+    Args:
+        folder: holds `NAME.json` and `NAME.npz`.
+        name: of the network.
+
+    Raises:
+        UserError: the files cannot be read, or list other variables than our network has.
+    """
+
+    def __init__(self, folder, name):
+        self.name = name
+        path = Path(folder) / name
+        try:
+            self.facts = json.loads(path.with_suffix(".json").read_text())
+            with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+                self.arrays = dict(arrays)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path}.json and .npz: cannot read them ({error}).") from error
+        self.config = configs.load(f"configs/cifar10/released/{name}.yaml", environment={})
+        self.narrow = build_model(self.config, self.facts["n_class"])
+        self.model = build_model(self.config, self.facts["n_class"], dtype="float64")
+        self.loss = build_loss(self.config, self.model)
+        self.table = released_variables(self.model)
+        if odd := sorted(set(self.table) ^ set(self.facts["variables"])):
+            raise UserError(f"{path}.json: expected the variables of our {name}; {odd[0]} is in one of them only.")
+        self.values = {name: self._value(name, own) for name, own in self.table.items()}
+        self.trainable = [(name, own) for name, own in self.table.items() if own.variable.trainable]
+        self.labels = tf.constant(self.arrays["y"], tf.int32)
+
+    def assign(self, model):
+        """Gives one of our two networks the golden weights."""
+        for name, own in released_variables(model).items():
+            own.variable.assign(own.decode(self.values[name]))
+
+    def _value(self, name, own):
+        entry = self.facts["variables"][name]
+        value = value_by_rule(self.facts["salt"], name, tuple(entry["shape"]), tuple(own.variable.shape))
+        sums = np.sum(value, dtype=np.float64), np.sum(np.square(value, dtype=np.float64))
+        if not np.allclose(sums, (entry["sum"], entry["sumsq"]), rtol=1e-6, atol=1e-6):
+            raise UserError(f"{self.name}.json: {name} sums to {sums}, not as listed; the rule or NumPy differs.")
+        return value
+
+    def errors(self):
+        """Quantity → largest relative error, of those that the files have; and how many ties were moved."""
+        found = collections.defaultdict(list)
+        self._evaluation(found)
+        ties = Ties(self.model)
+        if self._wrong_gradients():
+            ties.settle(self._wrong_gradients, self._rounding(ties))
+        self._training(found)
+        if "trajectory_fit_reg" in self.arrays:
+            self._trajectory(found)
+        return {quantity: max(errors) for quantity, errors in found.items()}, ties.count
+
+    def _images(self, model):
+        return tf.cast(self.arrays["x"], model.compute_dtype)
+
+    def _evaluation(self, found):
+        self.assign(self.narrow)
+        logits = self.narrow(self._images(self.narrow), training=False)
+        fit = tf.reduce_mean(smoothed_cross_entropy(self.labels, logits, self.config.loss.label_smoothing))
+        found["logits"].append(_relative(logits, self.arrays["eval_logits"]))
+        found["losses"].append(_relative(fit, self.arrays["eval_fit"]))
+
+    def _training(self, found):
+        self.assign(self.model)
+        logits = self.model(self._images(self.model), training=True)
+        found["logits"].append(_relative(logits, self.arrays["train_logits"]))
+        total, parts, gradients = self._training_pass(("", "fit_"))
+        found["losses"].append(_relative(total, self.arrays["train_loss"]))
+        found["losses"].append(_relative(parts["fit"], self.arrays["train_fit"]))
+        found["penalty"].append(_relative(parts["penalty"], self.arrays["reg"]))
+        for quantity, error in self._gradient_errors(gradients):
+            found[quantity].append(error)
+        for name, own in self.table.items():
+            if not own.variable.trainable:
+                after = self.facts["variables"][name]["after_one_training_pass"]
+                value = np.asarray(own.variable, np.float64)
+                scale = np.sqrt(value.size * after["sumsq"])
+                found["moving averages"].append(_relative(np.sum(value**2), after["sumsq"]))
+                found["moving averages"].append(abs(np.sum(value) - after["sum"]) / scale)
+
+    def _training_pass(self, prefixes):
+        """From the golden weights: the loss, its parts, and every weight's gradient of the whole (prefix "") or of
+        the fit alone ("fit_")."""
+        self.assign(self.model)
+        weights = [own.variable for _, own in self.trainable]
+        with tf.GradientTape(persistent=True) as tape:
+            total, parts = self.loss((self._images(self.model), self.labels))
+        targets = {"": total, "fit_": parts["fit"]}
+        return total, parts, {p: tape.gradient(targets[p], weights, unconnected_gradients="zero") for p in prefixes}
+
+    def _gradient_errors(self, gradients):
+        for i, (name, own) in enumerate(self.trainable):
+            entry = self.facts["variables"][name]
+            for prefix in gradients:
+                gradient, norm = own.encode(gradients[prefix][i].numpy()), entry[f"{prefix}grad_norm"]
+                yield "gradient norms", _relative(np.linalg.norm(gradient), norm)
+                for k, probe in enumerate(entry[f"{prefix}grad_probe"]):
+                    direction = draw(self.facts["salt"], f"probe{k}/{name}", tuple(entry["shape"]))
+                    yield "gradient probes", abs(np.sum(gradient * direction) - probe) / norm
+
+    def _wrong_gradients(self):
+        *_, gradients = self._training_pass(("fit_",))
+        return sum(error > TOLERANCES[quantity] for quantity, error in self._gradient_errors(gradients))
+
+    def _rounding(self, ties):
+        """Number of each ReLU → the float32 rounding in its inputs, measured on our own two networks."""
+        self.assign(self.narrow)
+        narrow = Ties(self.narrow)
+        self.narrow(self._images(self.narrow), training=True)
+        return {n: np.max(np.abs(inputs - ties.inputs[n])) for n, inputs in narrow.inputs.items()}
+
+    def _trajectory(self, found):
+        self.assign(self.model)
+        optimizer = build_optimizer(self.config.optimizer, rate=0.1)  # set before every update
+        optimizer.build(self.model.trainable_variables)
+        for rate, golden in zip(self.arrays["trajectory_lr"], self.arrays["trajectory_fit_reg"], strict=True):
+            optimizer.learning_rate = rate
+            with tf.GradientTape() as tape:
+                total, parts = self.loss((self._images(self.model), self.labels))
+            optimizer.apply(tape.gradient(total, self.model.trainable_variables))
+            found["trajectory fit"].append(_relative(parts["fit"], golden[0]))
+            found["trajectory penalty"].append(_relative(parts["penalty"], golden[1]))
+
+
+def _relative(own, golden):
+    own, golden = np.asarray(own, np.float64), np.asarray(golden, np.float64)
+    return np.max(np.abs(own - golden)) / np.max(np.abs(golden))
+
+
+def check(folder, require_all=False, rtol=None):
+    """Compares every network in `folder`; yields (line, whether it is within tolerance)."""
+    found = sorted(path.stem for path in Path(folder).glob("*.json"))
+    if not found:
+        raise UserError(f"{folder}: no NAME.json of a golden network in it. The project's own are in tests/golden.")
+    for name in found:
+        if name in NOT_BUILT:
+            yield f"{name}: not built yet", not require_all
+        elif name not in NETWORKS:
+            yield f"{name}: unknown; known are {', '.join(NETWORKS)}", False
+        else:
+            errors, ties = Golden(folder, name).errors()
+            over = [quantity for quantity, error in errors.items() if not error <= (rtol or TOLERANCES[quantity])]
+            words = [f"{quantity} {error:.1e}" for quantity, error in errors.items()]
+            words += [f"{ties} of its ReLUs' ties settled"] if ties else []
+            yield f"{name}: {'differs in ' + ', '.join(over) if over else 'agrees'} ({', '.join(words)})", not over
+
+
+def main(arguments=None):
+    """The command line; exits with 1 when a network is out of tolerance."""
+    about = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m neural_similarity.interop.parity", description=about)
+    parser.add_argument("folder", metavar="DIR", help="holds NAME.json and NAME.npz; the project's own: tests/golden")
+    parser.add_argument("--require-all", action="store_true", help="fail on a network that is not built yet")
+    parser.add_argument("--rtol", type=float, help="one relative tolerance in place of the table's")
+    options = parser.parse_args(arguments)
+    try:
+        good = True
+        for line, fine in check(options.folder, options.require_all, options.rtol):
+            print(line, flush=True)
+            good = good and fine
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""CNN-9, the network of the CIFAR experiments (Liu et al., NeurIPS 2019; the released code)."""
+
+import keras
+
+from neural_similarity.layers import DebiasedBatchNormalization
+from neural_similarity.layers.predictor import he_normal
+
+
+def cnn9(
+    num_classes,
+    convolution=keras.layers.Conv2D,
+    widths=(32, 64, 128),
+    weight_decay=0.0,
+    moving_average="debiased",
+    dtype=None,
+):
+    """A plain root convolution, three blocks of three convolutions and a pooling each, and a linear classifier.
+
+    Args:
+        num_classes: width of the classifier.
+        convolution: what the nine inner convolutions are: a layer class, or a `functools.partial` of one, that takes
+            `Conv2D`'s arguments.
+        widths: filters of the three blocks; the root has the first one's.
+        weight_decay: the penalty `weight_decay · Σ w² / 2` on every filter, γ and β.
+        moving_average: see `DebiasedBatchNormalization`.
+        dtype: Keras dtype policy; the logits are float32 under a mixed one too.
+
+    Returns:
+        A functional `keras.Model` from `(b, 32, 32, 3)` raw 0–255 images to `(b, num_classes)` logits. Its layers
+        carry the released code's names.
+    """
+    decay = keras.regularizers.L2(weight_decay / 2)
+    filters = {"use_bias": False, "kernel_initializer": he_normal(), "kernel_regularizer": decay, "dtype": dtype}
+
+    def activated(x, name):
+        x = DebiasedBatchNormalization(
+            moving_average, gamma_regularizer=decay, beta_regularizer=decay, dtype=dtype, name=f"{name}_bn"
+        )(x)
+        return keras.layers.ReLU(dtype=dtype, name=f"{name}_relu")(x)
+
+    inputs = keras.Input((32, 32, 3), name="image")
+    x = activated(keras.layers.Conv2D(widths[0], 3, padding="same", name="root", **filters)(inputs), "root")
+    for block, width in enumerate(widths, start=1):
+        for i in range(3):
+            name = f"conv{block}_{i}"
+            x = activated(convolution(width, 3, padding="same", name=name, **filters)(x), name)
+        x = keras.layers.MaxPooling2D(2, dtype=dtype, name=f"pool{block}")(x)
+    x = keras.layers.Conv2D(num_classes, x.shape[1], name="score", **filters)(x)
+    wide = "float64" if dtype == "float64" else "float32"
+    logits = keras.layers.Flatten(dtype=wide, name="logits")(x)
+    return keras.Model(inputs, logits, name="cnn9")

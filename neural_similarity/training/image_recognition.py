@@ -1,0 +1,119 @@
+"""The image-recognition experiments: which network, loss and data a config means."""
+
+import functools
+import math
+
+import keras
+import tensorflow as tf
+
+from neural_similarity import data, models
+from neural_similarity.data.batches import evaluation_batches, training_batch
+from neural_similarity.layers import DynamicSimilarityConv2D, StaticSimilarityConv2D, TowardsIdentity
+from neural_similarity.losses import smoothed_cross_entropy
+from neural_similarity.training.loop import Task, gradient_step
+from neural_similarity.training.optimizers import build_optimizer, build_schedule
+
+
+def class_names(config):
+    """The names of the classes, without reading any data."""
+    return data.class_names(config.data.name)
+
+
+def load_data(config):
+    """The config's images, as `data.load` splits them."""
+    return data.load(config.data.name, config.data_root(), config.data.validation_fraction, config.seed)
+
+
+def build_model(config, num_classes, dtype=None):
+    """The network of a config, with the initial weights that belong to its seed; `dtype` replaces its precision."""
+    keras.utils.set_random_seed(config.seed)
+    return models.cnn9(
+        num_classes,
+        convolution(config),
+        widths=config.model.widths,
+        weight_decay=config.loss.weight_decay,
+        moving_average=config.batch_norm.moving_average,
+        dtype=dtype or config.runtime.precision,
+    )
+
+
+def convolution(config):
+    """The convolution that the config's `similarity` and `predictor` sections describe, as `cnn9` takes it."""
+    similarity, decay = config.similarity, config.loss.weight_decay
+    if similarity.kind == "none":
+        return keras.layers.Conv2D
+    if similarity.kind == "static":
+        pull = {"zero": keras.regularizers.L2, "identity": TowardsIdentity}[similarity.penalty_target]
+        return functools.partial(
+            StaticSimilarityConv2D,
+            structure=similarity.structure,
+            similarity_initializer=similarity.initializer,
+            similarity_regularizer=pull(similarity.weight_decay / 2),
+        )
+    predictor = config.predictor
+    return functools.partial(
+        DynamicSimilarityConv2D,
+        structure=similarity.structure,
+        predictor_filters=predictor.filters,
+        predictor_normalization=predictor.normalization,
+        predictor_init_scales=predictor.init_scales,
+        predictor_batch_norm=predictor.batch_norm,
+        predictor_moving_average=config.batch_norm.moving_average,
+        predictor_regularizer=keras.regularizers.L2(predictor.decay_multiplier * decay / 2),
+        predictor_batch_norm_regularizer=keras.regularizers.L2(decay / 2),
+    )
+
+
+def build_loss(config, model):
+    """`loss(batch) → (fit + penalty, {name: scalar})` on (images `(b, h, w, 3)`, labels `(b,)`), in training mode."""
+
+    def loss(batch):
+        images, labels = batch
+        logits = model(images, training=True)
+        fit = tf.reduce_mean(smoothed_cross_entropy(labels, logits, config.loss.label_smoothing))
+        penalty = tf.add_n(model.losses)
+        return fit + penalty, {"fit": fit, "penalty": penalty, "accuracy": tf.reduce_mean(_correct(labels, logits))}
+
+    return loss
+
+
+def build_task(config, model, replicas, splits):
+    """The `Task` of training `model` on `splits`. Call it, like `build_model`, under `replicas.scope()`."""
+    batch_size = config.data.global_batch_size
+    replicas.check_batch(batch_size)
+    optimizer = build_optimizer(config.optimizer, build_schedule(config.optimizer, config.schedule))
+    optimizer.build(model.trainable_variables)
+    return Task(
+        model=model,
+        optimizer=optimizer,
+        batch=training_batch(splits.train, config.seed, batch_size, config.data.augmentation),
+        step=gradient_step(model, optimizer, build_loss(config, model)),
+        evaluate=evaluation(config, model, replicas, splits),
+    )
+
+
+def evaluation(config, model, replicas, splits):
+    """`evaluate() → {split: {"fit", "accuracy"}}` over the validation images, if any, and the test images."""
+
+    def sums(batch):
+        images, labels, counted = batch
+        logits = model(images, training=False)
+        fit = smoothed_cross_entropy(labels, logits, config.loss.label_smoothing)
+        return {"fit": tf.reduce_sum(fit * counted), "accuracy": tf.reduce_sum(_correct(labels, logits) * counted)}
+
+    compiled = replicas.compile(sums, reduce="sum")
+
+    def evaluate():
+        results = {}
+        for name, images in (("validation", splits.validation), ("test", splits.test)):
+            if images is not None:
+                batches = evaluation_batches(images, config.data.global_batch_size)
+                totals = [{k: float(v) for k, v in compiled(batch).items()} for batch in batches]
+                results[name] = {k: math.fsum(t[k] for t in totals) / len(images) for k in totals[0]}
+        return results
+
+    return evaluate
+
+
+def _correct(labels, logits):
+    return tf.cast(tf.argmax(logits, -1, tf.int32) == labels, tf.float32)

@@ -1,0 +1,77 @@
+"""What a run records for programs (metrics.jsonl, metrics.csv, TensorBoard) and says to people."""
+
+import csv
+import io
+import json
+import logging
+from pathlib import Path
+
+from neural_similarity.files import write_atomically
+
+log = logging.getLogger("neural_similarity")
+
+
+class Metrics:
+    """The rows of `metrics.jsonl`, and `metrics.csv` as a view of them.
+
+    Args:
+        folder: the run folder.
+        step: where training goes on; rows past it, written after the last checkpoint, are dropped.
+    """
+
+    def __init__(self, folder, step=0):
+        self.path = Path(folder) / "metrics.jsonl"
+        self.rows = [row for row in read_rows(self.path) if row["step"] <= step]
+        write_atomically(self.path, "".join(map(_line, self.rows)))
+        self._board = _tensorboard(folder)
+
+    def add(self, step, split, **values):
+        """Appends one row: the numbers of one split at one step."""
+        row = {"step": step, "split": split, **values}
+        self.rows.append(row)
+        with open(self.path, "a") as file:
+            file.write(_line(row))
+        if self._board:
+            self._board(row)
+
+    def write_csv(self):
+        """Writes all rows as a table, one column per name."""
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        table = io.StringIO()
+        writer = csv.DictWriter(table, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.path.with_suffix(".csv"), table.getvalue())
+
+
+def read_rows(path):
+    """The rows of a `metrics.jsonl`, up to a last line that was cut off; none where there is no file."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _line(row):
+    return json.dumps(row) + "\n"
+
+
+def _tensorboard(folder):
+    """A function that writes a row for TensorBoard where that is installed, or None."""
+    try:
+        import tensorboard  # noqa: F401  TensorFlow no longer brings it
+        import tensorflow as tf
+    except ImportError:
+        return None
+    writer = tf.summary.create_file_writer(str(Path(folder) / "tensorboard"))
+
+    def write(row):
+        with writer.as_default(step=row["step"]):
+            for name, value in row.items():
+                if isinstance(value, float):
+                    tf.summary.scalar(f"{row['split']}/{name}", value)
+
+    return write

@@ -1,0 +1,156 @@
+"""The command line of every train.py."""
+
+import argparse
+import dataclasses
+import logging
+import sys
+from pathlib import Path
+
+import yaml
+
+from neural_similarity import config as configs
+from neural_similarity.data.cifar import DataMissing
+from neural_similarity.errors import UserError
+from neural_similarity.files import write_atomically
+from neural_similarity.training import runs
+from neural_similarity.training.logs import log
+from neural_similarity.training.loop import Interrupted, Loop
+from neural_similarity.training.results import build_result
+from neural_similarity.training.runtime import Runtime, environment
+
+
+def main(experiment, default_config, kind, arguments=None):
+    """Runs a train.py: reads the command line, trains or evaluates, and exits with 0, 2 (a mistake) or 130 (Ctrl-C).
+
+    Args:
+        experiment: the train.py's folder from the repository's root, e.g. `"nsl_image_recog/static"`.
+        default_config: the config that is trained without `--config`.
+        kind: a module with `class_names(config)`, `load_data(config)`, `build_model(config, num_classes)`,
+            `build_task(config, model, replicas, splits)` and `evaluation(config, model, replicas, splits)`, as
+            `training.image_recognition` is.
+        arguments: instead of the command line's, for tests.
+    """
+    options = _parser(experiment, default_config).parse_args(arguments)
+    sys.exit(guarded(lambda: _main(experiment, kind, options)))
+
+
+def guarded(command):
+    """Calls `command()`; a user's mistake or a Ctrl-C ends in one message. Returns the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    log.setLevel(logging.INFO)
+    try:
+        command()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except Interrupted as stop:
+        print(
+            f"Stopped after step {stop.step:,}, which is saved. Go on: the same command and --resume.", file=sys.stderr
+        )
+        return 130
+    except KeyboardInterrupt:
+        print("Stopped. Go on from the last checkpoint: the same command and --resume.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser(experiment, default_config):
+    parser = argparse.ArgumentParser(prog=f"python {experiment}/train.py", allow_abbrev=False)
+    parser.add_argument("--config", default=default_config, help="YAML file (default: %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="override one key; repeatable")
+    parser.add_argument("--run-dir", type=Path, help="run folder (default: runs/<config's path>/s<seed>-<hash>)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--resume", action="store_true", help="go on with an unfinished run")
+    what.add_argument("--eval-only", action="store_true", help="evaluate the run's newest checkpoint")
+    what.add_argument("--dry-run", action="store_true", help="show what would be run, and whether the data are there")
+    return parser
+
+
+def _main(experiment, kind, options):
+    config = configs.load(options.config, options.set)
+    name = configs.name_of(options.config)
+    owner = configs.experiment_of(config)
+    if owner != experiment:
+        raise UserError(
+            f"{options.config}: a config of another experiment. Run python {owner}/train.py --config {options.config}"
+        )
+    run = runs.Run(options.run_dir or runs.default_folder(config, name))
+    if options.dry_run:
+        _dry_run(kind, config, run)
+    elif options.eval_only:
+        _evaluate(kind, config, run)
+    else:
+        result = train(experiment, kind, config, name, run, overrides=options.set, resume=options.resume)
+        log.info("test accuracy: %.2f %%", 100 * result.final_test_accuracy)
+        log.info("result: %s", result.line())
+        log.info("run folder: %s", run.shown())
+
+
+def train(experiment, kind, config, name, run, overrides=(), resume=False):
+    """Trains `config` in the folder of `run`, from its last checkpoint with `resume`; returns the `Result`."""
+    if resume:
+        run.check_resumable(config, name)
+    else:
+        run.check_new(config)
+    runtime = run.runtime if resume else Runtime.resolve(config.runtime)
+    splits = kind.load_data(config)
+    replicas = runtime.start()
+    if not resume:
+        details = {
+            "config": name,
+            "experiment": experiment,
+            "overrides": list(overrides),
+            "classes": list(splits.classes),
+            "runtime": dataclasses.asdict(runtime),
+            "environment": environment(),
+        }
+        run.create(config, details)
+    with replicas.scope():
+        model = kind.build_model(config, len(splits.classes))
+        task = kind.build_task(config, model, replicas, splits)
+    write_atomically(run.folder / "model.json", model.to_json())
+    run.checkpoints.keep = config.checkpoint.keep
+    loop = Loop(
+        task,
+        replicas,
+        run.checkpoints,
+        run.folder,
+        train_steps=config.schedule.scaled_train_steps,
+        evaluate_every_steps=config.evaluation_every_steps(),
+        checkpoint_every_minutes=config.checkpoint.every_minutes,
+    )
+    loop.restore()
+    log.info("%s → %s%s", name, run.shown(), f", from step {loop.step:,}" if resume else "")
+    rows = loop.run()
+    result = build_result(run, config, model, rows, runtime, environment())
+    write_atomically(run.folder / "result.json", result.line() + "\n")
+    return result
+
+
+def _evaluate(kind, config, run):
+    stored = runs.open_run(run.folder)
+    splits = kind.load_data(config)
+    replicas = stored.runtime.start()
+    with replicas.scope():
+        model = kind.build_model(stored.config, len(splits.classes))
+        step = stored.load_weights(model)
+        results = kind.evaluation(config, model, replicas, splits)()
+    for split, values in results.items():
+        words = "   ".join(f"{name} {value:.6f}" for name, value in values.items() if name != "accuracy")
+        log.info("step %s   %s accuracy: %.2f %%   %s", f"{step:,}", split, 100 * values["accuracy"], words)
+
+
+def _dry_run(kind, config, run):
+    model = kind.build_model(config, len(kind.class_names(config)))
+    parameters = sum(int(v.shape.num_elements()) for v in model.trainable_variables)
+    log.info("%s", yaml.safe_dump(config.to_dict(), sort_keys=False, default_flow_style=None).rstrip())
+    log.info("run folder: %s (%s)", run.shown(), "exists" if run.exists else "new")
+    log.info("parameters: %s", f"{parameters:,}")
+    schedule = config.schedule
+    log.info("steps: %s, the rate drops at %s", f"{schedule.scaled_train_steps:,}", schedule.scaled_boundaries_steps)
+    try:
+        splits = kind.load_data(config)
+        parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+        log.info("data: %s", ", ".join(f"{len(part):,} {split}" for split, part in parts.items() if part))
+    except DataMissing as missing:
+        log.info("data: missing. %s", missing)

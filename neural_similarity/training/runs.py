@@ -1,0 +1,146 @@
+"""Run folders: what a run leaves behind, and how it is found again."""
+
+import json
+from pathlib import Path
+
+import keras
+import yaml
+
+from neural_similarity import layers  # noqa: F401  registers the layers that a saved network names
+from neural_similarity.config import REPOSITORY, differing_keys, load
+from neural_similarity.errors import UserError
+from neural_similarity.files import write_atomically
+from neural_similarity.training.checkpoints import Checkpoints, restore
+from neural_similarity.training.runtime import Runtime
+
+
+def default_folder(config, name):
+    """`runs/<config's path>/s<seed>-<hash>`: an edited config never meets an old run."""
+    return REPOSITORY / "runs" / name / f"s{config.seed}-{config.run_hash()}"
+
+
+class Run:
+    """A folder with `config.yaml`, `run.json` (names, overrides, classes, runtime, environment), `model.json`,
+    `metrics.jsonl` and `.csv`, `checkpoints/`, and `result.json` once it is finished."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.checkpoints = Checkpoints(self.folder / "checkpoints")
+
+    @property
+    def exists(self):
+        """Whether a run was started here."""
+        return (self.folder / "run.json").exists()
+
+    @property
+    def details(self):
+        """What `run.json` holds."""
+        return json.loads((self.folder / "run.json").read_text())
+
+    @property
+    def config(self):
+        """The `Config` that the run was started with."""
+        return load(self.folder / "config.yaml", environment={})
+
+    @property
+    def runtime(self):
+        """The `Runtime` that the run was started with."""
+        return Runtime(**self.details["runtime"])
+
+    @property
+    def result(self):
+        """The result line as a dict, or None while the run is not finished."""
+        path = self.folder / "result.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def shown(self):
+        """The folder as a user would type it."""
+        folder = self.folder.resolve()
+        return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
+
+    def create(self, config, details):
+        """Writes the config and `run.json`, the latter last: it makes the folder a run."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
+        write_atomically(self.folder / "run.json", json.dumps(details, indent=1) + "\n")
+
+    def check_new(self, config):
+        """Raises a `UserError` unless a run may start here."""
+        if not self.exists:
+            if self.folder.exists() and any(self.folder.iterdir()):
+                raise UserError(f"{self.shown()}: not empty, and not a run. Name another folder with --run-dir.")
+            return
+        self._check_same(config)
+        if self.result:
+            raise self._finished()
+        raise UserError(
+            f"{self.shown()}: an unfinished run of this very config is here. Go on with --resume, or start beside it "
+            "with --run-dir DIR."
+        )
+
+    def check_resumable(self, config, name):
+        """Raises a `UserError` unless an unfinished run of this config is here."""
+        if not self.exists:
+            raise UserError(
+                f"{self.shown()}: nothing to resume here.{_siblings(config, name)} Leave out --resume to start."
+            )
+        self._check_same(config)
+        if self.result:
+            raise self._finished()
+
+    def _check_same(self, config):
+        if config.run_hash() != self.config.run_hash():
+            keys = ", ".join(f"`{key}`" for key in differing_keys(self.config, config))
+            raise UserError(
+                f"{self.shown()}: holds a run of another config; {keys} differ. Use {self.folder / 'config.yaml'}, or "
+                "another --run-dir."
+            )
+
+    def _finished(self):
+        return UserError(
+            f"{self.shown()}: this run is finished (test accuracy {100 * self.result['final_test_accuracy']:.2f} %). "
+            "See it with --eval-only, or train anew with another --set seed=N or --run-dir DIR."
+        )
+
+    def load_weights(self, model):
+        """Assigns the newest checkpoint's weights to `model` and returns the step."""
+        steps = self.checkpoints.steps()
+        if not steps:
+            raise UserError(f"{self.shown()}: no checkpoint yet. Let the run reach one, or go on with --resume.")
+        arrays, _ = self.checkpoints.load(steps[-1])
+        restore(arrays, model=model.variables)
+        return steps[-1]
+
+
+def open_run(folder):
+    """The `Run` in a folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    run = Run(folder)
+    if not run.exists:
+        raise UserError(f"{folder}: not a run folder (no run.json). A train.py prints the folder of its run.")
+    return run
+
+
+def load_run(folder):
+    """The trained network of a run: a Keras model with the newest checkpoint's weights.
+
+    Raises:
+        UserError: no run in `folder`, or no checkpoint yet.
+    """
+    run = open_run(folder)
+    model = keras.models.model_from_json((run.folder / "model.json").read_text())
+    run.load_weights(model)
+    return model
+
+
+def _siblings(config, name):
+    """A sentence about the other runs of the same config path, if there are any."""
+    found = []
+    for path in sorted((REPOSITORY / "runs" / name).glob("*/run.json")):
+        run = Run(path.parent)
+        keys = ", ".join(differing_keys(run.config, config)) or "the folder's name alone"
+        found.append(f"\n  {run.shown()} ({'finished' if run.result else 'unfinished'}; differs in {keys})")
+    return f" Other runs of {name}:{''.join(found)}\n" if found else ""
