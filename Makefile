@@ -10,7 +10,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: quickstart test test-slow tables lint
 quickstart: $(VENV)/.installed
-	@$(RUN) -m neural_similarity.reporting.quickstart
+	@$(RUN) -m neural_similarity.quickstart
 
 test: $(VENV)/.installed-test
 	$(RUN) -m pytest -m "not slow"

@@ -7,7 +7,7 @@ from pathlib import Path
 def write_atomically(path, text):
     """Replaces a file's text, or leaves it as it was."""
     unfinished = Path(path).with_name(Path(path).name + ".unfinished")
-    with open(unfinished, "w") as file:
+    with open(unfinished, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -68,6 +68,11 @@ def recipe_of(config, name):
     return "released" if "released" in name.split("/") else "ours"
 
 
+def run_folder(config, name):
+    """Where a run of `config` lives: `runs/<name>/s<seed>-<hash>`, so that an edited config never meets an old run."""
+    return REPOSITORY / "runs" / name / f"s{config.seed}-{config.run_hash()}"
+
+
 # Files
 
 

@@ -17,6 +17,11 @@ from neural_similarity.config.paths import REPOSITORY
 from neural_similarity.errors import UserError
 
 LARGEST = 2**31 - 1  # step counters and seeds go through int32
+NOT_OF_A_RUN = (
+    "data.root",
+    "evaluation",
+    "checkpoint",
+)  # change where and when a run reads and writes, not its numbers
 
 Index = Annotated[int, Field(ge=0, le=LARGEST, description=f"an integer from 0 to {LARGEST}")]
 Count = Annotated[int, Field(ge=1, le=LARGEST, description=f"an integer from 1 to {LARGEST}")]
@@ -108,9 +113,10 @@ class Predictor(Section):
 
 
 class BatchNorm(Section):
-    """How the moving averages of batch normalization start: `debiased` as in Adam, `released` from zeros."""
+    """Moving averages: `debiased` as in Adam, or from zeros as `released`. `decay` is what a step keeps of them."""
 
     moving_average: Literal["debiased", "released"]
+    decay: BelowOne
 
 
 class Loss(Section):
@@ -284,7 +290,7 @@ class Config(Section):
 
     def run_hash(self):
         """6 hex digits of the run: all that can change its numbers."""
-        return self._hash("data.root", "evaluation", "checkpoint")[:6]
+        return self._hash(*NOT_OF_A_RUN)[:6]
 
     def _hash(self, *left_out):
         document = self.to_dict()
@@ -316,10 +322,14 @@ def experiment_of(config):
     return _EXPERIMENTS[config.model.name, config.similarity.kind, structure, normalization]
 
 
-def differing_keys(a, b):
-    """Returns the dotted paths at which two configs differ, in the order of the files; absent counts as different."""
+def differing_keys(a, b, of_runs=False):
+    """Returns the dotted paths at which two configs differ, in the order of the files; absent counts as different.
+
+    With `of_runs`, only those that make another run of it.
+    """
     a, b = _flat(a.to_dict()), _flat(b.to_dict())
-    return [path for path in {**a, **b} if path not in a or path not in b or a[path] != b[path]]
+    paths = [path for path in {**a, **b} if path not in a or path not in b or a[path] != b[path]]
+    return [path for path in paths if not (of_runs and path.startswith(NOT_OF_A_RUN))]
 
 
 def _flat(document):

@@ -1,7 +1,5 @@
 """Batch normalisation with the released networks' averages, or with the same ones debiased."""
 
-import math
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -54,6 +52,7 @@ class DebiasedBatchNormalization(keras.layers.Layer):
         channels = input_shape[-1]
         if channels is None:
             raise ValueError(f"The channels (last axis) must be known. Received an input of shape {input_shape}")
+        self.input_spec = keras.InputSpec(ndim=4, axes={-1: channels})
         wide = "float64" if self.variable_dtype == "float64" else "float32"
 
         def weight(name, shape, initializer, **kwargs):
@@ -87,7 +86,7 @@ class DebiasedBatchNormalization(keras.layers.Layer):
         )
         if self.moving_average == "released":
             return mean, variance  # DEVIATION Q4
-        weight = -tf.math.expm1(updates * math.log1p(-self._rate))  # 1 − decayᵗ
+        weight = -tf.math.expm1(updates * tf.math.log1p(tf.cast(-self._rate, updates.dtype)))  # 1 − decayᵗ
         started = updates > 0
         safe = tf.where(started, weight, 1.0)
         return mean / safe, tf.where(started, variance / safe, tf.ones_like(variance))

@@ -17,8 +17,8 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
     Args:
         structure: `"diagonal"` (DNS: k = kh·kw numbers a pixel) or `"unconstrained"` (UNS: k × k a pixel).
         predictor_filters, predictor_normalization, predictor_init_scales, predictor_batch_norm,
-        predictor_moving_average, predictor_regularizer, predictor_batch_norm_regularizer: the arguments of
-            `NeuralSimilarityPredictor` without their prefix.
+        predictor_moving_average, predictor_batch_norm_decay, predictor_regularizer, predictor_batch_norm_regularizer:
+            the arguments of `NeuralSimilarityPredictor`, without the prefix.
         **kwargs: `Conv2D`'s own.
 
     Raises:
@@ -40,6 +40,7 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
         predictor_init_scales=(0.1, 0.001),
         predictor_batch_norm=None,
         predictor_moving_average="debiased",
+        predictor_batch_norm_decay=0.999,
         predictor_regularizer=None,
         predictor_batch_norm_regularizer=None,
         **kwargs,
@@ -55,9 +56,11 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
             init_scales=predictor_init_scales,
             batch_norm=predictor_batch_norm,
             moving_average=predictor_moving_average,
+            batch_norm_decay=predictor_batch_norm_decay,
             regularizer=predictor_regularizer,
             batch_norm_regularizer=predictor_batch_norm_regularizer,
             dtype=self.dtype_policy,
+            trainable=self.trainable,
             name="predictor",
         )
 
@@ -87,7 +90,7 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
         """The constructor's arguments."""
         predictor = self.predictor.get_config()
         passed_on = ("filters", "normalization", "init_scales", "batch_norm", "moving_average")
-        passed_on += ("regularizer", "batch_norm_regularizer")
+        passed_on += ("batch_norm_decay", "regularizer", "batch_norm_regularizer")
         return {
             **super().get_config(),
             "structure": self.structure,

@@ -28,7 +28,7 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
             `"full"` divides both by ‖x‖ and ‖w‖ (cosine SphereConv).
         init_scales: factors on the He-normal start of the two convolutions.
         batch_norm: by default as released: with for DNS, without for UNS.
-        moving_average: of the batch normalisation, see `DebiasedBatchNormalization`.
+        moving_average, batch_norm_decay: the `moving_average` and `decay` of `DebiasedBatchNormalization`.
         regularizer: a penalty on both filters.
         batch_norm_regularizer: a penalty on every γ and β.
 
@@ -51,6 +51,7 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
         init_scales=(0.1, 0.001),
         batch_norm=None,
         moving_average="debiased",
+        batch_norm_decay=0.999,
         regularizer=None,
         batch_norm_regularizer=None,
         **kwargs,
@@ -63,15 +64,18 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
         self.init_scales = tuple(init_scales)
         self.batch_norm = _BATCH_NORM[structure] if batch_norm is None else batch_norm
         self.moving_average = moving_average
+        self.batch_norm_decay = batch_norm_decay
         self.regularizer = keras.regularizers.get(regularizer)
         self.batch_norm_regularizer = keras.regularizers.get(batch_norm_regularizer)
         self.relu = keras.layers.ReLU(dtype=self.dtype_policy)
         self.batch_norms = [
             DebiasedBatchNormalization(
                 moving_average,
+                batch_norm_decay,
                 gamma_regularizer=self.batch_norm_regularizer,
                 beta_regularizer=self.batch_norm_regularizer,
                 dtype=self.dtype_policy,
+                trainable=self.trainable,
                 name=f"batch_norm_{i}",
             )
             for i in (1, 2)
@@ -131,6 +135,7 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
             "init_scales": self.init_scales,
             "batch_norm": self.batch_norm,
             "moving_average": self.moving_average,
+            "batch_norm_decay": self.batch_norm_decay,
             "regularizer": keras.regularizers.serialize(self.regularizer),
             "batch_norm_regularizer": keras.regularizers.serialize(self.batch_norm_regularizer),
         }

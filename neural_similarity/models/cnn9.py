@@ -12,6 +12,7 @@ def cnn9(
     widths=(32, 64, 128),
     weight_decay=0.0,
     moving_average="debiased",
+    batch_norm_decay=0.999,
     dtype=None,
 ):
     """A plain root convolution, three blocks of three convolutions and a pooling each, and a linear classifier.
@@ -22,7 +23,7 @@ def cnn9(
             `Conv2D`'s arguments.
         widths: filters of the three blocks; the root has the first one's.
         weight_decay: the penalty `weight_decay · Σ w² / 2` on every filter, γ and β.
-        moving_average: see `DebiasedBatchNormalization`.
+        moving_average, batch_norm_decay: the `moving_average` and `decay` of `DebiasedBatchNormalization`.
         dtype: Keras dtype policy; the logits are float32 under a mixed one too.
 
     Returns:
@@ -30,22 +31,29 @@ def cnn9(
         carry the released code's names.
     """
     decay = keras.regularizers.L2(weight_decay / 2)
-    filters = {"use_bias": False, "kernel_initializer": he_normal(), "kernel_regularizer": decay, "dtype": dtype}
+
+    def filters():  # an initializer of its own for every layer, as one instance draws the same numbers each time
+        return {"use_bias": False, "kernel_initializer": he_normal(), "kernel_regularizer": decay, "dtype": dtype}
 
     def activated(x, name):
-        x = DebiasedBatchNormalization(
-            moving_average, gamma_regularizer=decay, beta_regularizer=decay, dtype=dtype, name=f"{name}_bn"
-        )(x)
-        return keras.layers.ReLU(dtype=dtype, name=f"{name}_relu")(x)
+        normalization = DebiasedBatchNormalization(
+            moving_average,
+            batch_norm_decay,
+            gamma_regularizer=decay,
+            beta_regularizer=decay,
+            dtype=dtype,
+            name=f"{name}_bn",
+        )
+        return keras.layers.ReLU(dtype=dtype, name=f"{name}_relu")(normalization(x))
 
     inputs = keras.Input((32, 32, 3), name="image")
-    x = activated(keras.layers.Conv2D(widths[0], 3, padding="same", name="root", **filters)(inputs), "root")
+    x = activated(keras.layers.Conv2D(widths[0], 3, padding="same", name="root", **filters())(inputs), "root")
     for block, width in enumerate(widths, start=1):
         for i in range(3):
             name = f"conv{block}_{i}"
-            x = activated(convolution(width, 3, padding="same", name=name, **filters)(x), name)
+            x = activated(convolution(width, 3, padding="same", name=name, **filters())(x), name)
         x = keras.layers.MaxPooling2D(2, dtype=dtype, name=f"pool{block}")(x)
-    x = keras.layers.Conv2D(num_classes, x.shape[1], name="score", **filters)(x)
+    x = keras.layers.Conv2D(num_classes, x.shape[1], name="score", **filters())(x)
     wide = "float64" if dtype == "float64" else "float32"
     logits = keras.layers.Flatten(dtype=wide, name="logits")(x)
     return keras.Model(inputs, logits, name="cnn9")

@@ -33,6 +33,7 @@ def build_model(config, num_classes, dtype=None):
         widths=config.model.widths,
         weight_decay=config.loss.weight_decay,
         moving_average=config.batch_norm.moving_average,
+        batch_norm_decay=config.batch_norm.decay,
         dtype=dtype or config.runtime.precision,
     )
 
@@ -59,6 +60,7 @@ def convolution(config):
         predictor_init_scales=predictor.init_scales,
         predictor_batch_norm=predictor.batch_norm,
         predictor_moving_average=config.batch_norm.moving_average,
+        predictor_batch_norm_decay=config.batch_norm.decay,
         predictor_regularizer=keras.regularizers.L2(predictor.decay_multiplier * decay / 2),
         predictor_batch_norm_regularizer=keras.regularizers.L2(decay / 2),
     )

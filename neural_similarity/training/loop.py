@@ -153,6 +153,7 @@ class Loop:
 
     def _add_row(self, metrics, seconds_per_step):
         means = {name: statistics.fmean(v[name] for v in self.pending) for name in self.pending[0]}
+        means["learning_rate"] = self.pending[-1]["learning_rate"]
         metrics.add(self.step, "train", **means, seconds_per_step=seconds_per_step)
         self.pending = []
 

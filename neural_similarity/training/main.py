@@ -36,8 +36,9 @@ def main(experiment, default_config, kind, arguments=None):
 
 def guarded(command):
     """Calls `command()`; a user's mistake or a Ctrl-C ends in one message. Returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    log.handlers = [logging.StreamHandler(sys.stdout)]
     log.setLevel(logging.INFO)
+    log.propagate = False
     try:
         command()
     except UserError as error:
@@ -74,7 +75,7 @@ def _main(experiment, kind, options):
         raise UserError(
             f"{options.config}: a config of another experiment. Run python {owner}/train.py --config {options.config}"
         )
-    run = runs.Run(options.run_dir or runs.default_folder(config, name))
+    run = runs.Run(options.run_dir or configs.run_folder(config, name))
     if options.dry_run:
         _dry_run(kind, config, run)
     elif options.eval_only:

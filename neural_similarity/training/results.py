@@ -2,43 +2,48 @@
 
 import datetime
 import json
+from typing import Annotated, Literal
 
 import pydantic
+from pydantic import Field
 
 from neural_similarity.config import Config, recipe_of
 from neural_similarity.training.runtime import peak_memory_bytes
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Result(pydantic.BaseModel, extra="forbid", frozen=True, strict=True, allow_inf_nan=False):
     """A finished run in one line of JSON: `result.json`, and a line of `results/<set>.jsonl`.
 
-    Accuracies are fractions. `final_test_accuracy` is the last step's, never the best of several.
+    Accuracies are fractions. `final_test_accuracy` is the last step's, never the best of several. `finished` is in UTC,
+    so that its texts sort as their times do. docs/results.md explains the fields.
     """
 
     config: str
-    config_hash: str
-    recipe: str
+    config_hash: str = Field(pattern="^[0-9a-f]{12}$")
+    recipe: Literal["ours", "released", "custom"]
     overrides: list[str]
     experiment: str
     data: str
-    seed: int
-    steps: int
-    scale: float
-    parameters: int
-    final_test_accuracy: float = pydantic.Field(ge=0, le=1)
-    final_validation_accuracy: float | None = None
-    selected_step: int | None = None
-    selected_test_accuracy: float | None = None
-    seconds_per_step: float
-    peak_memory_bytes: int
+    seed: int = Field(ge=0)
+    steps: int = Field(ge=1)
+    scale: float = Field(gt=0)
+    parameters: int = Field(ge=0)
+    final_test_accuracy: Fraction
+    final_validation_accuracy: Fraction | None = None
+    selected_step: int | None = Field(default=None, ge=1)
+    selected_test_accuracy: Fraction | None = None
+    seconds_per_step: float = Field(ge=0)
+    peak_memory_bytes: int = Field(ge=0)
     precision: str
     strategy: str
     jit_compile: bool
     deterministic: bool
     device: str
-    commit: str | None
+    commit: str | None = None
     versions: dict[str, str]
-    finished: str
+    finished: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")
 
     def line(self):
         """The JSON, without a line end; what a run does not have is left out."""

@@ -14,11 +14,6 @@ from neural_similarity.training.checkpoints import Checkpoints, restore
 from neural_similarity.training.runtime import Runtime
 
 
-def default_folder(config, name):
-    """`runs/<config's path>/s<seed>-<hash>`: an edited config never meets an old run."""
-    return REPOSITORY / "runs" / name / f"s{config.seed}-{config.run_hash()}"
-
-
 class Run:
     """A folder with `config.yaml`, `run.json` (names, overrides, classes, runtime, environment), `model.json`,
     `metrics.jsonl` and `.csv`, `checkpoints/`, and `result.json` once it is finished."""
@@ -90,7 +85,7 @@ class Run:
 
     def _check_same(self, config):
         if config.run_hash() != self.config.run_hash():
-            keys = ", ".join(f"`{key}`" for key in differing_keys(self.config, config))
+            keys = ", ".join(f"`{key}`" for key in differing_keys(self.config, config, of_runs=True))
             raise UserError(
                 f"{self.shown()}: holds a run of another config; {keys} differ. Use {self.folder / 'config.yaml'}, or "
                 "another --run-dir."
@@ -141,6 +136,6 @@ def _siblings(config, name):
     found = []
     for path in sorted((REPOSITORY / "runs" / name).glob("*/run.json")):
         run = Run(path.parent)
-        keys = ", ".join(differing_keys(run.config, config)) or "the folder's name alone"
+        keys = ", ".join(differing_keys(run.config, config, of_runs=True)) or "the folder's name alone"
         found.append(f"\n  {run.shown()} ({'finished' if run.result else 'unfinished'}; differs in {keys})")
     return f" Other runs of {name}:{''.join(found)}\n" if found else ""

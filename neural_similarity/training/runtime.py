@@ -38,6 +38,11 @@ class Runtime:
         several = len(tf.config.list_physical_devices("GPU")) > 1
         strategy = {"auto": "mirrored" if several else "none"}.get(section.strategy, section.strategy)
         jit_compile = False if section.jit_compile == "auto" else section.jit_compile
+        if jit_compile and strategy == "mirrored":
+            raise UserError(
+                "`runtime.jit_compile: true` cannot go with `runtime.strategy: mirrored`: a compiled step cannot "
+                "reach the other devices' variables. Try --set runtime.jit_compile=false, or runtime.strategy=none"
+            )
         return cls(strategy, section.precision, jit_compile, section.deterministic)
 
     def start(self):
@@ -78,14 +83,13 @@ class Replicas:
             function: runs on each replica with its rows of the batch.
             reduce: `"mean"` or `"sum"`, over the replicas.
         """
-        compiled = tf.function(function, jit_compile=self.jit_compile, reduce_retracing=False)
         if self.count == 1:
-            return compiled
+            return tf.function(function, jit_compile=self.jit_compile)
         operation = {"mean": tf.distribute.ReduceOp.MEAN, "sum": tf.distribute.ReduceOp.SUM}[reduce]
 
         @tf.function
         def on_all(batch):
-            results = self.strategy.run(compiled if self.jit_compile else function, (batch,))
+            results = self.strategy.run(function, (batch,))
             return {name: self.strategy.reduce(operation, value, axis=None) for name, value in results.items()}
 
         return lambda batch: on_all(self._split(batch))

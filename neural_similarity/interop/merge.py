@@ -1,0 +1,147 @@
+"""Exports a network to plain Keras: static similarity folded into the kernels, averages as Keras keeps them.
+
+    python -m neural_similarity.interop.merge RUN --out model.keras
+
+What it writes is loaded by `keras.models.load_model` alone, and infers at the cost of plain convolutions.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from neural_similarity.errors import UserError
+from neural_similarity.layers import DebiasedBatchNormalization, DynamicSimilarityConv2D, StaticSimilarityConv2D
+from neural_similarity.training.main import guarded
+from neural_similarity.training.runs import load_run
+
+
+def merge(model):
+    """A copy of `model` that needs this package no longer and gives the same outputs in inference.
+
+    Every `StaticSimilarityConv2D` becomes a `keras.layers.Conv2D` with the kernel W' = MᵀW, which keeps W's
+    regularizer and constraint and drops M's. Every `DebiasedBatchNormalization` becomes a
+    `keras.layers.BatchNormalization` with the averages that inference used. A model without static layers is no
+    mistake: its batch normalisations are converted, the rest is copied.
+
+    Args:
+        model: functional or Sequential, and so are the models inside it. It stays as it is.
+
+    Returns:
+        A functional `keras.Model`, not compiled; the layers have the names they had.
+
+    Raises:
+        TypeError: the model, or one inside it, is neither functional nor Sequential.
+        ValueError: a layer's similarity is dynamic or inside a wrapper, or the model has no weights yet.
+
+    Example:
+        >>> inputs = keras.Input((8, 8, 3))
+        >>> model = keras.Model(inputs, StaticSimilarityConv2D(4, 3)(inputs))
+        >>> type(merge(model).layers[1]) is keras.layers.Conv2D
+        True
+    """
+    if not isinstance(model, keras.Sequential) and not hasattr(model, "operations"):  # what functional models have
+        raise TypeError(f"`model` must be a functional or Sequential Keras model. Received: {model!r}")
+    if not model.built:
+        raise ValueError(f"`model` has no weights yet: call it on a batch first. Received: {model!r}")
+    copies = []
+
+    def copy(layer):
+        if isinstance(layer, keras.Model):
+            return merge(layer)
+        copies.append((layer, _plain(layer)))
+        return copies[-1][1]
+
+    sequential = isinstance(model, keras.Sequential)
+    ends = (model.inputs[0], model.outputs[0]) if sequential else (model.input, model.output)
+    uncompiled = keras.Model(*ends, name=model.name)  # clone_model would compile its copy with losses it cannot know
+    merged = keras.models.clone_model(uncompiled, clone_function=copy)
+    for layer, plain in copies:
+        _copy_weights(layer, plain)
+    return merged
+
+
+def _plain(layer):
+    config = layer.get_config()
+    if isinstance(layer, DynamicSimilarityConv2D):
+        raise ValueError(f"{layer.name}: dynamic similarity depends on the input and cannot merge into a plain kernel.")
+    if isinstance(layer, StaticSimilarityConv2D):
+        for argument in ("structure", "similarity_initializer", "similarity_regularizer"):
+            del config[argument]
+        return keras.layers.Conv2D.from_config(config)
+    if isinstance(layer, DebiasedBatchNormalization):
+        del config["moving_average"]
+        config["momentum"] = config.pop("decay")
+        return keras.layers.BatchNormalization.from_config(config)
+    plain = layer.__class__.from_config(config)
+    if "neural_similarity>" in str(keras.saving.serialize_keras_object(plain)):
+        raise ValueError(
+            f"{layer.name}: holds a part of neural_similarity that cannot be merged there; only a layer of a "
+            "functional or Sequential model can."
+        )
+    return plain
+
+
+def _copy_weights(layer, plain):
+    if isinstance(layer, StaticSimilarityConv2D):
+        plain.kernel.assign(layer.merged_kernel())
+        if layer.use_bias:
+            plain.bias.assign(layer.bias)
+    elif isinstance(layer, DebiasedBatchNormalization):
+        mean, variance = layer.averages()
+        plain.set_weights([layer.gamma, layer.beta, mean, variance])
+    elif isinstance(layer, keras.Layer):  # not the operations, such as `+`, between layers
+        plain.set_weights(layer.get_weights())
+
+
+def main(arguments=None):
+    """The command line; exits with 2 at a mistake."""
+    about = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m neural_similarity.interop.merge", description=about)
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder of a static network")
+    parser.add_argument("--out", metavar="FILE.keras", type=Path, required=True, help="file to write; a new one")
+    options = parser.parse_args(arguments)
+    sys.exit(guarded(lambda: _export(options.run, options.out)))
+
+
+def _export(run, out):
+    if out.suffix != ".keras":
+        raise UserError(f"{out}: Keras saves to files that end in .keras. Next: --out model.keras")
+    if out.exists():
+        raise UserError(f"{out}: exists already. Name another file with --out, or delete it.")
+    model = load_run(run)
+    try:
+        merged = merge(model)
+    except ValueError as error:
+        raise UserError(f"{run}: cannot be merged. {error}") from error
+    saved = _save(merged, out)
+    images = np.random.default_rng(0).uniform(0, 255, (8, *model.input_shape[1:])).astype(np.float32)
+    difference = np.max(np.abs(model(images, training=False) - saved(images, training=False)))
+    print(
+        f"{out}: plain Keras, {_parameters(model):,} → {_parameters(saved):,} parameters, "
+        f"max |Δlogit| {difference:.1e} on {len(images)} random images"
+    )
+
+
+def _save(model, out):
+    """Writes the file whole or not at all; returns what Keras reads from it."""
+    unfinished = out.with_suffix(".unfinished.keras")
+    try:
+        model.save(unfinished)
+        saved = keras.models.load_model(unfinished)
+        os.replace(unfinished, out)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise UserError(f"{out}: cannot be written ({error.strerror or error}).") from error
+    return saved
+
+
+def _parameters(model):
+    return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+
+
+if __name__ == "__main__":
+    main()

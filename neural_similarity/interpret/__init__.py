@@ -1,0 +1,1 @@
+"""What a network learned: its similarity matrices, in numbers and pictures."""

@@ -1,0 +1,82 @@
+"""`make quickstart`: a dynamic network on embedded digits beside a plain one, and what came of it."""
+
+import sys
+
+from neural_similarity import config as configs
+from neural_similarity.files import write_atomically
+
+DYNAMIC, PLAIN = "quickstart/dynamic_dns", "quickstart/baseline"
+PICTURED_IMAGES = 4
+
+
+def main():
+    """Trains both networks and prints the report; prints the report alone where they are trained already."""
+    config = configs.load(f"configs/{DYNAMIC}.yaml")
+    folder = configs.run_folder(config, DYNAMIC)
+    report = folder / "report.txt"
+    if not report.exists():
+        from neural_similarity.training.main import guarded
+
+        code = guarded(lambda: write_atomically(report, _train_both(config, folder)))
+        if code:
+            sys.exit(code)
+    else:
+        print("Trained already; train anew with: rm -r runs/quickstart && make quickstart\n")
+    print(report.read_text(), end="")
+
+
+def _train_both(config, folder):
+    """Trains what is not trained yet, draws the pictures, and returns the report."""
+    from neural_similarity.interpret.matrices import draw_matrices, mean_deviation, predicted_matrices
+    from neural_similarity.reporting.plots import training_curves
+    from neural_similarity.training import image_recognition
+    from neural_similarity.training.runs import load_run
+
+    plain, plain_run = _train(PLAIN)
+    dynamic, run = _train(DYNAMIC)
+    images = image_recognition.load_data(config).test.images.astype("float32")
+    first = predicted_matrices(image_recognition.build_model(config, 10), images)
+    last = predicted_matrices(load_run(run.folder), images)
+    before, after = mean_deviation(first), mean_deviation(last)
+    curve, maps = folder / "training_curve.png", folder / "predicted_matrices.png"
+    training_curves([plain_run.folder, run.folder], curve)
+    draw_matrices(images[:PICTURED_IMAGES], last, maps)
+    where = folder.relative_to(configs.REPOSITORY)
+    lines = [
+        f"test accuracy: {100 * dynamic.final_test_accuracy:.2f} %",
+        f"plain CNN: {100 * plain.final_test_accuracy:.2f} %",
+        "",
+        "mean |M − 1|   at the start   at the end   (by batch statistics, on the test images)",
+        *(f"  {name:<12} {before[name]:12.4f} {after[name]:12.4f}" for name in after),
+        "",
+        f"result line: {dynamic.line()}",
+        f"run folder: {where}",
+        f"pictures: {where / curve.name}, {where / maps.name}",
+        "",
+        "Try next:",
+        f"  .venv/bin/python -m neural_similarity.predict {where} digit.png",
+        "  .venv/bin/python nsl_image_recog/static/train.py --config configs/cifar10/static_dns.yaml --dry-run",
+        "  .venv/bin/python -m neural_similarity.interop.parity tests/golden",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _train(name):
+    """Trains a quickstart config to its end, from where it stands; returns the `Result` and the `Run`."""
+    from neural_similarity.training import image_recognition
+    from neural_similarity.training.logs import log
+    from neural_similarity.training.main import train
+    from neural_similarity.training.results import Result
+    from neural_similarity.training.runs import Run
+
+    config = configs.load(f"configs/{name}.yaml")
+    run = Run(configs.run_folder(config, name))
+    if run.result:
+        return Result(**run.result), run
+    if run.exists:
+        log.info("Going on with an unfinished run; to start it anew: rm -r runs/quickstart")
+    return train(configs.experiment_of(config), image_recognition, config, name, run, resume=run.exists), run
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Draws the training curves of runs, finished or not, from their `metrics.jsonl`.
+
+python -m neural_similarity.reporting.plots RUN [RUN …] --out curves.png
+"""
+
+import argparse
+import math
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+
+from neural_similarity.errors import UserError
+from neural_similarity.reporting.record import shown
+from neural_similarity.training.logs import read_rows
+from neural_similarity.training.main import guarded
+from neural_similarity.training.runs import open_run
+
+# Okabe and Ito's colours, told apart with every kind of colour vision; their yellow is too light for lines.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
+DASHES = ("-", "--", ":")  # the next one when all colours are used up
+FORMATS = (".png", ".svg", ".pdf")
+_INCHES, _INCHES_PER_LEGEND_ROW = (9.0, 3.2), 0.22
+_DOTS_PER_INCH = 200  # twice what a README shows
+_INCHES_PER_LEGEND_ENTRY, _INCHES_PER_CHARACTER = 0.6, 0.065
+_FEW = 40  # evaluations, or rows of the training loss, that are drawn with a marker each
+_WIDE = 10  # past this ratio of the largest to the smallest loss its axis is logarithmic
+_SMALL = 9  # points
+
+
+def training_curves(runs, path, title=None):
+    """Writes the picture of `training_figure` to `path`, a .png, .svg or .pdf; returns the `Path`.
+
+    Raises:
+        UserError: a folder without a run or without metrics, or a path that cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(f"{shown(path)}: a picture's name ends in one of {', '.join(FORMATS)}.")
+    figure = training_figure(runs, title)
+    try:
+        figure.savefig(path, dpi=_DOTS_PER_INCH)
+    except OSError as error:
+        raise UserError(f"{shown(path)}: cannot be written ({error.strerror}).") from None
+    return path
+
+
+def training_figure(runs, title=None):
+    """The runs' training loss without penalties (left) and test accuracy (right) against the step.
+
+    Args:
+        runs: run folders. A run is called by its config, and where several share one, by its folder too.
+        title: above both panels.
+
+    Returns:
+        A matplotlib `Figure`, on a canvas of its own.
+    """
+    curves = [_curves(folder) for folder in runs]
+    labels = _labels(runs)
+    width, height = _INCHES
+    widest = _INCHES_PER_LEGEND_ENTRY + _INCHES_PER_CHARACTER * max(map(len, labels))
+    columns = max(1, min(int(width / widest), len(labels)))
+    height += _INCHES_PER_LEGEND_ROW * math.ceil(len(labels) / columns)
+    figure = Figure((width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    FigureCanvasAgg(figure)
+    loss, accuracy = figure.subplots(1, 2, sharex=True)
+    handles = []
+    for i, (label, (train, test)) in enumerate(zip(labels, curves, strict=True)):
+        color, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        line = {"color": color, "linestyle": DASHES[i // len(COLOURS) % len(DASHES)], "linewidth": 1.5, "label": label}
+        steps, values = train
+        size, alpha = (5, 0.8) if len(steps) <= _FEW else (2, 0.2)
+        loss.plot(steps, values, ".", color=color, markersize=size, alpha=alpha, zorder=1, rasterized=True)
+        loss.plot(steps, smoothed(values), **line, zorder=2)
+        steps, values = test
+        handles += accuracy.plot(steps, 100 * values, **line, marker=marker if len(steps) <= _FEW else "", markersize=4)
+    _describe(loss, "training loss (without penalties)")
+    _describe(accuracy, "test accuracy (%)")
+    losses = np.concatenate([values for (_, values), _ in curves])
+    if 0 < _WIDE * losses.min() < losses.max():
+        loss.set_yscale("log")
+        loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        loss.yaxis.set_minor_locator(NullLocator())
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=_SMALL)
+    if title:
+        figure.suptitle(title, fontsize=_SMALL + 2)
+    return figure
+
+
+def smoothed(values):
+    """A running mean over about a hundredth of the values; towards the ends its window shrinks, evenly on both sides.
+
+    So few values stay as they are, and the first and the last always do.
+    """
+    count = len(values)
+    reach = np.minimum(count // 200, np.minimum(np.arange(count), np.arange(count)[::-1]))
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    at = np.arange(count)
+    return (sums[at + reach + 1] - sums[at - reach]) / (2 * reach + 1)
+
+
+def _curves(folder):
+    """((steps, loss), (steps, test accuracy)) of a run; the second pair is empty before the first evaluation."""
+    run = open_run(folder)
+    rows = read_rows(run.folder / "metrics.jsonl")
+
+    def curve(split, name):
+        points = [(row["step"], row[name]) for row in rows if row["split"] == split and name in row]
+        return np.array(points, dtype=float).reshape(-1, 2).T
+
+    train, test = curve("train", "fit"), curve("test", "accuracy")
+    if not train.size:
+        raise UserError(f"{run.shown()}: no row of the training loss in metrics.jsonl yet. Let the run go on.")
+    return train, test
+
+
+def _labels(folders):
+    names = [open_run(folder).details["config"] for folder in folders]
+    shared = Counter(names)
+    return [
+        f"{name}, {Path(folder).resolve().name}" if shared[name] > 1 else name
+        for name, folder in zip(names, folders, strict=True)
+    ]
+
+
+def _describe(axes, name):
+    axes.set_xlabel("step", fontsize=_SMALL)
+    axes.set_ylabel(name, fontsize=_SMALL)
+    axes.tick_params(labelsize=_SMALL)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=(1, 2, 2.5, 5, 10)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def main(arguments=None):
+    """The command line."""
+    about = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m neural_similarity.reporting.plots", description=about)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=f"picture: {', '.join(FORMATS)}")
+    parser.add_argument("--title", help="above the picture")
+    options = parser.parse_args(arguments)
+    sys.exit(guarded(lambda: print(shown(training_curves(options.runs, options.out, options.title)))))
+
+
+if __name__ == "__main__":
+    main()

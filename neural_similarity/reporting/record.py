@@ -1,0 +1,149 @@
+"""Adds the lines of finished runs to `results/<set>.jsonl`, which the tables are made of.
+
+python -m neural_similarity.reporting.record RUN [RUN …]
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+import pydantic
+
+from neural_similarity.config import REPOSITORY
+from neural_similarity.errors import UserError
+from neural_similarity.files import write_atomically
+from neural_similarity.training.main import guarded
+from neural_similarity.training.results import Result
+from neural_similarity.training.runs import open_run
+
+RESULTS = REPOSITORY / "results"
+_MOST_PROBLEMS = 3  # in one message
+
+
+def record(folder, results=RESULTS):
+    """Appends the line of the finished run in `folder` to the file of its set, unless it is there.
+
+    Args:
+        folder: a run folder.
+        results: where the files are; the set is the first folder of the config's name.
+
+    Returns:
+        (path of the file, the `Result`, whether its line was appended).
+
+    Raises:
+        UserError: no run, not finished, or something that is no result line in the run folder or in the file.
+    """
+    result = _result_of(folder)
+    path = Path(results) / f"{result.config.split('/')[0]}.jsonl"
+    recorded = read(path) if path.exists() else []
+    same = [line for line in recorded if _identity(line) == _identity(result)]
+    if any(line.line() != result.line() for line in same):
+        raise UserError(
+            f"{shown(path)}: holds a line of {result.config}, seed {result.seed}, finished {result.finished}, that "
+            f"differs from {shown(Path(folder) / 'result.json')}. One of them was edited: restore it, or delete the "
+            "line and record again."
+        )
+    if not same:
+        _append(path, result.line())
+    return path, result, not same
+
+
+def read(path):
+    """The `Result`s of a `.jsonl` file, in its order.
+
+    Raises:
+        UserError: with the number of the first line that is none.
+    """
+    try:
+        lines = Path(path).read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"{shown(path)}: cannot be read ({error.strerror}).") from None
+    results = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            results += [Result.model_validate_json(line)] if line.strip() else []
+        except pydantic.ValidationError as error:
+            raise UserError(
+                f"{shown(path)}, line {number}: not a result line ({_problems(error)}). "
+                "Restore the line from git, or delete it and record its run again."
+            ) from None
+    return results
+
+
+def shown(path):
+    """The path as a user would type it."""
+    path = Path(path).resolve()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _result_of(folder):
+    run = open_run(folder)
+    file = run.folder / "result.json"
+    if not file.exists():
+        raise UserError(f"{run.shown()}: this run is not finished. Go on with it: {_resume(run)}")
+    try:
+        return Result.model_validate_json(file.read_bytes())
+    except pydantic.ValidationError as error:
+        raise UserError(
+            f"{shown(file)}: damaged ({_problems(error)}). Delete it and let the run write it again: {_resume(run)}"
+        ) from None
+
+
+def _resume(run):
+    """The command that takes up a run, from its own copy of the config: a file of the user's may have changed."""
+    folder = shlex.quote(run.shown())
+    train = f"{run.details['experiment']}/train.py"
+    return f"python {train} --config {folder}/config.yaml --run-dir {folder} --resume"
+
+
+def _identity(result):
+    return result.config, result.config_hash, result.seed, result.finished
+
+
+def _append(path, line):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if text and not text.endswith("\n"):
+            text += "\n"
+        write_atomically(path, f"{text}{line}\n")
+    except OSError as error:
+        raise UserError(f"{shown(path)}: cannot be written ({error.strerror}).") from None
+
+
+def _problems(error):
+    """pydantic's findings in one line."""
+    items = error.errors(include_url=False, include_input=False)
+    words = [": ".join([*(f"`{name}`" for name in item["loc"]), item["msg"]]) for item in items]
+    more = [f"and {len(words) - _MOST_PROBLEMS} more"] if len(words) > _MOST_PROBLEMS else []
+    return "; ".join(words[:_MOST_PROBLEMS] + more)
+
+
+def main(arguments=None):
+    """The command line: records what it can, and exits with 2 if that was not every run."""
+    about = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m neural_similarity.reporting.record", description=about)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    sys.exit(guarded(lambda: _record_all(options.runs, options.results)))
+
+
+def _record_all(folders, results):
+    problems = []
+    for folder in folders:
+        try:
+            path, result, appended = record(folder, results)
+        except UserError as problem:
+            problems.append(str(problem))
+            continue
+        accuracy = f"test accuracy {100 * result.final_test_accuracy:.2f} %"
+        state = "added" if appended else "already there"
+        print(f"{shown(path)}: {state}: {result.config}, {result.recipe}, seed {result.seed}, {accuracy}")
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+if __name__ == "__main__":
+    main()

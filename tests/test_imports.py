@@ -1,0 +1,141 @@
+"""Who may import whom, read off the sources; and the two lists of dependencies."""
+
+import ast
+import importlib
+import sys
+
+import pytest
+from packaging.requirements import Requirement
+
+from neural_similarity.config import REPOSITORY
+
+PACKAGE = REPOSITORY / "neural_similarity"
+EXPERIMENTS = "nsl_image_recog"
+
+TOOLS = {"errors", "files", "version", "quiet"}
+BELOW_TRAINING = {"ops", "layers", "losses", "models", "data", "config"} | TOOLS
+ABOVE_TRAINING = {"interop", "interpret", "predict", "quickstart", "reporting"}
+MAY_IMPORT = {  # room → rooms; itself always
+    "": {"version"},
+    **{tool: set() for tool in TOOLS},
+    "config": {"errors", "files", "version"},
+    "ops": set(),
+    "layers": {"ops"},
+    "losses": {"ops"},
+    "models": {"ops", "layers"},
+    "data": {"config"} | TOOLS,
+    "training": BELOW_TRAINING,
+    **dict.fromkeys(ABOVE_TRAINING, BELOW_TRAINING | {"training"} | ABOVE_TRAINING),
+    EXPERIMENTS: BELOW_TRAINING | {"training"},
+}
+
+
+def imported_modules(source, package):
+    """(line, dotted name) of every import in a source, at any depth; `package` is where relative ones start."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            base = ".".join(filter(None, (base, node.module)))
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            yield from ((node.lineno, arg.value) for arg in node.args if isinstance(arg, ast.Constant))
+
+
+def room_of(module):
+    """The room of a dotted name, or None if it is not ours: `neural_similarity.ops.window` is in `ops`."""
+    first, *rest = module.split(".")
+    if first == EXPERIMENTS:
+        return EXPERIMENTS
+    if first != "neural_similarity":
+        return None
+    return rest[0] if rest and rest[0] in MAY_IMPORT else ""
+
+
+def offences(source, room, package="neural_similarity"):
+    return [
+        f"{line}: `{room or 'neural_similarity'}` imports {module}"
+        for line, module in imported_modules(source, package)
+        if room_of(module) not in (None, room, *MAY_IMPORT[room])
+    ]
+
+
+def sources():
+    """(path, room, package) of every module of the package and of the experiments."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(REPOSITORY).with_suffix("").parts
+        room = "" if parts[1] == "__init__" else parts[1]
+        yield path, room, ".".join(parts[:-1])
+    for path in sorted((REPOSITORY / EXPERIMENTS).rglob("*.py")):
+        yield path, EXPERIMENTS, EXPERIMENTS
+
+
+def test_every_room_is_known():
+    """A new room: put it into MAY_IMPORT, below or above `training`."""
+    assert {room for _, room, _ in sources()} <= set(MAY_IMPORT)
+
+
+def test_no_room_imports_upwards():
+    found = [
+        f"{path.relative_to(REPOSITORY)}:{offence}"
+        for path, room, package in sources()
+        for offence in offences(path.read_text(encoding="utf-8"), room, package)
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("source", "room", "count"),
+    [
+        ("from neural_similarity.layers import X", "ops", 1),
+        ("from neural_similarity import layers, ops", "ops", 1),
+        ("import neural_similarity.training.main as main", "models", 1),
+        ("def f():\n    from neural_similarity.interop.merge import merge", "training", 1),
+        ("import importlib\nimportlib.import_module('neural_similarity.training')", "layers", 1),
+        ("from neural_similarity import config", "losses", 1),
+        ("from neural_similarity import load_run", "training", 1),
+        ("from ..training import main", "ops", 1),
+        ("from . import window\nfrom .window import Window", "ops", 0),
+        ("from nsl_image_recog.static import train", "training", 1),
+        ("from neural_similarity.reporting import tables", EXPERIMENTS, 1),
+        ("from neural_similarity.ops import Window\nimport keras", "layers", 0),
+        ("from neural_similarity.training.runs import load_run", "interop", 0),
+    ],
+)
+def test_offences_are_seen(source, room, count):
+    assert len(offences(source, room, f"neural_similarity.{room}")) == count
+
+
+def test_order_of_the_rooms():
+    """What the table above has to say, whatever else is added to it."""
+    for lower, upper in [("ops", "layers"), ("layers", "models"), ("models", "training"), ("data", "training")]:
+        assert lower in MAY_IMPORT[upper]
+        assert upper not in MAY_IMPORT[lower]
+    importers = {room for room, rooms in MAY_IMPORT.items() if "config" in rooms}
+    assert importers == {"training", "data", EXPERIMENTS} | ABOVE_TRAINING
+    assert {room for room, rooms in MAY_IMPORT.items() if rooms & ABOVE_TRAINING} == ABOVE_TRAINING
+    assert not any(EXPERIMENTS in rooms for rooms in MAY_IMPORT.values())
+
+
+def test_experiments_are_train_files():
+    assert {path.name for path in (REPOSITORY / EXPERIMENTS).rglob("*.py")} == {"train.py"}
+
+
+def test_nothing_touches_the_search_path():
+    for path in [*(path for path, *_ in sources()), *(REPOSITORY / "tests").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            touched = isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.path"
+            taken = isinstance(node, ast.ImportFrom) and node.module == "sys" and "path" in [a.name for a in node.names]
+            assert not touched, f"{path}:{node.lineno}"
+            assert not taken, f"{path}:{node.lineno}"
+
+
+def test_both_lists_of_dependencies_are_the_same():
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")  # pytest brings tomli along
+    project = toml.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    lines = (line.partition("#")[0].strip() for line in (REPOSITORY / "requirements.txt").read_text().splitlines())
+    requirements = [line for line in lines if line and line != "-e ."]
+    assert sorted(map(str, map(Requirement, requirements))) == sorted(map(str, map(Requirement, project)))
+    assert len(requirements) >= 8
+    assert all(Requirement(line).specifier for line in requirements)

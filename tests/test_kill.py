@@ -1,0 +1,79 @@
+"""Runs that are killed: in a process of their own, by the signal that cannot be caught."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from neural_similarity.config import REPOSITORY
+from neural_similarity.training.logs import read_rows
+from neural_similarity.training.runs import Run
+
+DIGITS = ["data.name=digits", "data.augmentation=none", "model.widths=[4, 6, 8]", "schedule.train_steps=120"]
+CIFAR = ["schedule.train_steps=450", "evaluation.every_steps=150"]
+
+
+def train(folder, settings, *extra, kill_at=None):
+    """Runs static/train.py to its end, or kills it once `kill_at` steps are logged; returns the exit code."""
+    settings = [*settings, "checkpoint.every_minutes=0.05"]  # so that there is something to go back to
+    command = [sys.executable, str(REPOSITORY / "nsl_image_recog/static/train.py"), "--run-dir", str(folder), *extra]
+    command += [word for setting in settings for word in ("--set", setting)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while kill_at is not None and process.poll() is None:
+        rows = read_rows(Path(folder) / "metrics.jsonl")
+        if rows and rows[-1]["step"] >= kill_at:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.02)
+    error = process.communicate()[1]
+    assert process.returncode in (0, -signal.SIGKILL), error
+    return process.returncode
+
+
+def assert_equal_runs(folder, reference):
+    """The same bytes in weights, optimiser slots and averages, and the same metrics but for times."""
+    rows, expected = (
+        [{k: v for k, v in row.items() if k != "seconds_per_step"} for row in read_rows(Path(f) / "metrics.jsonl")]
+        for f in (folder, reference)
+    )
+    assert rows == expected
+    last = Run(reference).checkpoints.steps()[-1]
+    (own, own_state), (other, other_state) = (Run(f).checkpoints.load(last) for f in (folder, reference))
+    assert own_state == other_state
+    assert own.keys() == other.keys()
+    assert {name.split("/")[0] for name in own} == {"model", "optimizer"}
+    assert [name for name in own if own[name].tobytes() != other[name].tobytes()] == []
+
+
+def check(tmp_path, settings, kills):
+    reference = tmp_path / "reference"
+    assert train(reference, settings) == 0
+    for number, step in enumerate(kills):
+        folder = tmp_path / f"killed{number}"
+        assert train(folder, settings, kill_at=step) == -signal.SIGKILL
+        assert train(folder, settings, "--resume") == 0
+        assert_equal_runs(folder, reference)
+    return reference
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path):
+    check(tmp_path, DIGITS, kills=[60])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jit", ["false", "true"])
+def test_real_cifar_killed_past_the_first_epoch(tmp_path, jit):
+    """450 steps of static DNS: two uninterrupted runs are equal, and three killed ones after their resumption."""
+    root = Path(os.environ.get("NEURAL_SIMILARITY_DATA", REPOSITORY / "data"))
+    if not (root / "cifar-10-batches-bin").is_dir():
+        pytest.skip(f"no CIFAR-10 in {root}; ./dataset_setup.sh cifar10")
+    settings = [*CIFAR, f"runtime.jit_compile={jit}", f"data.root={root}"]
+    reference = check(tmp_path, settings, kills=random.sample(range(395, 440), 3))
+    again = tmp_path / "again"
+    assert train(again, settings) == 0
+    assert_equal_runs(again, reference)

@@ -1,0 +1,211 @@
+"""The check against the released networks' numbers: that it agrees, and that it would not if they were others."""
+
+import json
+import shutil
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neural_similarity import config as configs
+from neural_similarity.errors import UserError
+from neural_similarity.interop import parity
+from neural_similarity.interop.released_names import released_variables
+from neural_similarity.training.image_recognition import build_model
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def test_five_networks_agree_and_the_sixth_is_not_built_yet():
+    found = {line.split(":")[0]: (line, fine) for line, fine in parity.check(GOLDEN, require_all=True)}
+    assert list(found) == sorted((*parity.NETWORKS, *parity.NOT_BUILT))
+    for name in parity.NETWORKS:
+        line, fine = found[name]
+        assert fine, line
+        assert line.startswith(f"{name}: agrees (logits ")
+        for quantity in ("losses", "penalty", "gradient norms", "gradient probes", "moving averages"):
+            assert f"{quantity} " in line
+    assert {name for name, (line, _) in found.items() if "trajectory fit" in line} == {"dynamic_dns", "static_dns"}
+    assert found["sa_spherenet"] == ("sa_spherenet: not built yet", False)
+
+
+@pytest.mark.parametrize("network", parity.NETWORKS)
+def test_layouts_are_the_released_ones_and_go_back_and_forth(network):
+    listed = json.loads((GOLDEN / f"{network}.json").read_text())["variables"]
+    table = released_variables(build_model(configs.load(f"configs/cifar10/released/{network}.yaml"), 10))
+    assert set(table) == set(listed)
+    for name, own in table.items():
+        shape = tuple(listed[name]["shape"])
+        array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+        decoded = own.decode(array)
+        assert decoded.shape == tuple(own.variable.shape), name
+        encoded = own.encode(decoded)
+        assert encoded.shape == shape, name
+        np.testing.assert_array_equal(encoded, array, err_msg=name)
+
+
+# Perturbed files
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of static_dns' two files."""
+    for suffix in ("json", "npz"):
+        shutil.copy(GOLDEN / f"static_dns.{suffix}", tmp_path)
+    return tmp_path
+
+
+def change_arrays(folder, change):
+    with np.load(folder / "static_dns.npz") as file:
+        arrays = dict(file)
+    change(arrays)
+    np.savez(folder / "static_dns.npz", **arrays)
+
+
+def change_facts(folder, change):
+    path = folder / "static_dns.json"
+    facts = json.loads(path.read_text())
+    change(facts)
+    path.write_text(json.dumps(facts))
+
+
+def run_main(*arguments):
+    with pytest.raises(SystemExit) as exit_:
+        parity.main([str(argument) for argument in arguments])
+    return exit_.value.code
+
+
+def test_one_changed_logit_is_seen(folder, capsys):
+    def change(arrays):
+        arrays["eval_logits"][1, 3] += 1e-3 * np.max(np.abs(arrays["eval_logits"]))
+
+    change_arrays(folder, change)
+    assert run_main(folder) == 1
+    assert capsys.readouterr().out.startswith("static_dns: differs in logits (logits 1.0e-03, ")
+
+
+def test_every_other_quantity_is_compared(folder):
+    def change_numbers(arrays):
+        arrays["train_loss"] = arrays["train_loss"] * 1.001
+        arrays["reg"] = arrays["reg"] * 1.0001
+        arrays["trajectory_fit_reg"][3] *= 1.1
+
+    def change_listed(facts):
+        last = facts["variables"]["score/filter"]
+        last["grad_norm"] *= 1.01
+        last["grad_probe"][2] += 0.1 * last["grad_norm"]
+        mean = facts["variables"]["root/bn/root/bn/moments/Squeeze/ExponentialMovingAverage"]
+        mean["after_one_training_pass"]["sum"] += 0.01
+
+    change_arrays(folder, change_numbers)
+    change_facts(folder, change_listed)
+    ((line, fine),) = parity.check(folder)
+    quantities = "losses, penalty, gradient norms, gradient probes, moving averages, trajectory fit, trajectory penalty"
+    assert line.startswith(f"static_dns: differs in {quantities} (")
+    assert not fine
+
+
+def test_a_number_that_is_none_does_not_agree(folder):
+    def change(arrays):
+        arrays["train_logits"][0, 0] = np.nan
+
+    change_arrays(folder, change)
+    ((line, fine),) = parity.check(folder)
+    assert line.startswith("static_dns: differs in logits (logits nan, ")
+    assert not fine
+
+
+def wrong_salt(folder):
+    change_facts(folder, lambda facts: facts.update(salt="other:"))
+
+
+def wrong_sum(folder):
+    change_facts(folder, lambda facts: facts["variables"]["score/filter"].update(sum=0.0))
+
+
+def missing_variable(folder):
+    change_facts(folder, lambda facts: facts["variables"].pop("score/filter"))
+
+
+def another_variable(folder):
+    change_facts(folder, lambda facts: facts["variables"].update({"score/bias": facts["variables"]["score/filter"]}))
+
+
+def missing_npz(folder):
+    (folder / "static_dns.npz").unlink()
+
+
+def truncated_npz(folder):
+    path = folder / "static_dns.npz"
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def damaged_npz(folder):
+    content = bytearray((folder / "static_dns.npz").read_bytes())
+    content[2000] ^= 255
+    (folder / "static_dns.npz").write_bytes(content)
+
+
+def truncated_json(folder):
+    path = folder / "static_dns.json"
+    path.write_text(path.read_text()[:3000])
+
+
+def no_files(folder):
+    for path in folder.iterdir():
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (wrong_salt, "static_dns.json: root/filter sums to"),
+        (wrong_sum, "static_dns.json: score/filter sums to"),
+        (missing_variable, "score/filter is in one of them only"),
+        (another_variable, "score/bias is in one of them only"),
+        (missing_npz, "No such file"),
+        (truncated_npz, "cannot read them"),
+        (damaged_npz, "cannot read them"),
+        (truncated_json, "cannot read them"),
+        (no_files, "no NAME.json of a golden network"),
+    ],
+)
+def test_damaged_files_end_in_one_message(damage, message, folder, capsys):
+    damage(folder)
+    assert run_main(folder) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert message in output.err
+    assert len(output.err.splitlines()) == 1
+
+
+def test_an_unknown_network_is_not_passed_over(folder, capsys):
+    for path in folder.iterdir():
+        path.rename(path.with_stem("static_dnns"))
+    assert run_main(folder) == 1
+    known = ", ".join(parity.NETWORKS)
+    assert capsys.readouterr().out == f"static_dnns: unknown; known are {known}\n"
+
+
+def test_require_all_fails_on_what_is_not_built(tmp_path, capsys):
+    shutil.copy(GOLDEN / "sa_spherenet.json", tmp_path)
+    assert run_main(tmp_path) == 0
+    assert run_main(tmp_path, "--require-all") == 1
+    assert capsys.readouterr().out == 2 * "sa_spherenet: not built yet\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "verdict"), [([], 1, "differs in logits"), (["--rtol", "0.01"], 0, "agrees")]
+)
+def test_rtol_replaces_the_table_of_tolerances(options, code, verdict, folder, monkeypatch, capsys):
+    golden = types.SimpleNamespace(errors=lambda: ({"losses": 1e-5, "logits": 2e-4}, 2))
+    monkeypatch.setattr(parity, "Golden", lambda *_: golden)
+    assert run_main(folder, *options) == code
+    line = f"static_dns: {verdict} (losses 1.0e-05, logits 2.0e-04, 2 of its ReLUs' ties settled)\n"
+    assert capsys.readouterr().out == line
+
+
+def test_a_folder_that_is_not_there():
+    with pytest.raises(UserError, match=r"no NAME\.json of a golden network"):
+        list(parity.check("no/such/folder"))

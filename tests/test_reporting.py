@@ -1,0 +1,564 @@
+"""Result lines, tables and plots, on hand-made run folders. No training."""
+
+import json
+import shlex
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from neural_similarity.config import REPOSITORY, load
+from neural_similarity.errors import UserError
+from neural_similarity.reporting import plots, record, tables
+from neural_similarity.training.results import Result
+
+LINE = {
+    "config": "cifar10/static_dns",
+    "config_hash": "0123456789ab",
+    "recipe": "ours",
+    "overrides": [],
+    "experiment": "nsl_image_recog/static",
+    "data": "cifar10",
+    "seed": 0,
+    "steps": 42500,
+    "scale": 1.0,
+    "parameters": 1234567,
+    "final_test_accuracy": 0.9,
+    "seconds_per_step": 0.25,
+    "peak_memory_bytes": 1_500_000_000,
+    "precision": "float32",
+    "strategy": "none",
+    "jit_compile": False,
+    "deterministic": False,
+    "device": "CPU, Some, 2 cores",
+    "commit": "abcdef0123",
+    "versions": {"python": "3.11.7"},
+    "finished": "2026-01-02T03:04:05+00:00",
+}
+
+
+def result(**changes):
+    return Result(**{**LINE, **changes})
+
+
+def train_rows(steps=30, loss=2.0):
+    """A row each ten steps, a test row each twenty and at the end."""
+    rows = []
+    for step in range(10, steps + 1, 10):
+        rows.append({"step": step, "split": "train", "loss": 3.0, "fit": loss * 10 / step})
+        if step % 20 == 0 or step == steps:
+            rows.append({"step": step, "split": "test", "fit": 1.0, "accuracy": step / 100})
+    return rows
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Makes a run folder; `line`: what `result.json` holds, a dict of changes to `LINE`, bytes, or None."""
+
+    def make(name="run", line=(), rows=()):
+        folder = tmp_path / name
+        folder.mkdir()
+        values = {**LINE, **(dict(line) if isinstance(line, dict) else {})}
+        details = {key: values[key] for key in ("config", "experiment", "overrides")}
+        (folder / "run.json").write_text(json.dumps(details))
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        if line is not None:
+            text = line if isinstance(line, bytes) else (result(**dict(line)).line() + "\n").encode()
+            (folder / "result.json").write_bytes(text)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def command(capsys):
+    """Calls a `main`; gives its exit code, what it printed, and what it said on stderr."""
+
+    def call(main, *arguments):
+        with pytest.raises(SystemExit) as exited:
+            main(list(map(str, arguments)))
+        code = exited.value.code
+        out, err = capsys.readouterr()
+        return (1, out, code) if isinstance(code, str) else (code, out, err)
+
+    return call
+
+
+def refusal(function, *arguments):
+    with pytest.raises(UserError) as caught:
+        function(*arguments)
+    return str(caught.value)
+
+
+# Result lines
+
+
+def test_a_line_says_everything_again():
+    for line in (result(), result(commit=None, selected_step=5, selected_test_accuracy=0.5)):
+        assert Result.model_validate_json(line.line()) == line
+        assert "\n" not in line.line()
+
+
+def test_the_page_explains_every_field_and_every_column():
+    page = (REPOSITORY / "docs/results.md").read_text(encoding="utf-8")
+    assert [name for name in Result.model_fields if f"| `{name}` |" not in page] == []
+    header = tables.table([result(selected_step=5, selected_test_accuracy=0.5)], {}).splitlines()[0]
+    assert [name for name in header.strip("| ").split(" | ") if f"| {name} |" not in page] == []
+
+
+# record
+
+
+@pytest.mark.parametrize("config", ["cifar10/static_dns", "cifar10/released/static_dns", "quickstart/x", "custom/x"])
+def test_record_appends_to_the_file_of_the_set(config, make_run, tmp_path):
+    path, line, appended = record.record(make_run(line={"config": config}), tmp_path / "new" / "results")
+    assert path == tmp_path / "new" / "results" / f"{config.split('/')[0]}.jsonl"
+    assert appended
+    assert record.read(path) == [line] == [result(config=config)]
+    assert path.read_text() == line.line() + "\n"
+
+
+def test_record_says_what_is_there_already(make_run, tmp_path, command):
+    one, two = make_run("one"), make_run("two", {"seed": 1})
+    code, out, err = command(record.main, one, two, one, "--results", tmp_path)
+    assert (code, err) == (0, "")
+    assert [line.split(": ")[1] for line in out.splitlines()] == ["added", "added", "already there"]
+    assert "cifar10/static_dns, ours, seed 1, test accuracy 90.00 %" in out
+    before = (tmp_path / "cifar10.jsonl").read_bytes()
+    assert len(before.splitlines()) == 2
+    assert command(record.main, two, "--results", tmp_path)[1].count("already there") == 1
+    assert (tmp_path / "cifar10.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"config_hash": "f" * 12}, {"finished": "2026-01-02T03:04:06+00:00"}], ids=str
+)
+def test_record_appends_what_differs(change, make_run, tmp_path):
+    record.record(make_run("one"), tmp_path)
+    path, _, appended = record.record(make_run("two", change), tmp_path)
+    assert appended
+    assert len(record.read(path)) == 2
+
+
+def test_record_refuses_a_line_that_was_edited(make_run, tmp_path):
+    path, _, _ = record.record(make_run("one"), tmp_path)
+    before = path.read_bytes()
+    assert "differs from" in refusal(record.record, make_run("two", {"final_test_accuracy": 0.99}), tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_record_does_what_it_can_and_tells_the_rest(make_run, tmp_path, command):
+    good, unfinished = make_run("good"), make_run("unfinished", None)
+    code, out, err = command(record.main, tmp_path / "none", unfinished, good, "--results", tmp_path)
+    assert code == 2
+    assert "added" in out
+    assert [line.split(": ")[0] for line in err.splitlines()] == [str(tmp_path / "none"), str(unfinished)]
+    assert len(record.read(tmp_path / "cifar10.jsonl")) == 1
+
+
+def test_record_says_how_to_finish_a_run(make_run, tmp_path):
+    folder = make_run("un finished", None)
+    message = refusal(record.record, folder, tmp_path)
+    assert "not finished" in message
+    words = shlex.split(message.split("Go on with it: ")[1])
+    assert words == [
+        *("python", "nsl_image_recog/static/train.py", "--config", f"{folder}/config.yaml"),
+        *("--run-dir", str(folder), "--resume"),
+    ]
+    assert not (tmp_path / "cifar10.jsonl").exists()
+
+
+def _text(**changes):
+    values = {**LINE, **changes}
+    return json.dumps({name: value for name, value in values.items() if value is not None}).encode()
+
+
+BAD_LINES = {
+    "empty": b"",
+    "cut off": _text()[:-20],
+    "not text": b"\xff\xfe\x00",
+    "no mapping": b"[1]",
+    "a field less": _text(device=None),
+    "a field more": _text(comment="hello"),
+    "text for a number": _text(seed="0"),
+    "a fraction of a step": _text(steps=1.5),
+    "percent": _text(final_test_accuracy=90.0),
+    "percent, selected": _text(selected_test_accuracy=90.0),
+    "NaN": _text(seconds_per_step=float("nan")),
+    "another hash": _text(config_hash="abc"),
+    "another recipe": _text(recipe="best"),
+    "local time": _text(finished="2026-01-02T03:04:05+02:00"),
+}
+
+
+@pytest.mark.parametrize("line", BAD_LINES.values(), ids=BAD_LINES)
+def test_record_refuses_a_damaged_result(line, make_run, tmp_path):
+    folder = make_run("damaged", line)
+    message = refusal(record.record, folder, tmp_path)
+    assert message.startswith(f"{folder}/result.json: damaged (")
+    assert message.endswith("--resume")
+    assert not list(tmp_path.glob("*.jsonl"))
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in BAD_LINES.values() if line], ids=[n for n in BAD_LINES if n != "empty"]
+)
+def test_a_bad_line_is_named_and_nothing_is_appended(line, make_run, tmp_path):
+    path = tmp_path / "cifar10.jsonl"
+    path.write_bytes(_text() + b"\n\n" + line + b"\n" + _text(seed=1) + b"\n")
+    before = path.read_bytes()
+    message = refusal(record.read, path)
+    assert message.startswith(f"{path}, line 3: not a result line (")
+    assert refusal(record.record, make_run(line={"seed": 2}), tmp_path) == message
+    assert path.read_bytes() == before
+
+
+def test_a_bad_line_is_told_by_its_fields(tmp_path):
+    path = tmp_path / "cifar10.jsonl"
+    path.write_bytes(_text(seed="0", comment="x"))
+    message = refusal(record.read, path)
+    assert "`seed`: Input should be a valid integer; `comment`: Extra inputs are not permitted" in message
+
+
+def test_read_takes_blank_lines_and_other_line_ends(make_run, tmp_path):
+    path = tmp_path / "cifar10.jsonl"
+    path.write_bytes(b"\n" + _text() + b"\r\n\r\n" + _text(seed=1))  # the last one without a line end
+    assert [line.seed for line in record.read(path)] == [0, 1]
+    record.record(make_run(line={"seed": 2}), tmp_path)
+    assert [line.seed for line in record.read(path)] == [0, 1, 2]
+
+
+def test_an_interrupted_append_leaves_the_file_as_it_was(make_run, tmp_path, monkeypatch):
+    path, _, _ = record.record(make_run("one"), tmp_path)
+    before = path.read_bytes()
+
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("neural_similarity.files.os.replace", fail)
+    message = refusal(record.record, make_run("two", {"seed": 1}), tmp_path)
+    assert message == f"{path}: cannot be written (No space left on device)."
+    assert path.read_bytes() == before
+
+
+def test_record_into_something_that_is_no_folder(make_run, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refusal(record.record, make_run(), tmp_path / "file")
+    assert "cannot be read" in refusal(record.read, tmp_path)
+
+
+# tables
+
+
+def test_mean_and_std_by_hand():
+    assert tables.mean_and_std([0.9]) == "90.00"
+    assert tables.mean_and_std([0.90, 0.92, 0.94]) == "92.00 ± 2.00"  # √((4 + 0 + 4) / 2)
+    assert tables.mean_and_std([0.91, 0.92]) == "91.50 ± 0.71"  # √(0.25 + 0.25)
+    assert tables.mean_and_std([0.5, 0.5]) == "50.00 ± 0.00"
+
+
+def test_seeds_make_a_row_and_everything_else_parts_rows():
+    others = {
+        "config": "cifar10/baseline",
+        "recipe": "custom",
+        "config_hash": "f" * 12,
+        "scale": 0.5,
+        "precision": "mixed_bfloat16",
+        "device": "GPU",
+    }
+    assert list(others) == list(tables.GROUPED_BY)
+    lines = [result(seed=2), *(result(**{name: value}) for name, value in others.items()), result(seed=1)]
+    rows = tables.group(lines)
+    assert sorted(len(row) for row in rows) == [1] * 6 + [2]
+    assert [[line.seed for line in row] for row in rows if len(row) == 2] == [[1, 2]]
+    same = result(seed=1, jit_compile=True, strategy="mirrored", commit="fedcba3210", seconds_per_step=9.0)
+    assert len(tables.group([result(), same])) == 1
+
+
+def test_of_two_lines_of_a_seed_the_newest_counts():
+    old, new = "2026-01-02T03:04:05+00:00", "2026-11-02T03:04:05+00:00"
+    a, b = result(finished=new, final_test_accuracy=0.8), result(finished=old, final_test_accuracy=0.7)
+    other = result(seed=1, final_test_accuracy=0.9)
+    for lines in ([a, b, other], [b, other, a]):
+        assert tables.group(lines) == [[a, other]]
+        assert "| 85.00 ± 7.07 | 2 |" in tables.table(lines, {})
+
+
+def test_rows_that_can_be_compared_stand_together():
+    def line(config, scale=1.0, recipe="ours", device="CPU"):
+        return result(config=f"cifar10/{config}", scale=scale, recipe=recipe, device=device)
+
+    lines = [line("b", 0.1), line("a"), line("a", 0.1), line("a", recipe="custom"), line("b")]
+    lines += [line("released/a", recipe="released"), line("a", device="GPU"), line("b", device="GPU")]
+    order = [(r.config[8:], r.scale, r.recipe, r.device) for (r,) in tables.group(lines)]
+    assert order == [
+        *(("a", 1, "ours", "CPU"), ("b", 1, "ours", "CPU"), ("a", 1, "ours", "GPU"), ("b", 1, "ours", "GPU")),
+        *(("a", 0.1, "ours", "CPU"), ("b", 0.1, "ours", "CPU")),
+        *(("released/a", 1, "released", "CPU"), ("a", 1, "custom", "CPU")),
+    ]
+
+
+def test_a_table_by_hand():
+    lines = [
+        result(seed=0, final_test_accuracy=0.91, seconds_per_step=0.25, peak_memory_bytes=1_500_000_000),
+        result(seed=1, final_test_accuracy=0.92, seconds_per_step=0.35, peak_memory_bytes=1_250_000_000),
+    ]
+    assert tables.table(lines, {"cifar10/baseline": 12.0}).splitlines() == [
+        "| config | recipe | paper | test accuracy, % | n | steps | scale | precision | parameters | s/step | "
+        "peak GB | device |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |",
+        "| `cifar10/static_dns` | ours | unverified | 91.50 ± 0.71 | 2 | 42,500 | 1 | float32 | 1,234,567 | 0.3 | "
+        "1.50 | CPU, Some, 2 cores |",
+    ]
+    assert "| ours | 12.34 | 91.50" in tables.table(lines, {"cifar10/static_dns": 12.34})
+
+
+def test_the_selected_accuracy_has_a_column_where_there_is_one():
+    plain = result(config="cifar10/baseline")
+    chosen = [result(seed=seed, selected_step=9, selected_test_accuracy=0.91 + seed / 100) for seed in (0, 1)]
+    assert "selected" not in tables.table([plain], {})
+    header, _, first, second = tables.table([plain, *chosen], {}).splitlines()
+    assert "| test accuracy, % | selected test accuracy, % | n |" in header
+    assert "| 90.00 | – | 1 |" in first
+    assert "| 90.00 ± 0.00 | 91.50 ± 0.71 | 2 |" in second
+
+
+def test_a_custom_row_tells_what_was_set():
+    overrides = ["seed=3", "schedule.train_steps=7", "runtime.precision=float32", "schedule.train_steps=30"]
+    overrides += ["schedule.scale=0.5", "data.root=/somewhere", "model.widths=[1, 2, 3]", "evaluation.every_steps=1"]
+    row = tables.table([result(recipe="custom", overrides=overrides)], {}).splitlines()[2]
+    assert row.startswith("| `cifar10/static_dns` with `schedule.train_steps=30`, `model.widths=[1, 2, 3]` | custom |")
+    assert "with" not in tables.table([result(overrides=["seed=3"])], {})
+    assert "with" not in tables.table([result(recipe="custom", config="custom/mine", overrides=["seed=3"])], {})
+
+
+def test_what_a_custom_row_leaves_out_is_what_the_hash_leaves_out():
+    values = ["seed=5", "schedule.scale=0.5", "data.root=x", "runtime.precision=mixed_bfloat16"]
+    values += ["evaluation.every_steps=7", "checkpoint.keep=9"]
+    names = [value.partition("=")[0] for value in values]
+    assert tuple(n if n in tables.NOT_THE_RECIPE else n.partition(".")[0] for n in names) == tables.NOT_THE_RECIPE
+    hashes = {load("configs/cifar10/static_dns.yaml", [*values[:n]], {}).config_hash() for n in range(len(values) + 1)}
+    assert len(hashes) == 1
+
+
+def test_rows_of_one_name_tell_their_hashes():
+    lines = [result(), result(config_hash="f" * 12), result(config="cifar10/baseline")]
+    names = [line.split(" | ")[0] for line in tables.table(lines, {}).splitlines()[2:]]
+    assert names == [
+        "| `cifar10/baseline`",
+        "| `cifar10/static_dns` (0123456789ab)",
+        "| `cifar10/static_dns` (ffffffffffff)",
+    ]
+    assert "(" not in tables.table([result(), result(scale=0.5)], {})
+
+
+def test_no_text_breaks_a_row():
+    line = result(recipe="custom", overrides=["data.name=a|b`c\nd"], device="A|B\n C")
+    row = tables.table([line], {}).splitlines()[2:]
+    assert len(row) == 1
+    assert row[0].replace("\\|", "").count("|") == 13
+    assert "``data.name=a\\|b`c d``" in row[0]
+    assert row[0].endswith("| A\\|B C |")
+
+
+@pytest.fixture
+def readme(tmp_path):
+    """A README with markers, next to a folder of results: two sets, one of two seeds."""
+    path = tmp_path / "README.md"
+    path.write_text(f"# ε\n\nbefore\n\n{tables.BEGIN}\nold\n{tables.END}\n\nafter ±\n", encoding="utf-8")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "custom.jsonl").write_bytes(_text(config="custom/mine", recipe="custom"))
+    (tmp_path / "results" / "cifar10.jsonl").write_bytes(_text() + b"\n" + _text(seed=1) + b"\n")
+    (tmp_path / "results" / "cifar100.jsonl").write_bytes(b"\n")
+    return path
+
+
+def test_tables_are_written_once_and_checked(readme, command):
+    arguments = ["--results", readme.parent / "results", "--readme", readme]
+    before = readme.read_bytes()
+    code, _, err = command(tables.main, *arguments, "--check")
+    assert code == 1
+    assert "make tables" in err
+    assert readme.read_bytes() == before
+    code, out, err = command(tables.main, *arguments)
+    assert (code, err) == (0, "")
+    text = readme.read_text(encoding="utf-8")
+    assert text == f"# ε\n\nbefore\n\n{tables.BEGIN}\n\n{out.rstrip()}\n\n{tables.END}\n\nafter ±\n"
+    assert [line.split(",")[0] for line in text.splitlines() if line.startswith("**")] == ["**cifar10**", "**custom**"]
+    assert "| 90.00 ± 0.00 | 2 |" in text
+    assert "results/cifar10.jsonl" in text
+    stamp = readme.stat().st_mtime_ns
+    assert command(tables.main, *arguments)[0] == 0
+    assert command(tables.main, *arguments, "--check")[0] == 0
+    assert (readme.read_text(encoding="utf-8"), readme.stat().st_mtime_ns) == (text, stamp)
+    with open(readme.parent / "results" / "cifar10.jsonl", "ab") as file:
+        file.write(_text(seed=2))
+    assert command(tables.main, *arguments, "--check")[0] == 1
+
+
+def test_without_lines_the_tables_say_so(tmp_path):
+    assert tables.tables(tmp_path) == "No finished run is recorded yet."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        f"{tables.BEGIN}\n",
+        f"{tables.END}\n",
+        f"{tables.END}\n{tables.BEGIN}\n",
+        f"{tables.BEGIN}\n{tables.BEGIN}\n{tables.END}\n",
+        f"{tables.BEGIN}\n{tables.END}\n{tables.END}\n",
+    ],
+)
+def test_markers_have_to_be_there_once_and_in_order(text, readme, command):
+    readme.write_text(text)
+    code, out, err = command(tables.main, "--results", readme.parent / "results", "--readme", readme)
+    assert code == 2
+    assert f"`{tables.BEGIN}`" in err
+    assert "cifar10/static_dns" in out  # seen all the same
+    assert readme.read_text() == text
+
+
+def test_tables_of_a_bad_line_or_without_a_readme(readme, command):
+    results = readme.parent / "results"
+    assert "cannot be read" in command(tables.main, "--results", results, "--readme", readme.parent / "no")[2]
+    (results / "cifar10.jsonl").write_text("<<<<<<< HEAD\n")
+    before = readme.read_bytes()
+    code, _, err = command(tables.main, "--results", results, "--readme", readme)
+    assert code == 2
+    assert f"{results}/cifar10.jsonl, line 1: " in err
+    assert readme.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        "cifar10/static_dns: high",
+        "cifar10/static_dns: true",
+        "cifar10/static_dns: 912",
+        "a: {",
+        "\x00",
+        "1: 2",
+    ],
+)
+def test_paper_values_are_percentages(text, tmp_path):
+    path = tmp_path / "paper_values.yaml"
+    path.write_text(text)
+    assert refusal(tables.read_paper_values, path).startswith(f"{path}: expected `config: test accuracy in percent`")
+
+
+def test_paper_values_are_of_shipped_configs(tmp_path):
+    path = tmp_path / "paper_values.yaml"
+    assert tables.read_paper_values(path) == {}
+    path.write_text("cifar10/static_dns: 12.5\ncifar10/baseline: 12\n")
+    assert tables.read_paper_values(path) == {"cifar10/static_dns": 12.5, "cifar10/baseline": 12}
+    path.write_text("cifar10/statc_dns: 12.5\n")
+    assert "Did you mean `cifar10/static_dns`?" in refusal(tables.read_paper_values, path)
+
+
+def test_what_is_committed_can_be_read():
+    assert tables.tables()
+
+
+# plots
+
+
+def lines_of(axes):
+    return [(np.array(line.get_xdata()), np.array(line.get_ydata())) for line in axes.lines]
+
+
+def test_a_figure_holds_the_raw_points_and_two_curves_a_run(make_run):
+    runs = [make_run("one", rows=train_rows()), make_run("two", {"config": "cifar10/baseline"}, train_rows(loss=3.0))]
+    figure = plots.training_figure(runs, "both")
+    loss, accuracy = figure.axes
+    assert (len(loss.lines), len(accuracy.lines)) == (4, 2)
+    for raw, curve, fit in ((loss.lines[0], loss.lines[1], 2.0), (loss.lines[2], loss.lines[3], 3.0)):
+        assert raw.get_linestyle() == "None"
+        np.testing.assert_allclose(raw.get_xydata(), [[10, fit], [20, fit / 2], [30, fit / 3]])
+        np.testing.assert_allclose(curve.get_xydata(), raw.get_xydata())
+    for line in accuracy.lines:
+        np.testing.assert_allclose(line.get_xydata(), [[20, 20], [30, 30]])
+        assert line.get_marker() in plots.MARKERS
+    assert (loss.get_xlabel(), accuracy.get_xlabel()) == ("step", "step")
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("training loss (without penalties)", "test accuracy (%)")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["cifar10/static_dns", "cifar10/baseline"]
+    assert figure.get_suptitle() == "both"
+    looks = [(line.get_color(), line.get_marker()) for line in accuracy.lines]
+    assert len(set(looks)) == 2
+    assert [line.get_color() for line in loss.lines[1::2]] == [color for color, _ in looks]
+
+
+def test_a_picture_has_the_promised_size(make_run, tmp_path, command):
+    run = make_run(rows=train_rows())
+    code, out, err = command(plots.main, run, "--out", tmp_path / "curves.png", "--title", "one run")
+    assert (code, out, err) == (0, f"{tmp_path}/curves.png\n", "")
+    with PIL.Image.open(tmp_path / "curves.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.size == (1800, 684)  # 9 × (3.2 + 0.22) inches, 200 dots each
+        assert len(picture.convert("RGB").getcolors(1 << 24)) > 10
+    assert plots.training_curves([run], tmp_path / "curves.svg").read_text().startswith("<?xml")
+
+
+def test_nine_runs_can_be_told_apart(make_run):
+    runs = [make_run(f"s{n}", rows=train_rows()) for n in range(9)]
+    figure = plots.training_figure(runs)
+    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[1].lines}
+    assert len(looks) == 9
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == [f"cifar10/static_dns, s{n}" for n in range(9)]  # one config: told by the folders
+    figure.draw_without_rendering()
+    place = figure.legends[0].get_window_extent()
+    assert place.x0 >= 0
+    assert place.x1 <= figure.bbox.width
+
+
+def test_a_long_run_is_smoothed_lightly_and_has_no_markers(make_run):
+    rng = np.random.default_rng(0)
+    rows = [{"step": s, "split": "train", "fit": 1 + 0.2 * rng.standard_normal()} for s in range(10, 20001, 10)]
+    rows += [{"step": s, "split": "test", "accuracy": 0.5} for s in range(100, 20001, 100)]
+    loss, accuracy = plots.training_figure([make_run(rows=rows)]).axes
+    raw, curve = (line.get_ydata() for line in loss.lines)
+    assert len(raw) == len(curve) == 2000
+    assert np.std(curve[20:-20]) < np.std(raw) / 3
+    assert accuracy.lines[0].get_marker() == ""
+
+
+def test_smoothing_against_a_loop():
+    values = np.random.default_rng(0).standard_normal(1000)
+    slow = []
+    for i in range(1000):
+        reach = min(5, i, 999 - i)
+        slow.append(np.mean(values[i - reach : i + reach + 1]))
+    np.testing.assert_allclose(plots.smoothed(values), slow, atol=1e-12)
+    np.testing.assert_allclose(plots.smoothed(np.arange(1000.0)), np.arange(1000.0))  # no lag, no bent ends
+    np.testing.assert_allclose(plots.smoothed(values[:199]), values[:199], atol=1e-12)
+    np.testing.assert_allclose(plots.smoothed(values[:1]), values[:1])
+
+
+@pytest.mark.parametrize(("steps", "scale"), [(30, "linear"), (200, "log")])
+def test_a_loss_that_falls_far_has_a_logarithmic_axis(steps, scale, make_run):
+    loss = plots.training_figure([make_run(rows=train_rows(steps))]).axes[0]
+    assert loss.get_yscale() == scale
+
+
+def test_runs_with_hardly_any_rows_are_drawn(make_run, tmp_path):
+    one = make_run("one", rows=train_rows(10))
+    none = make_run("none", rows=train_rows(10)[:1])  # before the first evaluation
+    (none / "metrics.jsonl").open("a").write('{"step": 20, "spl')  # cut off while it was written
+    figure = plots.training_figure([one, none])
+    assert [len(steps) for steps, _ in lines_of(figure.axes[1])] == [1, 0]
+    assert figure.axes[1].lines[0].get_marker() == "o"
+    assert plots.training_curves([one, none], tmp_path / "few.png").stat().st_size > 10_000
+
+
+def test_plots_refuse_what_they_cannot_draw(make_run, tmp_path, command):
+    run = make_run(rows=train_rows())
+    assert "not a run folder" in refusal(plots.training_curves, [tmp_path], tmp_path / "x.png")
+    assert "no row of the training loss" in refusal(plots.training_curves, [make_run("new")], tmp_path / "x.png")
+    assert ".png, .svg, .pdf" in refusal(plots.training_curves, [run], tmp_path / "x.tiff")
+    assert "cannot be written" in refusal(plots.training_curves, [run], tmp_path / "none" / "x.png")
+    assert command(plots.main, tmp_path, "--out", tmp_path / "x.png")[0] == 2
+    assert not (tmp_path / "x.png").exists()
