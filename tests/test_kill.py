@@ -50,30 +50,31 @@ def assert_equal_runs(folder, reference):
     assert [name for name in own if own[name].tobytes() != other[name].tobytes()] == []
 
 
-def check(tmp_path, settings, kills):
-    reference = tmp_path / "reference"
-    assert train(reference, settings) == 0
-    for number, step in enumerate(kills):
-        folder = tmp_path / f"killed{number}"
-        assert train(folder, settings, kill_at=step) == -signal.SIGKILL
-        assert train(folder, settings, "--resume") == 0
-        assert_equal_runs(folder, reference)
-    return reference
+def train_with_kills(folder, settings, kills):
+    """One run, killed and resumed at every step of `kills`, and then let go to its end."""
+    for number, step in enumerate(sorted(kills)):
+        assert train(folder, settings, *["--resume"] * (number > 0), kill_at=step) == -signal.SIGKILL
+    assert train(folder, settings, "--resume") == 0
 
 
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path):
-    check(tmp_path, DIGITS, kills=[60])
+    assert train(tmp_path / "reference", DIGITS) == 0
+    train_with_kills(tmp_path / "killed", DIGITS, kills=[60])
+    assert_equal_runs(tmp_path / "killed", tmp_path / "reference")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jit", ["false", "true"])
 def test_real_cifar_killed_past_the_first_epoch(tmp_path, jit):
-    """450 steps of static DNS: two uninterrupted runs are equal, and three killed ones after their resumption."""
+    """450 steps of static DNS: two uninterrupted runs are equal, and so is one that was killed three times."""
     root = Path(os.environ.get("NEURAL_SIMILARITY_DATA", REPOSITORY / "data"))
     if not (root / "cifar-10-batches-bin").is_dir():
         pytest.skip(f"no CIFAR-10 in {root}; ./dataset_setup.sh cifar10")
     settings = [*CIFAR, f"runtime.jit_compile={jit}", f"data.root={root}"]
-    reference = check(tmp_path, settings, kills=random.sample(range(395, 440), 3))
-    again = tmp_path / "again"
-    assert train(again, settings) == 0
-    assert_equal_runs(again, reference)
+    kills = random.sample(range(395, 440), 3)
+    print(f"{tmp_path}: kills at steps {sorted(kills)}")
+    assert train(tmp_path / "reference", settings) == 0
+    assert train(tmp_path / "again", settings) == 0
+    assert_equal_runs(tmp_path / "again", tmp_path / "reference")
+    train_with_kills(tmp_path / "killed", settings, kills)
+    assert_equal_runs(tmp_path / "killed", tmp_path / "reference")

@@ -1,0 +1,75 @@
+"""The first command, cut short, and the pictures it draws."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from neural_similarity import config as configs
+from neural_similarity import quickstart
+from neural_similarity.interpret.matrices import draw_matrices, mean_deviation, predicted_matrices
+from neural_similarity.layers import DynamicSimilarityConv2D
+from neural_similarity.models import cnn9
+
+
+@pytest.fixture
+def short(tmp_path, monkeypatch):
+    """The quickstart with a few steps of a tiny network, in a folder of its own."""
+    load = configs.load
+    settings = ["schedule.train_steps=6", "schedule.boundaries_steps=[]", "schedule.warmup_steps=0"]
+    settings += ["model.widths=[2, 3, 4]", "data.global_batch_size=64"]
+    monkeypatch.setattr(quickstart.configs, "load", lambda path: load(path, settings))
+    monkeypatch.setattr(quickstart.configs, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(quickstart.configs, "run_folder", lambda config, name: tmp_path / "runs" / name)
+    return tmp_path / "runs"
+
+
+def test_quickstart_reports_once_and_repeats_itself(short, capsys):
+    quickstart.main()
+    out = capsys.readouterr().out
+    assert len(re.findall(r"test accuracy: ", out)) == 1
+    assert re.search(r"^test accuracy: \d+\.\d\d %$", out, re.M)
+    assert re.search(r"^plain CNN: \d+\.\d\d %$", out, re.M)
+    moved = re.findall(r"^  conv\d_\d +(\S+) +(\S+)$", out, re.M)
+    assert len(moved) == 9
+    assert any(start != end for start, end in moved)
+    assert '"config": "quickstart/dynamic_dns"' in out
+    assert out.rstrip().splitlines()[-4:-3] == ["Try next:"]
+    folder = short / "quickstart/dynamic_dns"
+    for name in ("training_curve.png", "predicted_matrices.png"):
+        assert name in out
+        with Image.open(folder / name) as picture:
+            assert min(picture.size) > 300
+    report = out[out.index("test accuracy: ") :]
+
+    before = (folder / "checkpoints").stat().st_mtime_ns
+    quickstart.main()
+    again = capsys.readouterr().out
+    assert again.endswith(report)
+    assert "rm -r runs/quickstart && make quickstart" in again
+    assert (folder / "checkpoints").stat().st_mtime_ns == before
+
+
+def test_predicted_matrices_are_what_the_layers_use():
+    from functools import partial
+
+    model = cnn9(3, partial(DynamicSimilarityConv2D, structure="unconstrained", predictor_filters=2), widths=(2, 2, 2))
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    before = [w.copy() for w in model.get_weights()]
+    matrices = predicted_matrices(model, images)
+    assert [m.shape for m in matrices.values()] == [(2, s, s, 9, 9) for s in (32, 16, 8) for _ in range(3)]
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)  # no average moved
+    deviation = mean_deviation(matrices)
+    first = matrices["conv1_0"]
+    assert deviation["conv1_0"] == pytest.approx(np.abs(first - np.eye(9)).mean())
+    for kernel in model.get_layer("conv1_0").predictor.kernels:
+        kernel.assign(0 * kernel)
+    assert mean_deviation(predicted_matrices(model, images))["conv1_0"] == 0
+
+
+def test_a_picture_of_a_constant_map(tmp_path):
+    draw_matrices(np.zeros((2, 32, 32, 3)), {"conv1_0": np.ones((2, 8, 8, 9))}, tmp_path / "m.png")
+    with Image.open(tmp_path / "m.png") as picture:
+        assert min(picture.size) > 100
