@@ -224,7 +224,7 @@ def test_a_finished_run_is_left_alone(finished, capsys):
 
 
 def test_another_config_does_not_enter_a_run_folder(finished, capsys):
-    for extra in ([], ["--resume"]):
+    for extra in ([], ["--resume"], ["--eval-only"]):
         said = message(capsys, digits(finished, "--set", "seed=1", *extra))
         assert "holds a run of another config; `seed` differ" in said
 
@@ -337,7 +337,7 @@ def test_the_whole_step_compiles_and_equals_the_graph(name):
 
 
 def test_bfloat16_trains_float32_weights():
-    config, task = build("dynamic_dns", overrides=["runtime.precision=mixed_bfloat16"])
+    _, task = build("dynamic_dns", overrides=["runtime.precision=mixed_bfloat16"])
     _, wide = build("dynamic_dns")
     replicas = Replicas(tf.distribute.get_strategy())
     narrow_metrics, wide_metrics = (train_steps(t, replicas, 1)[0] for t in (task, wide))

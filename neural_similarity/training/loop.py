@@ -110,18 +110,19 @@ class Loop:
         saved_at, first = started, self.step
         unfetched = []
         with _StopAsked() as stop_asked, _Progress(self.train_steps, self.step) as progress:
-            stopwatch = _Stopwatch()
+            stopwatch = _Stopwatch(self.step)
             for batch in self._batches():
                 unfetched.append(compiled(batch))
                 self.step += 1
+                stop = stop_asked()
                 evaluate = self.step == self.train_steps or self.step % self.evaluate_every_steps == 0
                 row = evaluate or self.step % LOG_EVERY_STEPS == 0
-                save = evaluate or stop_asked() or time.monotonic() - saved_at > self.checkpoint_every_seconds
+                save = evaluate or stop or time.monotonic() - saved_at > self.checkpoint_every_seconds
                 if not (row or save):
                     continue
                 self._fetch(unfetched)
                 if row:
-                    self._add_row(metrics, stopwatch.lap(len(unfetched)))
+                    self._add_row(metrics, stopwatch.lap(self.step))
                     progress.advance(self.step, metrics.rows[-1]["loss"])
                 unfetched = []
                 if evaluate:
@@ -132,9 +133,8 @@ class Loop:
                 if save:
                     self._save(metrics)
                     saved_at = time.monotonic()
-                if row:
-                    stopwatch.restart()
-                if stop_asked() and self.step < self.train_steps:
+                stopwatch.restart(self.step)
+                if stop and self.step < self.train_steps:
                     raise Interrupted(self.step)
         return metrics.rows
 
@@ -177,15 +177,14 @@ class Loop:
 class _Stopwatch:
     """Seconds a step, between rows; evaluations and checkpoints do not count."""
 
-    def __init__(self):
-        self.steps = 0
-        self.restart()
+    def __init__(self, step):
+        self.restart(step)
 
-    def restart(self):
-        self.since = time.monotonic()
+    def restart(self, step):
+        self.step, self.since = step, time.monotonic()
 
-    def lap(self, steps):
-        return (time.monotonic() - self.since) / steps
+    def lap(self, step):
+        return (time.monotonic() - self.since) / (step - self.step)
 
 
 class _Progress:

@@ -129,12 +129,12 @@ def train(experiment, kind, config, name, run, overrides=(), resume=False):
 
 
 def _evaluate(kind, config, run):
-    stored = runs.open_run(run.folder)
+    runs.open_run(run.folder).check_same(config)
     splits = kind.load_data(config)
-    replicas = stored.runtime.start()
+    replicas = run.runtime.start()
     with replicas.scope():
-        model = kind.build_model(stored.config, len(splits.classes))
-        step = stored.load_weights(model)
+        model = kind.build_model(config, len(splits.classes))
+        step = run.load_weights(model)
         results = kind.evaluation(config, model, replicas, splits)()
     for split, values in results.items():
         words = "   ".join(f"{name} {value:.6f}" for name, value in values.items() if name != "accuracy")

@@ -65,7 +65,7 @@ class Run:
             if self.folder.exists() and any(self.folder.iterdir()):
                 raise UserError(f"{self.shown()}: not empty, and not a run. Name another folder with --run-dir.")
             return
-        self._check_same(config)
+        self.check_same(config)
         if self.result:
             raise self._finished()
         raise UserError(
@@ -79,11 +79,12 @@ class Run:
             raise UserError(
                 f"{self.shown()}: nothing to resume here.{_siblings(config, name)} Leave out --resume to start."
             )
-        self._check_same(config)
+        self.check_same(config)
         if self.result:
             raise self._finished()
 
-    def _check_same(self, config):
+    def check_same(self, config):
+        """Raises a `UserError` unless the run here is one of this config."""
         if config.run_hash() != self.config.run_hash():
             keys = ", ".join(f"`{key}`" for key in differing_keys(self.config, config, of_runs=True))
             raise UserError(
