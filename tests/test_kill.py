@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from run_checks import assert_equal_runs
 
 from neural_similarity.config import REPOSITORY
 from neural_similarity.training.logs import read_rows
-from neural_similarity.training.runs import Run
 
 DIGITS = ["data.name=digits", "data.augmentation=none", "model.widths=[4, 6, 8]", "schedule.train_steps=120"]
 CIFAR = ["schedule.train_steps=450", "evaluation.every_steps=150"]
@@ -33,21 +33,6 @@ def train(folder, settings, *extra, kill_at=None):
     error = process.communicate()[1]
     assert process.returncode in (0, -signal.SIGKILL), error
     return process.returncode
-
-
-def assert_equal_runs(folder, reference):
-    """The same bytes in weights, optimiser slots and averages, and the same metrics but for times."""
-    rows, expected = (
-        [{k: v for k, v in row.items() if k != "seconds_per_step"} for row in read_rows(Path(f) / "metrics.jsonl")]
-        for f in (folder, reference)
-    )
-    assert rows == expected
-    last = Run(reference).checkpoints.steps()[-1]
-    (own, own_state), (other, other_state) = (Run(f).checkpoints.load(last) for f in (folder, reference))
-    assert own_state == other_state
-    assert own.keys() == other.keys()
-    assert {name.split("/")[0] for name in own} == {"model", "optimizer"}
-    assert [name for name in own if own[name].tobytes() != other[name].tobytes()] == []
 
 
 def train_with_kills(folder, settings, kills):

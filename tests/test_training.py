@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
+from run_checks import assert_equal_runs
 
 from neural_similarity import config as configs
 from neural_similarity import load_run
@@ -191,21 +192,6 @@ def test_a_run_without_a_checkpoint_resumes_from_the_start(finished, tmp_path, m
     runs.Run(folder).checkpoints.path(1).unlink()
     assert run_main(digits(folder, "--resume")) == 0
     assert_equal_runs(folder, finished)
-
-
-def assert_equal_runs(one, other):
-    """Byte for byte: weights, optimiser slots, averages; and the metrics but for times."""
-
-    def rows(folder):
-        return [{k: v for k, v in r.items() if k != "seconds_per_step"} for r in read_rows(folder / "metrics.jsonl")]
-
-    assert rows(one) == rows(other)
-    (a, state_a), (b, state_b) = (runs.Run(folder).checkpoints.load(25) for folder in (one, other))
-    assert state_a == state_b
-    assert a.keys() == b.keys()
-    assert any("accumulator" in name for name in a)
-    for name in a:
-        assert a[name].tobytes() == b[name].tobytes(), name
 
 
 # Refusals

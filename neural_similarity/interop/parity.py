@@ -40,6 +40,8 @@ TOLERANCES = {
     "trajectory penalty": 2e-6,
 }
 
+ARRAYS = {"x", "y", "eval_logits", "eval_fit", "train_logits", "train_fit", "train_loss", "reg"}
+
 
 def draw(salt, name, shape):
     """The standard normal array that belongs to a name: the same everywhere, so that no weights need to be kept."""
@@ -86,6 +88,8 @@ class Golden:
                 self.arrays = dict(arrays)
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(f"{path}.json and .npz: cannot read them ({error}).") from error
+        if lacking := sorted(ARRAYS - set(self.arrays)):
+            raise UserError(f"{path}.npz: lacks the arrays {', '.join(lacking)}.")
         self.config = configs.load(f"configs/cifar10/released/{name}.yaml", environment={})
         self.narrow = build_model(self.config, self.facts["n_class"])
         self.model = build_model(self.config, self.facts["n_class"], dtype="float64")
@@ -105,7 +109,7 @@ class Golden:
     def _value(self, name, own):
         entry = self.facts["variables"][name]
         value = value_by_rule(self.facts["salt"], name, tuple(entry["shape"]), tuple(own.variable.shape))
-        sums = np.sum(value, dtype=np.float64), np.sum(np.square(value, dtype=np.float64))
+        sums = float(np.sum(value, dtype=np.float64)), float(np.sum(np.square(value, dtype=np.float64)))
         if not np.allclose(sums, (entry["sum"], entry["sumsq"]), rtol=1e-6, atol=1e-6):
             raise UserError(f"{self.name}.json: {name} sums to {sums}, not as listed; the rule or NumPy differs.")
         return value
@@ -120,7 +124,7 @@ class Golden:
         self._training(found)
         if "trajectory_fit_reg" in self.arrays:
             self._trajectory(found)
-        return {quantity: max(errors) for quantity, errors in found.items()}, ties.count
+        return {quantity: float(np.max(errors)) for quantity, errors in found.items()}, ties.count
 
     def _images(self, model):
         return tf.cast(self.arrays["x"], model.compute_dtype)
@@ -172,7 +176,7 @@ class Golden:
 
     def _wrong_gradients(self):
         *_, gradients = self._training_pass(("fit_",))
-        return sum(error > TOLERANCES[quantity] for quantity, error in self._gradient_errors(gradients))
+        return sum(not error <= TOLERANCES[quantity] for quantity, error in self._gradient_errors(gradients))
 
     def _rounding(self, ties):
         """Number of each ReLU → the float32 rounding in its inputs, measured on our own two networks."""
@@ -211,7 +215,11 @@ def check(folder, require_all=False, rtol=None):
             yield f"{name}: unknown; known are {', '.join(NETWORKS)}", False
         else:
             errors, ties = Golden(folder, name).errors()
-            over = [quantity for quantity, error in errors.items() if not error <= (rtol or TOLERANCES[quantity])]
+            over = [
+                quantity
+                for quantity, error in errors.items()
+                if not error <= (TOLERANCES[quantity] if rtol is None else rtol)
+            ]
             words = [f"{quantity} {error:.1e}" for quantity, error in errors.items()]
             words += [f"{ties} of its ReLUs' ties settled"] if ties else []
             yield f"{name}: {'differs in ' + ', '.join(over) if over else 'agrees'} ({', '.join(words)})", not over

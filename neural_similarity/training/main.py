@@ -31,11 +31,12 @@ def main(experiment, default_config, kind, arguments=None):
         arguments: instead of the command line's, for tests.
     """
     options = _parser(experiment, default_config).parse_args(arguments)
-    sys.exit(guarded(lambda: _main(experiment, kind, options)))
+    stopped = "Stopped. A run that has begun goes on from its last checkpoint: the same command and --resume."
+    sys.exit(guarded(lambda: _main(experiment, kind, options), stopped))
 
 
-def guarded(command):
-    """Calls `command()`; a user's mistake or a Ctrl-C ends in one message. Returns the exit code."""
+def guarded(command, stopped="Stopped."):
+    """Calls `command()`; a user's mistake or a Ctrl-C (`stopped`) ends in one message. Returns the exit code."""
     log.handlers = [logging.StreamHandler(sys.stdout)]
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -45,12 +46,10 @@ def guarded(command):
         print(error, file=sys.stderr)
         return 2
     except Interrupted as stop:
-        print(
-            f"Stopped after step {stop.step:,}, which is saved. Go on: the same command and --resume.", file=sys.stderr
-        )
+        print(f"Stopped after step {stop.step:,}, and saved. Go on: the same command and --resume.", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
-        print("Stopped. Go on from the last checkpoint: the same command and --resume.", file=sys.stderr)
+        print(stopped, file=sys.stderr)
         return 130
     return 0
 

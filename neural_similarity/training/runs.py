@@ -30,7 +30,11 @@ class Run:
     @property
     def details(self):
         """What `run.json` holds."""
-        return json.loads((self.folder / "run.json").read_text())
+        path = self.folder / "run.json"
+        try:
+            return json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: damaged ({error}). Start anew with another --run-dir.") from error
 
     @property
     def config(self):
@@ -98,11 +102,15 @@ class Run:
             "See it with --eval-only, or train anew with another --set seed=N or --run-dir DIR."
         )
 
+    def no_checkpoint(self):
+        """The `UserError` of a run that has saved nothing so far."""
+        return UserError(f"{self.shown()}: no checkpoint yet. Let the run reach one, or go on with --resume.")
+
     def load_weights(self, model):
         """Assigns the newest checkpoint's weights to `model` and returns the step."""
         steps = self.checkpoints.steps()
         if not steps:
-            raise UserError(f"{self.shown()}: no checkpoint yet. Let the run reach one, or go on with --resume.")
+            raise self.no_checkpoint()
         arrays, _ = self.checkpoints.load(steps[-1])
         restore(arrays, model=model.variables)
         return steps[-1]
@@ -127,6 +135,8 @@ def load_run(folder):
         UserError: no run in `folder`, or no checkpoint yet.
     """
     run = open_run(folder)
+    if not run.checkpoints.steps():
+        raise run.no_checkpoint()
     model = keras.models.model_from_json((run.folder / "model.json").read_text())
     run.load_weights(model)
     return model
