@@ -181,7 +181,7 @@ def test_zeroed_predictor_leaves_a_plain_convolution(geometry, structure):
         assert_near(layer(x, training=training), plain_twin(layer, layer.kernel)(x))
 
 
-GEOMETRY = "DynamicSimilarityConv2D needs groups=1, data_format='channels_last', an odd kernel size"
+GEOMETRY = "DynamicSimilarityConv2D needs groups=1, data_format='channels_last' and an odd kernel size"
 STRUCTURE = "`structure` must be one of 'diagonal', 'unconstrained'. Received: 'dns'"
 
 

@@ -1,6 +1,7 @@
 """What the layers accept, checked once."""
 
 STRUCTURES = ("diagonal", "unconstrained")
+MOVING_AVERAGES = ("debiased", "released")
 
 
 def one_of(argument, value, known):

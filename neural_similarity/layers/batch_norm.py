@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from neural_similarity import ops
-from neural_similarity.layers.arguments import one_of
+from neural_similarity.layers.arguments import MOVING_AVERAGES, one_of
 
 
 @keras.saving.register_keras_serializable("neural_similarity")
@@ -36,7 +36,7 @@ class DebiasedBatchNormalization(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.moving_average = one_of("moving_average", moving_average, ("debiased", "released"))
+        self.moving_average = one_of("moving_average", moving_average, MOVING_AVERAGES)
         self.decay = decay
         self.epsilon = epsilon
         self.gamma_regularizer = keras.regularizers.get(gamma_regularizer)

@@ -22,7 +22,8 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
         **kwargs: `Conv2D`'s own.
 
     Raises:
-        ValueError: an even kernel size, `groups` ≠ 1, `data_format="channels_first"`, or an unknown choice.
+        ValueError: an even kernel size, `groups` ≠ 1, `data_format="channels_first"`, or an unknown choice; strides
+            together with dilation are refused by `Conv2D` itself.
 
     Example:
         >>> layer = DynamicSimilarityConv2D(32, 3, padding="same", strides=2)
@@ -65,14 +66,12 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
         )
 
     def _check_geometry(self):
-        strided, dilated = max(self.strides) > 1, max(self.dilation_rate) > 1
         even = any(size % 2 == 0 for size in self.kernel_size)
-        if self.groups != 1 or self.data_format != "channels_last" or (strided and dilated) or even:
+        if self.groups != 1 or self.data_format != "channels_last" or even:
             raise ValueError(
-                "DynamicSimilarityConv2D needs groups=1, data_format='channels_last', an odd kernel size (M is read at "
-                "the patch's centre), and strides or dilation but not both. "
-                f"Received: groups={self.groups}, data_format={self.data_format!r}, kernel_size={self.kernel_size}, "
-                f"strides={self.strides}, dilation_rate={self.dilation_rate}"
+                "DynamicSimilarityConv2D needs groups=1, data_format='channels_last' and an odd kernel size, as M is "
+                f"read at the patch's centre. Received: groups={self.groups}, data_format={self.data_format!r}, "
+                f"kernel_size={self.kernel_size}"
             )
 
     def build(self, input_shape):

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from neural_similarity import ops
-from neural_similarity.layers.arguments import STRUCTURES, one_of
+from neural_similarity.layers.arguments import MOVING_AVERAGES, STRUCTURES, one_of
 from neural_similarity.layers.batch_norm import DebiasedBatchNormalization
 
 # The released code's numbers: width of the first convolution, and whether the predictor normalises its batches.
@@ -39,7 +39,7 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
         `(b, h, w, k)` for DNS, `(b, h, w, k, k)` for UNS (kernel's tap, input's tap).
 
     Raises:
-        ValueError: `structure` or `normalization` is unknown.
+        ValueError: `structure`, `normalization` or `moving_average` is unknown.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
         self.normalization = one_of("normalization", normalization, ("partial", "full"))
         self.init_scales = tuple(init_scales)
         self.batch_norm = _BATCH_NORM[structure] if batch_norm is None else batch_norm
-        self.moving_average = moving_average
+        self.moving_average = one_of("moving_average", moving_average, MOVING_AVERAGES)
         self.batch_norm_decay = batch_norm_decay
         self.regularizer = keras.regularizers.get(regularizer)
         self.batch_norm_regularizer = keras.regularizers.get(batch_norm_regularizer)

@@ -44,7 +44,7 @@ class StaticSimilarityConv2D(keras.layers.Conv2D):
     ):
         super().__init__(filters, kernel_size, **kwargs)
         self.structure = one_of("structure", structure, STRUCTURES)
-        if similarity_initializer not in ("identity", "released"):
+        if not isinstance(similarity_initializer, str) or similarity_initializer not in ("identity", "released"):
             similarity_initializer = keras.initializers.get(similarity_initializer)
         self.similarity_initializer = similarity_initializer
         self.similarity_regularizer = keras.regularizers.get(similarity_regularizer)

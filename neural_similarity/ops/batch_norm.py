@@ -15,7 +15,7 @@ def batch_norm(x, scale, offset, epsilon):
 
     Returns:
         The normalised `(b, y, x, i)` in the dtype of `x`, and the batch's mean and biased variance, `(i,)` each in
-        float32 or wider.
+        float32 or wider. They are for averages: no gradient flows back through them from the fused kernel.
     """
     if x.dtype not in _FUSED:  # the fused kernel stops at float32
         mean, variance = tf.nn.moments(x, (0, 1, 2))
