@@ -14,7 +14,7 @@ from run_checks import assert_equal_runs
 from neural_similarity.config import REPOSITORY
 from neural_similarity.training.logs import read_rows
 
-DIGITS = ["data.name=digits", "data.augmentation=none", "model.widths=[4, 6, 8]", "schedule.train_steps=120"]
+DIGITS = ["data.name=digits", "data.augmentation=none", "model.widths=[4, 6, 8]", "schedule.train_steps=70"]
 CIFAR = ["schedule.train_steps=450", "evaluation.every_steps=150"]
 
 
@@ -44,7 +44,7 @@ def train_with_kills(folder, settings, kills):
 
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path):
     assert train(tmp_path / "reference", DIGITS) == 0
-    train_with_kills(tmp_path / "killed", DIGITS, kills=[60])
+    train_with_kills(tmp_path / "killed", DIGITS, kills=[40])
     assert_equal_runs(tmp_path / "killed", tmp_path / "reference")
 
 
