@@ -2,7 +2,7 @@
 # make test         the tests; make test-slow adds the long forms
 # make tables       writes the README's tables anew from results/*.jsonl
 # make lint
-# Each sets up .venv by itself, once. Another interpreter: make PYTHON=python3.12 test
+# Each sets up .venv by itself, once. With another interpreter: rm -rf .venv && make PYTHON=python3.12 test
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -25,14 +25,15 @@ lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
-$(VENV)/bin/python:
+$(VENV)/.created:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there. Install Python 3.10 to 3.13, or name one: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { echo "TensorFlow 2.21 needs Python 3.10 to 3.13, and this is `$(PYTHON) --version 2>&1`. Install one of those and name it: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "`$(PYTHON) --version 2>&1` lacks venv. Install it (Debian, Ubuntu: apt-get install python3-venv) and call make again"; exit 1; }
 	@echo "Setting up $(VENV) with `$(PYTHON) --version 2>&1`: once, some minutes."
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV) && $(RUN) -m pip --version >/dev/null
+	@touch $@
 
-$(VENV)/.installed: requirements.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed: requirements.txt pyproject.toml | $(VENV)/.created
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 

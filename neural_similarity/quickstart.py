@@ -14,19 +14,22 @@ def main():
     config = configs.load(f"configs/{DYNAMIC}.yaml")
     folder = configs.run_folder(config, DYNAMIC)
     report = folder / "report.txt"
-    if not report.exists():
+    plain = configs.run_folder(configs.load(f"configs/{PLAIN}.yaml"), PLAIN)
+    if report.exists() and (plain / "result.json").exists():
+        print("Trained already; train anew with: rm -r runs/quickstart && make quickstart\n")
+    else:
         from neural_similarity.training.main import guarded
 
-        code = guarded(lambda: write_atomically(report, _train_both(config, folder)))
+        code = guarded(lambda: write_atomically(report, _train_both(config, folder)), "Go on: make quickstart")
         if code:
             sys.exit(code)
-    else:
-        print("Trained already; train anew with: rm -r runs/quickstart && make quickstart\n")
-    print(report.read_text(), end="")
+    print(report.read_text(encoding="utf-8"), end="")
 
 
 def _train_both(config, folder):
     """Trains what is not trained yet, draws the pictures, and returns the report."""
+    from PIL import Image
+
     from neural_similarity.interpret.matrices import draw_matrices, mean_deviation, predicted_matrices
     from neural_similarity.reporting.plots import training_curves
     from neural_similarity.training import image_recognition
@@ -39,6 +42,7 @@ def _train_both(config, folder):
     last = predicted_matrices(load_run(run.folder), images)
     before, after = mean_deviation(first), mean_deviation(last)
     curve, maps = folder / "training_curve.png", folder / "predicted_matrices.png"
+    Image.fromarray(images[0].astype("uint8")).save(folder / "digit.png")
     training_curves([plain_run.folder, run.folder], curve)
     draw_matrices(images[:PICTURED_IMAGES], last, maps)
     where = folder.relative_to(configs.REPOSITORY)
@@ -54,7 +58,7 @@ def _train_both(config, folder):
         f"pictures: {where / curve.name}, {where / maps.name}",
         "",
         "Try next:",
-        f"  .venv/bin/python -m neural_similarity.predict {where} digit.png",
+        f"  .venv/bin/python -m neural_similarity.predict {where} {where}/digit.png",
         "  .venv/bin/python nsl_image_recog/static/train.py --config configs/cifar10/static_dns.yaml --dry-run",
         "  .venv/bin/python -m neural_similarity.interop.parity tests/golden",
     ]

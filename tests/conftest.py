@@ -48,6 +48,7 @@ def run_folder(request, tmp_path_factory):
     run = runs.Run(tmp_path_factory.mktemp(name))
     details = {
         "config": f"cifar10/{name}",
+        "recipe": "custom",
         "experiment": configs.experiment_of(config),
         "overrides": ["model.widths=[4, 4, 4]"],
         "classes": classes,

@@ -28,6 +28,7 @@ LINE = {
     "peak_memory_bytes": 1_500_000_000,
     "precision": "float32",
     "strategy": "none",
+    "devices": 1,
     "jit_compile": False,
     "deterministic": False,
     "device": "CPU, Some, 2 cores",
@@ -59,7 +60,8 @@ def make_run(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         values = {**LINE, **(dict(line) if isinstance(line, dict) else {})}
-        details = {key: values[key] for key in ("config", "experiment", "overrides")}
+        details = {key: values[key] for key in ("config", "recipe", "experiment", "overrides")}
+        details |= {"classes": [], "runtime": {}, "environment": {}}
         (folder / "run.json").write_text(json.dumps(details))
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         if line is not None:
@@ -336,7 +338,7 @@ def test_what_a_custom_row_leaves_out_is_what_the_hash_leaves_out():
     values = ["seed=5", "schedule.scale=0.5", "data.root=x", "runtime.precision=mixed_bfloat16"]
     values += ["evaluation.every_steps=7", "checkpoint.keep=9"]
     names = [value.partition("=")[0] for value in values]
-    assert tuple(n if n in tables.NOT_THE_RECIPE else n.partition(".")[0] for n in names) == tables.NOT_THE_RECIPE
+    assert tuple(n if n in tables.NOT_OF_A_RECIPE else n.partition(".")[0] for n in names) == tables.NOT_OF_A_RECIPE
     hashes = {load("configs/cifar10/static_dns.yaml", [*values[:n]], {}).config_hash() for n in range(len(values) + 1)}
     assert len(hashes) == 1
 

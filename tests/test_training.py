@@ -1,6 +1,7 @@
 """The loop on small networks: runs from end to end, resumes, replicas, compilation, and what goes wrong."""
 
 import json
+import shutil
 import signal
 
 import numpy as np
@@ -83,6 +84,7 @@ def test_a_run_leaves_what_it_promises(finished):
         "metrics.csv",
         "checkpoints",
         "result.json",
+        "lock",
     }
     rows = read_rows(finished / "metrics.jsonl")
     assert [(r["step"], r["split"]) for r in rows] == [
@@ -223,15 +225,24 @@ def test_a_folder_that_is_no_run_is_not_written_to(tmp_path, capsys):
 def test_nothing_to_resume_names_the_siblings(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(runs, "REPOSITORY", tmp_path)
     config = configs.load("configs/cifar10/static_dns.yaml", ["seed=3"], environment={})
-    runs.Run(tmp_path / "runs/cifar10/static_dns/s3-abc").create(config, {})
+    for name in ("s3-abc", "s3-bad"):
+        (tmp_path / "runs/cifar10/static_dns" / name).mkdir(parents=True)
+        runs.Run(tmp_path / "runs/cifar10/static_dns" / name).create(config, {})
+    (tmp_path / "runs/cifar10/static_dns/s3-bad/config.yaml").unlink()
     said = message(capsys, ["--resume", "--set", "seed=4", "--run-dir", str(tmp_path / "new")])
     assert "nothing to resume here" in said
     assert "s3-abc (unfinished; differs in seed)" in said
+    assert "s3-bad (damaged)" in said
 
 
 def test_the_right_train_py_is_named(capsys):
     said = message(capsys, ["--config", "configs/cifar10/dynamic_dns.yaml"])
-    assert "Run python nsl_image_recog/dynamic_dns/train.py --config configs/cifar10/dynamic_dns.yaml" in said
+    assert "run python nsl_image_recog/dynamic_dns/train.py --config configs/cifar10/dynamic_dns.yaml" in said
+    full = ["--config", "configs/cifar10/dynamic_dns.yaml", "--set", "predictor.normalization=full"]
+    said = message(capsys, full, experiment="nsl_image_recog/dynamic_dns")
+    assert (
+        "nsl_fspherenet/train.py --config configs/cifar10/dynamic_dns.yaml --set predictor.normalization=full" in said
+    )
 
 
 def test_missing_data_names_the_command(tmp_path, capsys):
@@ -247,10 +258,20 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capsys):
     assert runs.Run(tmp_path / "r").checkpoints.steps() == []
 
 
-def test_the_batch_must_divide_among_the_devices():
-    replicas = Runtime("mirrored", "float32", False, False).start()
+MIRRORED = Runtime("mirrored", 2, "float32", False, False)
+
+
+def test_the_batch_must_divide_among_the_devices(tmp_path, capsys):
     with pytest.raises(UserError, match=r"2 devices cannot share it.*global_batch_size=4"):
-        replicas.check_batch(5)
+        MIRRORED.check_batch(5)
+    uneven = ["--set", "data.global_batch_size=33", "--set", "runtime.strategy=mirrored"]
+    for extra in ([], ["--dry-run"]):
+        assert "2 devices cannot share it equally" in message(capsys, digits(tmp_path / "r", *uneven, *extra))
+
+
+def test_a_run_goes_on_where_there_are_as_many_devices():
+    with pytest.raises(UserError, match=r"began on 3 devices, and here are 2"):
+        Runtime("mirrored", 3, "float32", False, False).start()
 
 
 def test_mirrored_is_not_compiled():
@@ -261,11 +282,55 @@ def test_mirrored_is_not_compiled():
         Runtime.resolve(section)
 
 
+def test_only_one_process_trains_in_a_folder(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "r"
+    with monkeypatch.context() as patch:
+        interrupt_at(3, patch)
+        run_main(digits(folder))
+    capsys.readouterr()
+    with runs.Run(folder).lock():
+        assert "another process trains here" in message(capsys, digits(folder, "--resume"))
+
+
+def test_a_folder_where_a_start_was_cut_short_is_free(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    config = configs.load("configs/cifar10/static_dns.yaml", environment={})
+    runs.Run(tmp_path).check_new(config)
+
+
+def test_a_run_dir_that_cannot_be_one(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert "a file, not a folder" in message(capsys, digits(tmp_path / "file"))
+    assert "Not a directory" in message(capsys, digits(tmp_path / "file" / "r"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("run.json", "{}"), ("run.json", "{"), ("config.yaml", None), ("model.json", None), ("result.json", "{")],
+)
+def test_a_damaged_run_folder_is_said_to_be_one(finished, tmp_path, name, text):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    (folder / name).unlink() if text is None else (folder / name).write_text(text)
+    run = runs.open_run(folder)
+    with pytest.raises(UserError, match=rf"{name}: damaged"):
+        (run.details, run.config, run.result, load_run(folder))
+
+
+def test_metrics_lose_a_torn_last_line_and_nothing_else(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert read_rows(path) == [{"step": 1}, {"step": 2}]
+    path.write_text('{"step": 1}\n{"st\n{"step": 2}\n')
+    with pytest.raises(UserError, match=r"metrics.jsonl, line 2: damaged"):
+        read_rows(path)
+
+
 # Replicas and compilation
 
 
 def test_a_mirrored_step_is_the_mean_of_its_halves():
-    replicas = Runtime("mirrored", "float32", False, False).start()
+    replicas = MIRRORED.start()
     assert replicas.count == 2
     splits = noise(48)
     _, mirrored = build("static_dns", replicas, splits=splits)
@@ -296,7 +361,7 @@ def test_a_mirrored_step_is_the_mean_of_its_halves():
 
 
 def test_mirrored_evaluation_counts_every_image_once():
-    replicas = Runtime("mirrored", "float32", False, False).start()
+    replicas = MIRRORED.start()
     splits = noise(19)
     _, mirrored = build("baseline", replicas, splits=splits)
     _, single = build("baseline", splits=splits)

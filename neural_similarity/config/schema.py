@@ -17,6 +17,7 @@ from neural_similarity.config.paths import REPOSITORY
 from neural_similarity.errors import UserError
 
 LARGEST = 2**31 - 1  # step counters and seeds go through int32
+NOT_OF_A_RECIPE = ("seed", "schedule.scale", "data.root", "runtime", "evaluation", "checkpoint")
 NOT_OF_A_RUN = (
     "data.root",
     "evaluation",
@@ -286,7 +287,7 @@ class Config(Section):
 
     def config_hash(self):
         """12 hex digits of the recipe: what seeds, scaled-down runs, machines and intervals have in common."""
-        return self._hash("seed", "schedule.scale", "data.root", "runtime", "evaluation", "checkpoint")[:12]
+        return self._hash(*NOT_OF_A_RECIPE)[:12]
 
     def run_hash(self):
         """6 hex digits of the run: all that can change its numbers."""

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+MOST_MOVED = 3  # that more are on a tie is not to be believed
+
 
 class Ties:
     """Lets the ReLUs of a model be taken to the other side of a tie, one unit at a time.
@@ -16,11 +18,16 @@ class Ties:
 
     Args:
         model: a CNN-9; its ReLU layers are replaced in place.
+
+    Attributes:
+        flipped: number of the ReLU → flat positions of the units that were moved.
+        tried: how many units lie within rounding and were tried.
     """
 
     def __init__(self, model):
+        self.tried = 0
         self.inputs = {}  # number of the ReLU → its latest input
-        self.flipped = {}  # number of the ReLU → flat positions
+        self.flipped = {}
         for number, relu in enumerate(_relus(model)):
             relu.call = functools.partial(self._relu, number)
 
@@ -46,8 +53,9 @@ class Ties:
         fewest = wrong()
         for number, inputs in sorted(self.inputs.items(), reverse=True):
             for position in np.flatnonzero(np.abs(inputs) < rounding[number]):
-                if not fewest:
+                if not fewest or self.count == MOST_MOVED:
                     return
+                self.tried += 1
                 self.flipped.setdefault(number, set()).add(position)
                 now = wrong()
                 if now < fewest:

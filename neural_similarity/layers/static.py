@@ -70,16 +70,14 @@ class StaticSimilarityConv2D(keras.layers.Conv2D):
         return keras.ops.ones(shape, dtype=dtype)
 
     def merged_kernel(self):
-        """W' = MᵀW, the `(kh, kw, i, o)` kernel of the plain convolution that this layer equals."""
-        return self._fold(self.kernel)
+        """W' = MᵀW, the `(kh, kw, i, o)` kernel of the plain convolution that this is, in compute dtype."""
+        kernel, matrix = (keras.ops.cast(v, self.compute_dtype) for v in (self.kernel, self.similarity_matrix))
+        return ops.similarity_kernel(kernel, matrix)
 
     def convolution_op(self, inputs, kernel):
         """Keras' own hook: the plain convolution, with M folded into its kernel."""
-        return super().convolution_op(inputs, self._fold(kernel))
-
-    def _fold(self, kernel):
-        convert = keras.ops.convert_to_tensor
-        return ops.similarity_kernel(convert(kernel), convert(self.similarity_matrix))
+        kernel, matrix = map(keras.ops.convert_to_tensor, (kernel, self.similarity_matrix))
+        return super().convolution_op(inputs, ops.similarity_kernel(kernel, matrix))
 
     def get_config(self):
         """The constructor's arguments."""

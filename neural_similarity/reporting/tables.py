@@ -14,6 +14,7 @@ import yaml
 
 from neural_similarity.config import REPOSITORY
 from neural_similarity.config.paths import CONFIGS
+from neural_similarity.config.schema import NOT_OF_A_RECIPE
 from neural_similarity.errors import UserError, nearest
 from neural_similarity.files import write_atomically
 from neural_similarity.reporting.record import RESULTS, read, shown
@@ -23,8 +24,6 @@ README = REPOSITORY / "README.md"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 GROUPED_BY = ("config", "recipe", "config_hash", "scale", "precision", "device")
-# Overrides of these, keys or whole sections, make no other recipe; `config_hash` leaves out the same.
-NOT_THE_RECIPE = ("seed", "schedule.scale", "data.root", "runtime", "evaluation", "checkpoint")
 _RECIPES = ("ours", "released", "custom")  # in the order of the rows
 
 _Percent = Annotated[float, pydantic.Field(strict=True, ge=0, le=100)]
@@ -154,7 +153,7 @@ def _name(row):
     first = row[0]
     name = _code(first.config)
     changed = {text.partition("=")[0].strip(): text for text in _newest(row).overrides}  # of two for one key the last
-    told = [text for key, text in changed.items() if not {key, key.partition(".")[0]} & set(NOT_THE_RECIPE)]
+    told = [text for key, text in changed.items() if not {key, key.partition(".")[0]} & set(NOT_OF_A_RECIPE)]
     return f"{name} with {', '.join(map(_code, told))}" if first.recipe == "custom" and told else name
 
 

@@ -32,7 +32,7 @@ class Checkpoints:
         return self.folder / f"step-{step:06d}.npz"
 
     def save(self, step, arrays, state):
-        """Writes `arrays` (name → array) and `state` (JSON-able) for `step`; an interrupted write leaves no trace.
+        """Writes `arrays` (name → array) and `state` (JSON-able) for `step`; what was there stays until that is whole.
 
         Raises:
             UserError: the disk is full or refuses; what was saved before is still there.

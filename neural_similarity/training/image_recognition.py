@@ -82,7 +82,6 @@ def build_loss(config, model):
 def build_task(config, model, replicas, splits):
     """The `Task` of training `model` on `splits`. Call it, like `build_model`, under `replicas.scope()`."""
     batch_size = config.data.global_batch_size
-    replicas.check_batch(batch_size)
     optimizer = build_optimizer(config.optimizer, build_schedule(config.optimizer, config.schedule))
     optimizer.build(model.trainable_variables)
     return Task(

@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import logging
+import os
 from pathlib import Path
 
+from neural_similarity.errors import UserError
 from neural_similarity.files import write_atomically
 
 log = logging.getLogger("neural_similarity")
@@ -34,6 +36,11 @@ class Metrics:
         if self._board:
             self._board(row)
 
+    def sync(self):
+        """Makes the rows outlive a power cut, as a checkpoint that was written after them does."""
+        with open(self.path, "a") as file:
+            os.fsync(file.fileno())
+
     def write_csv(self):
         """Writes all rows as a table, one column per name."""
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
@@ -45,13 +52,18 @@ class Metrics:
 
 
 def read_rows(path):
-    """The rows of a `metrics.jsonl`, up to a last line that was cut off; none where there is no file."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    """The rows of a `metrics.jsonl`, less a last line that was cut off; none where there is no file.
+
+    Raises:
+        UserError: another line is damaged.
+    """
+    rows, lines = [], path.read_text().splitlines() if path.exists() else []
+    for number, line in enumerate(lines, start=1):
         try:
             rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise UserError(f"{path}, line {number}: damaged ({error}). Delete the line and try again.") from error
     return rows
 
 

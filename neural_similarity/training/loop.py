@@ -28,8 +28,9 @@ class Task:
         model: holds every weight; what a checkpoint keeps beside the optimiser's slots.
         optimizer: built on the model's trainable variables.
         batch: `batch(step) → global batch`, a pure function that `tf.data` can trace; static shapes.
-        step: `step(batch) → {name: scalar}`, one update on one replica's part of a batch. `loss` is among the names.
-        evaluate: `evaluate() → {split: {name: float}}`.
+        step: `step(batch) → {name: scalar}`, one update on one replica's part of a batch. `loss` is among the names;
+            `learning_rate`, where it is, is logged as the last step's, everything else as a mean.
+        evaluate: `evaluate() → {split: {name: float}}`. An `accuracy` is a fraction, and is shown as it comes.
     """
 
     model: keras.Model
@@ -153,7 +154,8 @@ class Loop:
 
     def _add_row(self, metrics, seconds_per_step):
         means = {name: statistics.fmean(v[name] for v in self.pending) for name in self.pending[0]}
-        means["learning_rate"] = self.pending[-1]["learning_rate"]
+        if "learning_rate" in means:
+            means["learning_rate"] = self.pending[-1]["learning_rate"]
         metrics.add(self.step, "train", **means, seconds_per_step=seconds_per_step)
         self.pending = []
 
@@ -163,6 +165,7 @@ class Loop:
         if odd:
             raise self._not_finite(f"after step {self.step}, {odd[0]} is not finite")
         metrics.write_csv()
+        metrics.sync()
         self.checkpoints.save(self.step, arrays, {"pending": self.pending})
 
     def _not_finite(self, what):
@@ -206,7 +209,8 @@ class _Progress:
     def say(self, step, rows, seconds_left):
         last = {row["split"]: row for row in rows[-8:] if row["step"] == step}
         words = [f"step {step:,}/{self.bar.total:,}"]
-        words += [f"{name} {last['train'][name]:.4g}" for name in ("loss", "learning_rate", "seconds_per_step")]
+        numbers = ("loss", "learning_rate", "seconds_per_step")
+        words += [f"{name} {last['train'][name]:.4g}" for name in numbers if name in last["train"]]
         for split, row in last.items():
             words += [f"{split} {name} {100 * row[name]:.2f} %" for name in row if name == "accuracy"]
         words += [f"{seconds_left / 60:.0f} min left"] if seconds_left else []

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import logging
+import shlex
 import sys
 from pathlib import Path
 
@@ -31,12 +32,15 @@ def main(experiment, default_config, kind, arguments=None):
         arguments: instead of the command line's, for tests.
     """
     options = _parser(experiment, default_config).parse_args(arguments)
-    stopped = "Stopped. A run that has begun goes on from its last checkpoint: the same command and --resume."
-    sys.exit(guarded(lambda: _main(experiment, kind, options), stopped))
+    sys.exit(guarded(lambda: _main(experiment, kind, options), "Go on: the same command and --resume."))
 
 
-def guarded(command, stopped="Stopped."):
-    """Calls `command()`; a user's mistake or a Ctrl-C (`stopped`) ends in one message. Returns the exit code."""
+def guarded(command, advice=""):
+    """Calls `command()`; a user's mistake, a full disk or a Ctrl-C ends in one message. Returns the exit code.
+
+    Args:
+        advice: what to do after a Ctrl-C.
+    """
     log.handlers = [logging.StreamHandler(sys.stdout)]
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -45,11 +49,16 @@ def guarded(command, stopped="Stopped."):
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:
+        print(
+            f"{error.filename or 'A file'}: {error.strerror or error}. What was saved is still there.", file=sys.stderr
+        )
+        return 2
     except Interrupted as stop:
-        print(f"Stopped after step {stop.step:,}, and saved. Go on: the same command and --resume.", file=sys.stderr)
+        print(f"Stopped after step {stop.step:,}, and saved. {advice}".rstrip(), file=sys.stderr)
         return 130
     except KeyboardInterrupt:
-        print(stopped, file=sys.stderr)
+        print(f"Stopped. {advice}".rstrip(), file=sys.stderr)
         return 130
     return 0
 
@@ -71,9 +80,9 @@ def _main(experiment, kind, options):
     name = configs.name_of(options.config)
     owner = configs.experiment_of(config)
     if owner != experiment:
-        raise UserError(
-            f"{options.config}: a config of another experiment. Run python {owner}/train.py --config {options.config}"
-        )
+        settings = [word for text in options.set for word in ("--set", text)]
+        command = shlex.join(["python", f"{owner}/train.py", "--config", str(options.config), *settings])
+        raise UserError(f"{options.config}: a config of another experiment. From {configs.REPOSITORY}, run {command}")
     run = runs.Run(options.run_dir or configs.run_folder(config, name))
     if options.dry_run:
         _dry_run(kind, config, run)
@@ -93,18 +102,26 @@ def train(experiment, kind, config, name, run, overrides=(), resume=False):
     else:
         run.check_new(config)
     runtime = run.runtime if resume else Runtime.resolve(config.runtime)
+    runtime.check_batch(config.data.global_batch_size)
     splits = kind.load_data(config)
     replicas = runtime.start()
-    if not resume:
-        details = {
-            "config": name,
-            "experiment": experiment,
-            "overrides": list(overrides),
-            "classes": list(splits.classes),
-            "runtime": dataclasses.asdict(runtime),
-            "environment": environment(),
-        }
-        run.create(config, details)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with run.lock():
+        if not resume:
+            details = {
+                "config": name,
+                "recipe": configs.recipe_of(config, name),
+                "experiment": experiment,
+                "overrides": list(overrides),
+                "classes": list(splits.classes),
+                "runtime": dataclasses.asdict(runtime),
+                "environment": environment(),
+            }
+            run.create(config, details)
+        return _train(kind, config, run, runtime, replicas, splits)
+
+
+def _train(kind, config, run, runtime, replicas, splits):
     with replicas.scope():
         model = kind.build_model(config, len(splits.classes))
         task = kind.build_task(config, model, replicas, splits)
@@ -120,9 +137,12 @@ def train(experiment, kind, config, name, run, overrides=(), resume=False):
         checkpoint_every_minutes=config.checkpoint.every_minutes,
     )
     loop.restore()
-    log.info("%s → %s%s", name, run.shown(), f", from step {loop.step:,}" if resume else "")
+    here, began = environment(), run.details["environment"]
+    log.info("%s → %s, step %s, on %s", run.details["config"], run.shown(), f"{loop.step:,}", here["device"])
+    if changed := [f"{key} {began[key]} → {here[key]}" for key in began if began[key] != here.get(key)]:
+        log.info("Not as when the run began: %s", "; ".join(changed))
     rows = loop.run()
-    result = build_result(run, config, model, rows, runtime, environment())
+    result = build_result(run, config, model, rows, runtime)
     write_atomically(run.folder / "result.json", result.line() + "\n")
     return result
 
@@ -130,6 +150,7 @@ def train(experiment, kind, config, name, run, overrides=(), resume=False):
 def _evaluate(kind, config, run):
     runs.open_run(run.folder).check_same(config)
     splits = kind.load_data(config)
+    run.runtime.check_batch(config.data.global_batch_size)
     replicas = run.runtime.start()
     with replicas.scope():
         model = kind.build_model(config, len(splits.classes))
@@ -141,13 +162,21 @@ def _evaluate(kind, config, run):
 
 
 def _dry_run(kind, config, run):
+    runtime = Runtime.resolve(config.runtime)
+    runtime.check_batch(config.data.global_batch_size)
     model = kind.build_model(config, len(kind.class_names(config)))
     parameters = sum(int(v.shape.num_elements()) for v in model.trainable_variables)
     log.info("%s", yaml.safe_dump(config.to_dict(), sort_keys=False, default_flow_style=None).rstrip())
     log.info("run folder: %s (%s)", run.shown(), "exists" if run.exists else "new")
+    log.info("runtime: %s", ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(runtime).items()))
     log.info("parameters: %s", f"{parameters:,}")
     schedule = config.schedule
-    log.info("steps: %s, the rate drops at %s", f"{schedule.scaled_train_steps:,}", schedule.scaled_boundaries_steps)
+    log.info(
+        "steps: %s, the rate drops at %s, evaluation every %s",
+        f"{schedule.scaled_train_steps:,}",
+        schedule.scaled_boundaries_steps,
+        f"{config.evaluation_every_steps():,}",
+    )
     try:
         splits = kind.load_data(config)
         parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}

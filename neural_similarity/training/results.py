@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
-from neural_similarity.config import Config, recipe_of
+from neural_similarity.config import Config
 from neural_similarity.training.runtime import peak_memory_bytes
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -38,6 +38,7 @@ class Result(pydantic.BaseModel, extra="forbid", frozen=True, strict=True, allow
     peak_memory_bytes: int = Field(ge=0)
     precision: str
     strategy: str
+    devices: int = Field(ge=1)
     jit_compile: bool
     deterministic: bool
     device: str
@@ -50,23 +51,24 @@ class Result(pydantic.BaseModel, extra="forbid", frozen=True, strict=True, allow
         return json.dumps(self.model_dump(exclude_none=True))
 
 
-def build_result(run, config: Config, model, rows, runtime, environment):
-    """The `Result` of a finished run from its metrics' rows.
+def build_result(run, config: Config, model, rows, runtime):
+    """The `Result` of a finished run from its metrics' rows; recipe, commit and versions are those that it began with.
 
     With a validation split, `selected_test_accuracy` is the test accuracy at the step of the best validation
     accuracy (the first of equals): reported beside the last step's, never in its place.
     """
-    accuracy = {(row["split"], row["step"]): row["accuracy"] for row in rows}
+    accuracy = {(row["split"], row["step"]): row["accuracy"] for row in rows if "accuracy" in row}
+    details, environment = run.details, run.details["environment"]
     steps = rows[-1]["step"]
     validated = {step: value for (split, step), value in accuracy.items() if split == "validation"}
     selected = max(validated, key=lambda step: (validated[step], -step)) if validated else None
     seconds = sorted(row["seconds_per_step"] for row in rows if row["split"] == "train")
     return Result(
-        config=run.details["config"],
+        config=details["config"],
         config_hash=config.config_hash(),
-        recipe=recipe_of(config, run.details["config"]),
-        overrides=run.details["overrides"],
-        experiment=run.details["experiment"],
+        recipe=details["recipe"],
+        overrides=details["overrides"],
+        experiment=details["experiment"],
         data=config.data.name,
         seed=config.seed,
         steps=steps,
@@ -80,6 +82,7 @@ def build_result(run, config: Config, model, rows, runtime, environment):
         peak_memory_bytes=peak_memory_bytes(),
         precision=runtime.precision,
         strategy=runtime.strategy,
+        devices=runtime.devices,
         jit_compile=runtime.jit_compile,
         deterministic=runtime.deterministic,
         device=environment["device"],

@@ -1,5 +1,6 @@
 """Run folders: what a run leaves behind, and how it is found again."""
 
+import fcntl
 import json
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from neural_similarity.errors import UserError
 from neural_similarity.files import write_atomically
 from neural_similarity.training.checkpoints import Checkpoints, restore
 from neural_similarity.training.runtime import Runtime
+
+_BEFORE_A_RUN = {"config.yaml", "config.yaml.unfinished", "run.json.unfinished", "lock"}  # a start was cut short
+DETAILS = {"config", "recipe", "experiment", "overrides", "classes", "runtime", "environment"}
 
 
 class Run:
@@ -29,16 +33,17 @@ class Run:
 
     @property
     def details(self):
-        """What `run.json` holds."""
-        path = self.folder / "run.json"
-        try:
-            return json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: damaged ({error}). Start anew with another --run-dir.") from error
+        """What `run.json` holds: config (its name), recipe, experiment, overrides, classes, runtime, environment."""
+        details = self._json("run.json")
+        if not isinstance(details, dict) or not details.keys() >= DETAILS:
+            raise self._damaged("run.json", f"expected {', '.join(sorted(DETAILS))}")
+        return details
 
     @property
     def config(self):
         """The `Config` that the run was started with."""
+        if not (self.folder / "config.yaml").exists():
+            raise self._damaged("config.yaml", "not there")
         return load(self.folder / "config.yaml", environment={})
 
     @property
@@ -49,8 +54,37 @@ class Run:
     @property
     def result(self):
         """The result line as a dict, or None while the run is not finished."""
-        path = self.folder / "result.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return self._json("result.json") if (self.folder / "result.json").exists() else None
+
+    @property
+    def network(self):
+        """What `model.json` holds: the network as Keras describes it."""
+        return self._json("model.json")
+
+    def _json(self, name):
+        try:
+            return json.loads((self.folder / name).read_text())
+        except (OSError, ValueError) as error:
+            raise self._damaged(name, error) from error
+
+    def _damaged(self, name, why):
+        return UserError(f"{self.folder / name}: damaged ({why}). Train anew with another --run-dir.")
+
+    def lock(self):
+        """Makes this process the only one that trains here, until the file that is returned is closed.
+
+        Raises:
+            UserError: another process does.
+        """
+        file = open(self.folder / "lock", "w")  # noqa: SIM115  the caller keeps it open
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise UserError(
+                f"{self.shown()}: another process trains here. Wait for it, or name --run-dir DIR."
+            ) from None
+        return file
 
     def shown(self):
         """The folder as a user would type it."""
@@ -59,14 +93,15 @@ class Run:
 
     def create(self, config, details):
         """Writes the config and `run.json`, the latter last: it makes the folder a run."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
         write_atomically(self.folder / "run.json", json.dumps(details, indent=1) + "\n")
 
     def check_new(self, config):
         """Raises a `UserError` unless a run may start here."""
         if not self.exists:
-            if self.folder.exists() and any(self.folder.iterdir()):
+            if self.folder.exists() and not self.folder.is_dir():
+                raise UserError(f"{self.shown()}: a file, not a folder. Name another with --run-dir.")
+            if self.folder.exists() and {path.name for path in self.folder.iterdir()} - _BEFORE_A_RUN:
                 raise UserError(f"{self.shown()}: not empty, and not a run. Name another folder with --run-dir.")
             return
         self.check_same(config)
@@ -104,6 +139,8 @@ class Run:
 
     def no_checkpoint(self):
         """The `UserError` of a run that has saved nothing so far."""
+        if self.result:
+            return UserError(f"{self.shown()}: finished, but its checkpoints are gone. Train anew with --run-dir DIR.")
         return UserError(f"{self.shown()}: no checkpoint yet. Let the run reach one, or go on with --resume.")
 
     def load_weights(self, model):
@@ -137,7 +174,7 @@ def load_run(folder):
     run = open_run(folder)
     if not run.checkpoints.steps():
         raise run.no_checkpoint()
-    model = keras.models.model_from_json((run.folder / "model.json").read_text())
+    model = keras.models.model_from_json(json.dumps(run.network))
     run.load_weights(model)
     return model
 
@@ -147,6 +184,9 @@ def _siblings(config, name):
     found = []
     for path in sorted((REPOSITORY / "runs" / name).glob("*/run.json")):
         run = Run(path.parent)
-        keys = ", ".join(differing_keys(run.config, config, of_runs=True)) or "the folder's name alone"
-        found.append(f"\n  {run.shown()} ({'finished' if run.result else 'unfinished'}; differs in {keys})")
+        try:
+            keys = ", ".join(differing_keys(run.config, config, of_runs=True)) or "the folder's name alone"
+            found.append(f"\n  {run.shown()} ({'finished' if run.result else 'unfinished'}; differs in {keys})")
+        except UserError:
+            found.append(f"\n  {run.shown()} (damaged)")
     return f" Other runs of {name}:{''.join(found)}\n" if found else ""
