@@ -38,7 +38,7 @@ class Result(pydantic.BaseModel, extra="forbid", frozen=True, strict=True, allow
     peak_memory_bytes: int = Field(ge=0)
     precision: str
     strategy: str
-    devices: int = Field(ge=1)
+    devices: int = Field(default=1, ge=1)  # 1 in the lines from before the field
     jit_compile: bool
     deterministic: bool
     device: str
