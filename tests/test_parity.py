@@ -23,7 +23,7 @@ def test_five_networks_agree_and_the_sixth_is_not_built_yet():
     for name in parity.NETWORKS:
         line, fine = found[name]
         assert fine, line
-        assert line.startswith(f"{name}: agrees (logits ")
+        assert line.startswith(f"{name}: agrees (float32 logits ")
         for quantity in ("losses", "penalty", "gradient norms", "gradient probes", "moving averages"):
             assert f"{quantity} " in line
     assert {name for name, (line, _) in found.items() if "trajectory fit" in line} == {"dynamic_dns", "static_dns"}

@@ -379,7 +379,7 @@ def test_the_whole_step_compiles_and_equals_the_graph(name):
     for jit in (False, True):
         replicas = Replicas(tf.distribute.get_strategy(), jit_compile=jit)
         _, task = build(name, replicas)
-        metrics = train_steps(task, replicas, 1)
+        (metrics,) = train_steps(task, replicas, 1)
         results.append((metrics, weights(task)))
     (graph, graph_weights), (jitted, jitted_weights) = results
     assert graph == pytest.approx(jitted, rel=1e-4)
