@@ -6,7 +6,6 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: quickstart test test-slow tables lint
 quickstart: $(VENV)/.installed
