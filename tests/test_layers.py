@@ -275,6 +275,28 @@ def test_predictor_has_the_released_sizes_by_default():
             assert np.std(kernel) == pytest.approx(scale * np.sqrt(2 / fan_in), rel=0.06)
 
 
+@pytest.mark.parametrize("normalization", ["partial", "full"])
+def test_predictor_starts_at_the_identity_and_leaves_it(normalization):
+    x = normal(1, *IMAGE)
+    starts = {}
+    for initializer in ("identity", "released"):
+        keras.utils.set_random_seed(0)
+        predictor = NeuralSimilarityPredictor((3, 3), filters=6, normalization=normalization, initializer=initializer)
+        starts[initializer] = predictor(x, training=True)
+    np.testing.assert_array_equal(starts["identity"], np.ones((*IMAGE[:3], 9)))
+    assert 1e-3 < np.abs(starts["released"] - 1).mean() < 0.5
+
+    layer = DynamicSimilarityConv2D(4, 3, predictor_filters=6, predictor_normalization=normalization)
+    model = keras.Sequential([keras.Input(IMAGE[1:]), layer])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.fit(x, normal(2, *model(x).shape), epochs=2, verbose=0)
+    first = [kernel.numpy() for kernel in layer.predictor.kernels]
+    assert np.abs(layer.predictor.batch_norms[1].gamma).min() > 0
+    model.fit(x, normal(2, *model(x).shape), epochs=1, verbose=0)
+    for before, kernel in zip(first, layer.predictor.kernels, strict=True):
+        assert np.abs(kernel - before).max() > 0  # once γ has left 0, its filters learn as well
+
+
 def test_training_reaches_the_batch_norm_of_the_predictor():
     x = normal(1, *IMAGE)
     layer = DynamicSimilarityConv2D(4, 3, predictor_batch_norm_decay=0.5, predictor_moving_average="released")
@@ -444,6 +466,7 @@ LAYERS = {
             "kernel_size": 3,
             "strides": 2,
             "padding": "same",
+            "predictor_initializer": "released",
             "predictor_init_scales": (1.0, 0.5),
             "predictor_moving_average": "released",
             "predictor_batch_norm_decay": 0.9,
@@ -468,19 +491,32 @@ LAYERS = {
             "filters": 4,
             "kernel_size": 3,
             "predictor_normalization": "full",
+            "predictor_initializer": "released",
             "predictor_filters": 6,
             "predictor_batch_norm_regularizer": "l1",
         },
     ),
-    "predictor": (NeuralSimilarityPredictor, {"kernel_size": (3, 3), "filters": 6, "init_scales": (1.0, 0.5)}),
+    "predictor": (NeuralSimilarityPredictor, {"kernel_size": (3, 3), "filters": 6, "initializer": "released"}),
     "predictor_uns": (
         NeuralSimilarityPredictor,
-        {"kernel_size": (3, 1), "structure": "unconstrained", "batch_norm": True, "regularizer": "l2"},
+        {
+            "kernel_size": (3, 1),
+            "structure": "unconstrained",
+            "initializer": "released",
+            "batch_norm": True,
+            "regularizer": "l2",
+        },
     ),
     "batch_norm": (DebiasedBatchNormalization, {}),
     "batch_norm_released": (
         DebiasedBatchNormalization,
-        {"moving_average": "released", "decay": 0.5, "epsilon": 0.1, "gamma_regularizer": "l2"},
+        {
+            "moving_average": "released",
+            "decay": 0.5,
+            "epsilon": 0.1,
+            "gamma_initializer": "zeros",
+            "gamma_regularizer": "l2",
+        },
     ),
 }
 SHAPE = (2, 7, 6, 3)
@@ -498,7 +534,7 @@ def test_config_and_keras_file_keep_everything(name, tmp_path):
     layer_checks.check_config(layer)
     config = layer.get_config()
     for key, value in LAYERS[name][1].items():
-        if isinstance(value, (bool, float, int)) or key in ("structure", "padding", "predictor_init_scales"):
+        if isinstance(value, (bool, float, int)) or key in ("structure", "padding", "predictor_initializer"):
             assert config[key] in (value, (value, value))  # Keras writes kernel_size 3 as (3, 3)
     layer_checks.check_round_trip(layer, SHAPE, tmp_path)
 

@@ -131,7 +131,8 @@ def test_no_two_filters_start_with_the_same_numbers():
 def test_everything_else_starts_as_the_identity(variant):
     for weight in model_of(variant).weights:
         if weight.name == "gamma":
-            np.testing.assert_array_equal(weight, np.ones(weight.shape))
+            start = np.zeros if weight.path.endswith("predictor/batch_norm_2/gamma") else np.ones
+            np.testing.assert_array_equal(weight, start(weight.shape))
         elif weight.name == "similarity_matrix":
             np.testing.assert_array_equal(weight, np.ones(9) if variant == "static_dns" else np.eye(9))
         else:
@@ -142,6 +143,15 @@ def test_released_similarity_starts_as_released():
     for variant, start in [("static_dns", [1, 0, 0, 0, 1, 0, 0, 0, 1]), ("static_uns", np.eye(9))]:
         for layer in convolutions(model_of(f"released/{variant}")):
             np.testing.assert_array_equal(layer.similarity_matrix, start)
+
+
+def test_released_predictor_starts_as_released():
+    for variant in ("dynamic_dns", "nsl_fspherenet"):
+        layers = convolutions(model_of(f"released/{variant}"))
+        norms = [norm for layer in layers for norm in layer.predictor.batch_norms]
+        assert len(norms) == 18
+        for norm in norms:
+            np.testing.assert_array_equal(norm.gamma, np.ones(norm.gamma.shape))
 
 
 def test_initial_weights_belong_to_the_seed():
@@ -188,6 +198,9 @@ def test_layers_are_in_the_published_order():
 def test_every_weight_gets_a_gradient(variant):
     images = tf.random.stateless_uniform((2, 32, 32, 3), (0, 1), 0, 255)
     with borrowed(variant) as model, tf.GradientTape() as tape:
+        for weight in model.trainable_weights:
+            if not np.any(weight):  # a predictor's filters learn once its γ has left 0
+                weight.assign(0.1 + weight)
         logits = model(images, training=True)
         loss = tf.reduce_sum(logits * tf.random.stateless_normal(logits.shape, (2, 3)))
     for weight, gradient in zip(model.trainable_weights, tape.gradient(loss, model.trainable_weights), strict=True):

@@ -102,9 +102,14 @@ class DynamicSimilarity(Section):
 
 
 class Predictor(Section):
-    """The two convolutions that predict a dynamic M. `decay_multiplier` multiplies `loss.weight_decay` for them."""
+    """The two convolutions that predict a dynamic M. `decay_multiplier` multiplies `loss.weight_decay` for them.
+
+    `initializer: identity` starts as a plain convolution, the last batch normalisation's γ at 0; `released` starts γ
+    at 1. Without batch normalisation the two coincide.
+    """
 
     normalization: Literal["partial", "full"]
+    initializer: Literal["identity", "released"]
     filters: Count
     init_scales: Annotated[
         tuple[Positive, Positive], Field(strict=False, description="a list of two numbers greater than 0")

@@ -1,6 +1,7 @@
 """What the layers accept, checked once."""
 
 STRUCTURES = ("diagonal", "unconstrained")
+INITIALIZERS = ("identity", "released")
 MOVING_AVERAGES = ("debiased", "released")
 
 

@@ -20,6 +20,7 @@ class DebiasedBatchNormalization(keras.layers.Layer):
         moving_average: `"debiased"`, or `"released"` for the averages as they are.
         decay: of the moving averages (0.999 in the released code).
         epsilon: added to the variance (1e-3 in the released code).
+        gamma_initializer: where the scale γ starts.
         gamma_regularizer, beta_regularizer: penalties on the scale γ and the offset β.
 
     Raises:
@@ -31,6 +32,7 @@ class DebiasedBatchNormalization(keras.layers.Layer):
         moving_average="debiased",
         decay=0.999,
         epsilon=1e-3,
+        gamma_initializer="ones",
         gamma_regularizer=None,
         beta_regularizer=None,
         **kwargs,
@@ -39,6 +41,7 @@ class DebiasedBatchNormalization(keras.layers.Layer):
         self.moving_average = one_of("moving_average", moving_average, MOVING_AVERAGES)
         self.decay = decay
         self.epsilon = epsilon
+        self.gamma_initializer = keras.initializers.get(gamma_initializer)
         self.gamma_regularizer = keras.regularizers.get(gamma_regularizer)
         self.beta_regularizer = keras.regularizers.get(beta_regularizer)
         self.supports_masking = True
@@ -61,7 +64,7 @@ class DebiasedBatchNormalization(keras.layers.Layer):
             )
 
         average = {"trainable": False, "aggregation": "mean"}
-        self.gamma = weight("gamma", (channels,), "ones", regularizer=self.gamma_regularizer)
+        self.gamma = weight("gamma", (channels,), self.gamma_initializer, regularizer=self.gamma_regularizer)
         self.beta = weight("beta", (channels,), "zeros", regularizer=self.beta_regularizer)
         self.moving_mean = weight("moving_mean", (channels,), "zeros", **average)
         self.moving_variance = weight("moving_variance", (channels,), "zeros", **average)
@@ -102,6 +105,7 @@ class DebiasedBatchNormalization(keras.layers.Layer):
             "moving_average": self.moving_average,
             "decay": self.decay,
             "epsilon": self.epsilon,
+            "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
             "gamma_regularizer": keras.regularizers.serialize(self.gamma_regularizer),
             "beta_regularizer": keras.regularizers.serialize(self.beta_regularizer),
         }

@@ -16,9 +16,9 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
 
     Args:
         structure: `"diagonal"` (DNS: k = kh·kw numbers a pixel) or `"unconstrained"` (UNS: k × k a pixel).
-        predictor_filters, predictor_normalization, predictor_init_scales, predictor_batch_norm,
-        predictor_moving_average, predictor_batch_norm_decay, predictor_regularizer, predictor_batch_norm_regularizer:
-            the arguments of `NeuralSimilarityPredictor`, without the prefix.
+        predictor_filters, predictor_normalization, predictor_initializer, predictor_init_scales,
+        predictor_batch_norm, predictor_moving_average, predictor_batch_norm_decay, predictor_regularizer,
+        predictor_batch_norm_regularizer: the arguments of `NeuralSimilarityPredictor`, without the prefix.
         **kwargs: `Conv2D`'s own.
 
     Raises:
@@ -38,6 +38,7 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
         structure="diagonal",
         predictor_filters=None,
         predictor_normalization="partial",
+        predictor_initializer="identity",
         predictor_init_scales=(0.1, 0.001),
         predictor_batch_norm=None,
         predictor_moving_average="debiased",
@@ -54,6 +55,7 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
             structure,
             filters=predictor_filters,
             normalization=predictor_normalization,
+            initializer=predictor_initializer,
             init_scales=predictor_init_scales,
             batch_norm=predictor_batch_norm,
             moving_average=predictor_moving_average,
@@ -88,8 +90,8 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
     def get_config(self):
         """The constructor's arguments."""
         predictor = self.predictor.get_config()
-        passed_on = ("filters", "normalization", "init_scales", "batch_norm", "moving_average")
-        passed_on += ("batch_norm_decay", "regularizer", "batch_norm_regularizer")
+        passed_on = ("filters", "normalization", "initializer", "init_scales", "batch_norm")
+        passed_on += ("moving_average", "batch_norm_decay", "regularizer", "batch_norm_regularizer")
         return {
             **super().get_config(),
             "structure": self.structure,

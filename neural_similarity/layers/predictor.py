@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from neural_similarity import ops
-from neural_similarity.layers.arguments import MOVING_AVERAGES, STRUCTURES, one_of
+from neural_similarity.layers.arguments import INITIALIZERS, MOVING_AVERAGES, STRUCTURES, one_of
 from neural_similarity.layers.batch_norm import DebiasedBatchNormalization
 
 # The released code's numbers: width of the first convolution, and whether the predictor normalises its batches.
@@ -26,6 +26,9 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
         filters: of the first convolution; by default the released 64 (DNS) or 128 (UNS).
         normalization: `"partial"` divides the first convolution by ‖x‖ and leaves the second plain, as released;
             `"full"` divides both by ‖x‖ and ‖w‖ (cosine SphereConv).
+        initializer: `"identity"` starts at M = I: the last batch normalisation's γ at 0, as in any residual branch that
+            is to start as the identity. `"released"` starts γ at 1, which within a few steps gives R unit variance at
+            every pixel, however small its filters are. Without batch normalisation the two coincide.
         init_scales: factors on the He-normal start of the two convolutions.
         batch_norm: by default as released: with for DNS, without for UNS.
         moving_average, batch_norm_decay: the `moving_average` and `decay` of `DebiasedBatchNormalization`.
@@ -39,7 +42,7 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
         `(b, h, w, k)` for DNS, `(b, h, w, k, k)` for UNS (kernel's tap, input's tap).
 
     Raises:
-        ValueError: `structure`, `normalization` or `moving_average` is unknown.
+        ValueError: `structure`, `normalization`, `initializer` or `moving_average` is unknown.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
         structure="diagonal",
         filters=None,
         normalization="partial",
+        initializer="identity",
         init_scales=(0.1, 0.001),
         batch_norm=None,
         moving_average="debiased",
@@ -61,6 +65,7 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
         self.structure = one_of("structure", structure, STRUCTURES)
         self.filters = _FILTERS[structure] if filters is None else filters
         self.normalization = one_of("normalization", normalization, ("partial", "full"))
+        self.initializer = one_of("initializer", initializer, INITIALIZERS)
         self.init_scales = tuple(init_scales)
         self.batch_norm = _BATCH_NORM[structure] if batch_norm is None else batch_norm
         self.moving_average = one_of("moving_average", moving_average, MOVING_AVERAGES)
@@ -72,6 +77,7 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
             DebiasedBatchNormalization(
                 moving_average,
                 batch_norm_decay,
+                gamma_initializer="zeros" if i == 2 and initializer == "identity" else "ones",  # DEVIATION D7
                 gamma_regularizer=self.batch_norm_regularizer,
                 beta_regularizer=self.batch_norm_regularizer,
                 dtype=self.dtype_policy,
@@ -132,6 +138,7 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
             "structure": self.structure,
             "filters": self.filters,
             "normalization": self.normalization,
+            "initializer": self.initializer,
             "init_scales": self.init_scales,
             "batch_norm": self.batch_norm,
             "moving_average": self.moving_average,

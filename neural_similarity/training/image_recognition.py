@@ -57,6 +57,7 @@ def convolution(config):
         structure=similarity.structure,
         predictor_filters=predictor.filters,
         predictor_normalization=predictor.normalization,
+        predictor_initializer=predictor.initializer,
         predictor_init_scales=predictor.init_scales,
         predictor_batch_norm=predictor.batch_norm,
         predictor_moving_average=config.batch_norm.moving_average,
