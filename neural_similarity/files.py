@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and paths as people type them."""
 
 import os
 from pathlib import Path
@@ -12,3 +12,9 @@ def write_atomically(path, text):
         file.flush()
         os.fsync(file.fileno())
     os.replace(unfinished, path)
+
+
+def shown(path):
+    """The path as a user would type it: from the working folder if it is inside."""
+    path = Path(path).resolve()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -251,6 +251,12 @@ def test_missing_data_names_the_command(tmp_path, capsys):
     assert not (tmp_path / "r").exists()
 
 
+def test_a_network_that_does_not_fit_gets_one_message(tmp_path, capsys):
+    said = message(capsys, digits(tmp_path / "r", "--dry-run", "--set", "model.widths=[2000000, 2000000, 2000000]"))
+    assert said.startswith("Out of memory. ")
+    assert "--set data.global_batch_size=" in said
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capsys):
     said = message(capsys, digits(tmp_path / "r", "--set", "optimizer.learning_rate=1e30"))
     assert "Training stopped: the loss of step" in said

@@ -16,12 +16,6 @@ from neural_similarity.data.images import ImageSet, Splits
 from neural_similarity.errors import UserError
 
 IMAGE_SHAPE = (3, 32, 32)
-RECORDS_PER_FILE = {
-    **{f"data_batch_{i}.bin": 10_000 for i in range(1, 6)},
-    "test_batch.bin": 10_000,
-    "train.bin": 50_000,
-    "test.bin": 10_000,
-}
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _FINE_NAMES = """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
@@ -42,29 +36,24 @@ class DataMissing(UserError):
 @dataclass(frozen=True)
 class _Format:
     name: str
-    folder: str
-    train: tuple[str, ...]
-    test: tuple[str, ...]
     label_counts: tuple[int, ...]  # one a label byte; the last byte is the label that is used
     classes: tuple[str, ...]
+    train_records: int = 50_000
+    test_records: int = 10_000
+
+    @property
+    def folder(self):
+        return setup.DATA_SETS[self.name].folder
+
+    @property
+    def files(self):
+        """The training files and the test file, in the publisher's order."""
+        *train, test = setup.DATA_SETS[self.name].files
+        return train, test
 
 
-_CIFAR10 = _Format(
-    name="cifar10",
-    folder="cifar-10-batches-bin",
-    train=tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
-    test=("test_batch.bin",),
-    label_counts=(10,),
-    classes=CIFAR10_CLASSES,
-)
-_CIFAR100 = _Format(
-    name="cifar100",
-    folder="cifar-100-binary",
-    train=("train.bin",),
-    test=("test.bin",),
-    label_counts=(20, 100),
-    classes=CIFAR100_CLASSES,
-)
+_CIFAR10 = _Format("cifar10", (10,), CIFAR10_CLASSES)
+_CIFAR100 = _Format("cifar100", (20, 100), CIFAR100_CLASSES)
 
 
 def load_cifar10(root):
@@ -92,7 +81,8 @@ def load_cifar100(root):
 def _load(form, root):
     root = Path(os.path.expanduser(root))
     folder = root / form.folder
-    names = form.train + form.test
+    train_files, test_file = form.files
+    names = [*train_files, test_file]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise DataMissing(
@@ -100,25 +90,25 @@ def _load(form, root):
             f"Next: {setup.command(form.name, root, 'DIR')} (DIR holds the archive or its files); or name the "
             f"folder that contains {form.folder} already: --set data.root=DIR, or NEURAL_SIMILARITY_DATA=DIR"
         )
-    train, test = (_read(form, root, part) for part in (form.train, form.test))
+    train = _read(form, root, train_files, form.train_records // len(train_files))
+    test = _read(form, root, [test_file], form.test_records)
     return Splits(train, None, test, form.classes)
 
 
-def _read(form, root, names):
+def _read(form, root, names, records_per_file):
     label_bytes = len(form.label_counts)
     images, labels = [], []
     for name in names:
-        records = _records(form, root, name)
+        records = _records(form, root, name, records_per_file)
         images.append(records[:, label_bytes:].reshape(-1, *IMAGE_SHAPE).transpose(0, 2, 3, 1))
         labels.append(records[:, label_bytes - 1].astype(np.int32))
     # concatenate alone would keep the channel-first order in memory.
     return ImageSet(np.ascontiguousarray(np.concatenate(images)), np.concatenate(labels))
 
 
-def _records(form, root, name):
+def _records(form, root, name, count):
     """One file as `(records, label bytes + 3072)` uint8, its size and labels checked."""
     path = root / form.folder / name
-    count = RECORDS_PER_FILE[name]
     size = len(form.label_counts) + math.prod(IMAGE_SHAPE)
     again = f"Delete it and run {setup.command(form.name, root)}"
     try:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from neural_similarity.errors import UserError
-from neural_similarity.reporting.record import shown
+from neural_similarity.files import shown
 from neural_similarity.training.logs import read_rows
 from neural_similarity.training.main import guarded
 from neural_similarity.training.runs import open_run

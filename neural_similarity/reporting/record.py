@@ -12,7 +12,7 @@ import pydantic
 
 from neural_similarity.config import REPOSITORY
 from neural_similarity.errors import UserError
-from neural_similarity.files import write_atomically
+from neural_similarity.files import shown, write_atomically
 from neural_similarity.training.main import guarded
 from neural_similarity.training.results import Result
 from neural_similarity.training.runs import open_run
@@ -69,12 +69,6 @@ def read(path):
                 "Restore the line from git, or delete it and record its run again."
             ) from None
     return results
-
-
-def shown(path):
-    """The path as a user would type it."""
-    path = Path(path).resolve()
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _result_of(folder):

@@ -16,8 +16,8 @@ from neural_similarity.config import REPOSITORY
 from neural_similarity.config.paths import CONFIGS
 from neural_similarity.config.schema import NOT_OF_A_RECIPE
 from neural_similarity.errors import UserError, nearest
-from neural_similarity.files import write_atomically
-from neural_similarity.reporting.record import RESULTS, read, shown
+from neural_similarity.files import shown, write_atomically
+from neural_similarity.reporting.record import RESULTS, read
 from neural_similarity.training.main import guarded
 
 README = REPOSITORY / "README.md"

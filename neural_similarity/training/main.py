@@ -6,7 +6,9 @@ import logging
 import shlex
 import sys
 from pathlib import Path
+from typing import Protocol
 
+import tensorflow as tf
 import yaml
 
 from neural_similarity import config as configs
@@ -20,15 +22,32 @@ from neural_similarity.training.results import build_result
 from neural_similarity.training.runtime import Runtime, environment
 
 
+class Kind(Protocol):
+    """What tells one kind of experiment from another; a module can be one."""
+
+    def class_names(self, config):
+        """The names of the classes, without reading any data."""
+
+    def load_data(self, config):
+        """The images, as `data.Splits`."""
+
+    def build_model(self, config, num_classes):
+        """The Keras model, with the initial weights that belong to the config's seed."""
+
+    def build_task(self, config, model, replicas, splits):
+        """The loop's `Task`."""
+
+    def evaluation(self, config, model, replicas, splits):
+        """The `Task.evaluate` alone."""
+
+
 def main(experiment, default_config, kind, arguments=None):
     """Runs a train.py: reads the command line, trains or evaluates, and exits with 0, 2 (a mistake) or 130 (Ctrl-C).
 
     Args:
         experiment: the train.py's folder from the repository's root, e.g. `"nsl_image_recog/static"`.
         default_config: the config that is trained without `--config`.
-        kind: a module with `class_names(config)`, `load_data(config)`, `build_model(config, num_classes)`,
-            `build_task(config, model, replicas, splits)` and `evaluation(config, model, replicas, splits)`, as
-            `training.image_recognition` is.
+        kind: the `Kind` of the experiment: the module `training.image_recognition`, or another with its functions.
         arguments: instead of the command line's, for tests.
     """
     options = _parser(experiment, default_config).parse_args(arguments)
@@ -52,6 +71,13 @@ def guarded(command, advice=""):
     except OSError as error:
         print(
             f"{error.filename or 'A file'}: {error.strerror or error}. What was saved is still there.", file=sys.stderr
+        )
+        return 2
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        print(
+            "Out of memory. What was saved is still there. "
+            "Try a smaller batch or network: --set data.global_batch_size=… --set model.widths=…",
+            file=sys.stderr,
         )
         return 2
     except Interrupted as stop:

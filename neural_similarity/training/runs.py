@@ -10,7 +10,7 @@ import yaml
 from neural_similarity import layers  # noqa: F401  registers the layers that a saved network names
 from neural_similarity.config import REPOSITORY, differing_keys, load
 from neural_similarity.errors import UserError
-from neural_similarity.files import write_atomically
+from neural_similarity.files import shown, write_atomically
 from neural_similarity.training.checkpoints import Checkpoints, restore
 from neural_similarity.training.runtime import Runtime
 
@@ -88,8 +88,7 @@ class Run:
 
     def shown(self):
         """The folder as a user would type it."""
-        folder = self.folder.resolve()
-        return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
+        return shown(self.folder)
 
     def create(self, config, details):
         """Writes the config and `run.json`, the latter last: it makes the folder a run."""
