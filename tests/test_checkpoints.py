@@ -1,9 +1,13 @@
 """Checkpoints are whole or not there."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 
+from neural_similarity.config import REPOSITORY
 from neural_similarity.errors import UserError
 from neural_similarity.training import checkpoints
 from neural_similarity.training.checkpoints import Checkpoints, collect, restore
@@ -40,8 +44,86 @@ def test_damage_is_noticed(tmp_path, damage):
     store = Checkpoints(tmp_path)
     store.save(1, {"model/a": np.ones(300, np.float32)}, {})
     store.path(1).write_bytes(damage(store.path(1).read_bytes()))
-    with pytest.raises(UserError, match=r"step-000001.npz: damaged .*Delete it"):
+    with pytest.raises(UserError, match=r"step-000001.npz: damaged \("):
         store.load(1)
+
+
+def test_every_flipped_byte_is_noticed_or_does_no_harm(tmp_path):
+    """Zip members carry a CRC-32; what it does not cover (dates, permissions) does not reach the arrays."""
+    store = Checkpoints(tmp_path)
+    arrays = {"model/a": np.arange(7, dtype=np.float32), "model/b": np.float64(2.5), "optimizer/n": np.int64(3)}
+    store.save(1, arrays, {"pending": []})
+    whole = store.path(1).read_bytes()
+    noticed = 0
+    for position in range(len(whole)):
+        for mask in (0xFF, 0x01):
+            store.path(1).write_bytes(whole[:position] + bytes([whole[position] ^ mask]) + whole[position + 1 :])
+            try:
+                found, state = store.load(1)
+            except UserError:
+                noticed += 1
+                continue
+            assert (state, found.keys()) == ({"pending": [], "step": 1}, arrays.keys())
+            for name, array in arrays.items():
+                assert (found[name].dtype, found[name].tobytes()) == (array.dtype, array.tobytes())
+    assert noticed > len(whole)  # of two flips a byte
+
+
+def test_every_shortened_file_is_noticed(tmp_path):
+    store = Checkpoints(tmp_path)
+    store.save(1, {"model/a": np.arange(7, dtype=np.float32)}, {})
+    whole = store.path(1).read_bytes()
+    for size in range(len(whole)):
+        store.path(1).write_bytes(whole[:size])
+        with pytest.raises(UserError, match="damaged"):
+            store.load(1)
+
+
+def test_a_damaged_newest_one_gives_way_to_the_one_before(tmp_path, caplog):
+    store = Checkpoints(tmp_path, keep=2)
+    assert store.load_newest() is None
+    for step in (10, 20):
+        store.save(step, {"model/a": np.full(3, step)}, {})
+    store.path(20).write_bytes(store.path(20).read_bytes()[:-1])
+    step, arrays, state = store.load_newest()
+    assert (step, state) == (10, {"step": 10})
+    np.testing.assert_array_equal(arrays["model/a"], [10, 10, 10])
+    assert [record.getMessage().split(": ")[0] for record in caplog.records] == [str(store.path(20))]
+    assert "damaged" in caplog.text
+    assert "Passed over for the one before." in caplog.text
+
+    for step in (13, 16):  # and does not count among those that are kept
+        store.save(step, {"model/a": np.full(3, step)}, {})
+    assert store.steps() == [13, 16, 20]
+    assert store.load_newest()[0] == 16
+    for step in (13, 16):
+        store.path(step).write_bytes(b"")
+    with pytest.raises(UserError, match="every checkpoint is damaged"):
+        store.load_newest()
+
+
+FULL_DISK = """
+import resource, signal, sys
+import numpy as np
+from neural_similarity.training.checkpoints import Checkpoints
+store = Checkpoints(sys.argv[1])
+arrays = {"model/a": np.ones(50_000, np.float32)}
+store.save(1, arrays, {})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+store.save(2, arrays, {})
+"""
+
+
+@pytest.mark.parametrize("room_bytes", [0, 5_000, 200_000])
+def test_a_disk_without_room_leaves_the_one_before(tmp_path, room_bytes):
+    """The kernel itself fails the write, here by a limit on the size of files."""
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(room_bytes)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    said = done.stderr.strip().splitlines()[-1]
+    assert "step-000002.npz: cannot write the checkpoint (File too large). The one of step 1 is whole." in said
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000001.npz"]
+    assert Checkpoints(tmp_path).load(1)[0]["model/a"].sum() == 50_000
 
 
 def test_pickles_are_not_opened(tmp_path):

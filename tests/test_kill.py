@@ -1,4 +1,4 @@
-"""Runs that are killed: in a process of their own, by the signal that cannot be caught."""
+"""Runs that are stopped by signals, in a process of their own: at steps of the training, and at any instant."""
 
 import os
 import random
@@ -18,12 +18,17 @@ DIGITS = ["data.name=digits", "data.augmentation=none", "model.widths=[4, 6, 8]"
 CIFAR = ["schedule.train_steps=450", "evaluation.every_steps=150"]
 
 
-def train(folder, settings, *extra, kill_at=None):
-    """Runs static/train.py to its end, or kills it once `kill_at` steps are logged; returns the exit code."""
+def start(folder, settings, *extra):
+    """Starts static/train.py."""
     settings = [*settings, "checkpoint.every_minutes=0.05"]  # so that there is something to go back to
     command = [sys.executable, str(REPOSITORY / "nsl_image_recog/static/train.py"), "--run-dir", str(folder), *extra]
     command += [word for setting in settings for word in ("--set", setting)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def train(folder, settings, *extra, kill_at=None):
+    """Runs static/train.py to its end, or kills it once `kill_at` steps are logged; returns the exit code."""
+    process = start(folder, settings, *extra)
     while kill_at is not None and process.poll() is None:
         rows = read_rows(Path(folder) / "metrics.jsonl")
         if rows and rows[-1]["step"] >= kill_at:
@@ -46,6 +51,38 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path):
     assert train(tmp_path / "reference", DIGITS) == 0
     train_with_kills(tmp_path / "killed", DIGITS, kills=[40])
     assert_equal_runs(tmp_path / "killed", tmp_path / "reference")
+
+
+@pytest.mark.slow
+def test_signals_at_any_instant_cost_nothing(tmp_path):
+    """Twenty signals, from before the first line is written to the last steps, each followed by a resume."""
+    settings = [*DIGITS[:-1], "schedule.train_steps=4000", "evaluation.every_steps=500"]
+    began = time.monotonic()
+    assert train(tmp_path / "reference", settings) == 0
+    whole_seconds = time.monotonic() - began
+    folder, generator = tmp_path / "stopped", random.Random(0)
+    table = []
+    for number in range(20):
+        exists = (folder / "run.json").exists()
+        if (folder / "result.json").exists():
+            break
+        process = start(folder, settings, *["--resume"] * exists)
+        which = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)[number % 3]
+        seconds = generator.uniform(0.05, 0.3 * whole_seconds)
+        try:
+            error = process.communicate(timeout=seconds)[1]
+        except subprocess.TimeoutExpired:
+            process.send_signal(which)
+            error = process.communicate()[1]
+        # 1: Python's own KeyboardInterrupt, while it still imports
+        assert process.returncode in (0, 1, 130, -which), error
+        rows = read_rows(folder / "metrics.jsonl")
+        table.append((which.name, f"{seconds:.1f} s", process.returncode, rows[-1]["step"] if rows else None))
+    print(*table, sep="\n")
+    assert len(table) == 20
+    if not (folder / "result.json").exists():
+        assert train(folder, settings, "--resume") == 0
+    assert_equal_runs(folder, tmp_path / "reference")
 
 
 @pytest.mark.slow

@@ -186,6 +186,21 @@ def test_what_was_logged_after_the_last_checkpoint_is_done_again(finished, tmp_p
     assert_equal_runs(folder, finished)
 
 
+def test_a_damaged_newest_checkpoint_costs_the_steps_since_the_one_before(finished, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "damaged"
+    with monkeypatch.context() as patch:
+        interrupt_at(14, patch)
+        run_main(digits(folder))
+    newest = runs.Run(folder).checkpoints.path(14)
+    newest.write_bytes(newest.read_bytes()[:-1])
+    assert load_run(folder).count_params() > 0
+    assert run_main(digits(folder, "--resume")) == 0
+    out = capsys.readouterr().out
+    assert f"{newest}: damaged (" in out
+    assert "step 10, on" in out
+    assert_equal_runs(folder, finished)
+
+
 def test_a_run_without_a_checkpoint_resumes_from_the_start(finished, tmp_path, monkeypatch):
     folder = tmp_path / "early"
     with monkeypatch.context() as patch:

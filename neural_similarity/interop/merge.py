@@ -6,7 +6,6 @@ What it writes is loaded by `keras.models.load_model` alone, and infers at the c
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import keras
 import numpy as np
 
 from neural_similarity.errors import UserError
+from neural_similarity.interop.keras_files import check_new_file, count_parameters, save_whole
 from neural_similarity.layers import DebiasedBatchNormalization, DynamicSimilarityConv2D, StaticSimilarityConv2D
 from neural_similarity.training.main import guarded
 from neural_similarity.training.runs import load_run
@@ -110,16 +110,13 @@ def main(arguments=None):
 
 
 def _export(run, out):
-    if out.suffix != ".keras":
-        raise UserError(f"{out}: Keras saves to files that end in .keras. Next: --out model.keras")
-    if out.exists():
-        raise UserError(f"{out}: exists already. Name another file with --out, or delete it.")
+    check_new_file(out)
     model = load_run(run)
     try:
         merged = merge(model)
     except ValueError as error:
         raise UserError(f"{run}: cannot be merged. {error}") from error
-    saved = _save(merged, out)
+    saved = save_whole(merged, out)
     images = np.random.default_rng(0).uniform(0, 255, (8, *model.input_shape[1:])).astype(np.float32)
     before, after = (np.asarray(each(images, training=False), np.float64) for each in (model, saved))
     largest, difference = np.max(np.abs(before)), np.max(np.abs(before - after))
@@ -128,27 +125,10 @@ def _export(run, out):
         out.unlink()
         raise UserError(f"{run}: merged, its logits differ by {difference:.1e} of {largest:.1e}; nothing was written.")
     print(
-        f"{out}: plain Keras, {_parameters(model):,} → {_parameters(saved):,} parameters, "
+        f"{out}: plain Keras, {count_parameters(model):,} → {count_parameters(saved):,} parameters, "
         f"max |Δlogit| {difference:.1e} of {largest:.1e} on {len(images)} random images"
         + (" (computed in 16 bits: Keras' batch normalisation rounds elsewhere)" if rounded else "")
     )
-
-
-def _save(model, out):
-    """Writes the file whole or not at all; returns what Keras reads from it."""
-    unfinished = out.with_suffix(".unfinished.keras")
-    try:
-        model.save(unfinished)
-        saved = keras.models.load_model(unfinished)
-        os.replace(unfinished, out)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise UserError(f"{out}: cannot be written ({error.strerror or error}).") from error
-    return saved
-
-
-def _parameters(model):
-    return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
 
 
 if __name__ == "__main__":

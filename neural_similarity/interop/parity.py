@@ -97,10 +97,10 @@ class Golden:
         if lacking := sorted(ARRAYS - set(self.arrays)):
             raise UserError(f"{path}.npz: lacks the arrays {', '.join(lacking)}.")
         self.config = configs.load(f"configs/cifar10/released/{name}.yaml", environment={})
-        self.narrow = build_model(self.config, self.facts["n_class"])
-        self.model = build_model(self.config, self.facts["n_class"], dtype="float64")
-        self.loss = build_loss(self.config, self.model)
-        self.table = released_variables(self.model)
+        self.float32 = build_model(self.config, self.facts["n_class"])
+        self.float64 = build_model(self.config, self.facts["n_class"], dtype="float64")
+        self.loss = build_loss(self.config, self.float64)
+        self.table = released_variables(self.float64)
         if odd := sorted(set(self.table) ^ set(self.facts["variables"])):
             raise UserError(f"{path}.json: expected the variables of our {name}; {odd[0]} is in one of them only.")
         self.values = {name: self._value(name, own) for name, own in self.table.items()}
@@ -123,9 +123,9 @@ class Golden:
     def errors(self):
         """Quantity → largest relative error, of those that the files have; and what had to be settled, in words."""
         found = collections.defaultdict(list)
-        self._forward(self.narrow, found, "float32 ")
-        self._forward(self.model, found)
-        ties, settled = Ties(self.model), ""
+        self._forward(self.float32, found, "float32 ")
+        self._forward(self.float64, found)
+        ties, settled = Ties(self.float64), ""
         if self._wrong_gradients():
             before = self._worst_probe()
             ties.settle(self._wrong_gradients, self._rounding(ties))
@@ -165,10 +165,10 @@ class Golden:
     def _training_pass(self, prefixes):
         """From the golden weights: the loss, its parts, and every weight's gradient of the whole (prefix "") or of
         the fit alone ("fit_")."""
-        self.assign(self.model)
+        self.assign(self.float64)
         weights = [own.variable for _, own in self.trainable]
         with tf.GradientTape(persistent=True) as tape:
-            total, parts = self.loss((self._images(self.model), self.labels))
+            total, parts = self.loss((self._images(self.float64), self.labels))
         targets = {"": total, "fit_": parts["fit"]}
         return total, parts, {p: tape.gradient(targets[p], weights, unconnected_gradients="zero") for p in prefixes}
 
@@ -192,20 +192,20 @@ class Golden:
 
     def _rounding(self, ties):
         """Number of each ReLU → the float32 rounding in its inputs, measured on our own two networks."""
-        self.assign(self.narrow)
-        narrow = Ties(self.narrow)
-        self.narrow(self._images(self.narrow), training=True)
-        return {n: np.max(np.abs(inputs - ties.inputs[n])) for n, inputs in narrow.inputs.items()}
+        self.assign(self.float32)
+        rounded = Ties(self.float32)
+        self.float32(self._images(self.float32), training=True)
+        return {n: np.max(np.abs(inputs - ties.inputs[n])) for n, inputs in rounded.inputs.items()}
 
     def _trajectory(self, found):
-        self.assign(self.model)
+        self.assign(self.float64)
         optimizer = build_optimizer(self.config.optimizer, rate=0.1)  # set before every update
-        optimizer.build(self.model.trainable_variables)
+        optimizer.build(self.float64.trainable_variables)
         for rate, golden in zip(self.arrays["trajectory_lr"], self.arrays["trajectory_fit_reg"], strict=True):
             optimizer.learning_rate = rate
             with tf.GradientTape() as tape:
-                total, parts = self.loss((self._images(self.model), self.labels))
-            optimizer.apply(tape.gradient(total, self.model.trainable_variables))
+                total, parts = self.loss((self._images(self.float64), self.labels))
+            optimizer.apply(tape.gradient(total, self.float64.trainable_variables))
             found["trajectory fit"].append(_relative(parts["fit"], golden[0]))
             found["trajectory penalty"].append(_relative(parts["penalty"], golden[1]))
 

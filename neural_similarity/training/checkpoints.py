@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from neural_similarity.errors import UserError
+from neural_similarity.training.logs import log
 
 
 class Checkpoints:
@@ -54,23 +55,38 @@ class Checkpoints:
                 + (f"The one of step {kept[-1]} is whole. " if kept else "")
                 + "Make room there and go on with --resume."
             ) from error
-        for old in self.steps()[: -self.keep]:
+        older = [old for old in self.steps() if old <= step]  # a damaged one that was passed over may be ahead
+        for old in older[: -self.keep]:
             self.path(old).unlink()
+
+    def load_newest(self):
+        """(step, arrays, state) of the newest checkpoint that is whole, or None if none was saved.
+
+        Raises:
+            UserError: all are damaged.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                return step, *self.load(step)
+            except UserError as error:
+                log.warning("%s Passed over for the one before.", error)
+        if steps:
+            raise UserError(f"{self.folder}: every checkpoint is damaged. Train anew with another --run-dir.")
+        return None
 
     def load(self, step):
         """The arrays (name → array) and the state that `save` was given.
 
         Raises:
-            UserError: the file cannot be read whole.
+            UserError: the file cannot be read, or its bytes do not have the checksums (CRC-32) they were written with.
         """
         try:
             with np.load(self.path(step), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             return arrays, json.loads(arrays.pop("state").tobytes())
         except Exception as error:  # zip, zlib, header and JSON damage each raise their own
-            raise UserError(
-                f"{self.path(step)}: damaged ({error}). Delete it; --resume then takes the one before."
-            ) from error
+            raise UserError(f"{self.path(step)}: damaged ({error}).") from error
 
 
 def collect(**owners):

@@ -91,12 +91,12 @@ class Loop:
         self.pending = []  # the steps' metrics since the last row; a checkpoint carries them
 
     def restore(self):
-        """Takes up the newest checkpoint, if there is one."""
-        saved = self.checkpoints.steps()
-        if saved:
-            arrays, state = self.checkpoints.load(saved[-1])
+        """Takes up the newest checkpoint that is whole, if any was saved."""
+        newest = self.checkpoints.load_newest()
+        if newest:
+            self.step, arrays, state = newest
             restore(arrays, model=self.task.model.variables, optimizer=self.task.optimizer.variables)
-            self.step, self.pending = state["step"], state["pending"]
+            self.pending = state["pending"]
 
     def run(self):
         """Trains to the end and returns the metrics' rows.
@@ -169,7 +169,7 @@ class Loop:
         self.checkpoints.save(self.step, arrays, {"pending": self.pending})
 
     def _not_finite(self, what):
-        saved = self.checkpoints.steps()
+        saved = [step for step in self.checkpoints.steps() if step < self.step]
         last = f"The last good checkpoint is {self.checkpoints.path(saved[-1])}." if saved else "None was saved yet."
         return UserError(
             f"Training stopped: {what}. {last} "

@@ -143,13 +143,13 @@ class Run:
         return UserError(f"{self.shown()}: no checkpoint yet. Let the run reach one, or go on with --resume.")
 
     def load_weights(self, model):
-        """Assigns the newest checkpoint's weights to `model` and returns the step."""
-        steps = self.checkpoints.steps()
-        if not steps:
+        """Assigns the weights of the newest checkpoint that is whole to `model` and returns its step."""
+        newest = self.checkpoints.load_newest()
+        if not newest:
             raise self.no_checkpoint()
-        arrays, _ = self.checkpoints.load(steps[-1])
+        step, arrays, _ = newest
         restore(arrays, model=model.variables)
-        return steps[-1]
+        return step
 
 
 def open_run(folder):

@@ -1,0 +1,125 @@
+"""Turns a checkpoint of the released TensorFlow 1 code into a Keras model.
+
+    python -m neural_similarity.interop.convert CKPT --config configs/cifar10/released/NAME.yaml --out model.keras
+
+CKPT is what `tf.train.Saver` wrote there, as `model_cifar10/dynamic_dns/42499`. `keras.models.load_model` reads the
+result once `neural_similarity.layers` is imported; `neural_similarity.merge` makes a static one plain Keras.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from neural_similarity import config as configs
+from neural_similarity.errors import UserError
+from neural_similarity.interop.keras_files import check_new_file, count_parameters, save_whole
+from neural_similarity.interop.parity import NETWORKS
+from neural_similarity.interop.released_names import released_variables
+from neural_similarity.training.image_recognition import build_model, class_names
+from neural_similarity.training.main import guarded
+
+SLOTS = ("Momentum", "Adam", "Adam_1", "beta1_power", "beta2_power")  # the optimisers' own variables
+MANY_UPDATES = 2.0**24  # after as many, debiasing an average changes nothing
+
+
+def convert(checkpoint, config):
+    """The network of `config` with the weights and averages of a released checkpoint.
+
+    Args:
+        checkpoint: path of a TensorFlow 1 checkpoint, with or without `.index`, `.meta` or `.data-…`.
+        config: the `Config` of the network; its widths and data set are the checkpoint's.
+
+    Returns:
+        A functional `keras.Model` from raw images `(b, h, w, 3)` to logits `(b, classes)`, float32.
+
+    Raises:
+        UserError: no checkpoint, a damaged one, or one of another network.
+    """
+    path = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(checkpoint))
+    reader, shapes = _open(path)
+    model = build_model(config, len(class_names(config)), dtype="float32")
+    table = released_variables(model)
+    _check(path, shapes, table)
+    for name, own in table.items():
+        own.variable.assign(own.decode(_read(reader, path, name)))
+    for variable in model.non_trainable_variables:
+        if variable.name == "updates":  # of the averages, which the checkpoint does not count
+            variable.assign(MANY_UPDATES)
+    return model
+
+
+def _open(path):
+    try:
+        reader = tf.train.load_checkpoint(path)
+        return reader, reader.get_variable_to_shape_map()
+    except Exception as error:  # as below
+        raise UserError(
+            f"{path}: no TensorFlow 1 checkpoint that can be read ({_first_line(error)}). "
+            f"Expected {path}.index and {path}.data-00000-of-00001, as the released train.py saves them."
+        ) from error
+
+
+def _read(reader, path, name):
+    try:
+        array = reader.get_tensor(name)
+    except Exception as error:  # TensorFlow hands on its errors as Python's, each as another
+        raise UserError(f"{path}: damaged at {name} ({_first_line(error)}). Copy the checkpoint anew.") from error
+    if not np.isfinite(array).all():
+        raise UserError(f"{path}: {name} is not finite; the network had diverged when it was saved.")
+    return array
+
+
+def _check(path, shapes, table):
+    """Raises a `UserError` unless the checkpoint holds just the variables of `table`, in their released shapes."""
+    held = {name for name in shapes if name.split("/")[-1] not in SLOTS}
+    if odd := sorted(held ^ set(table)):
+        where = "the config's network has it, the checkpoint not" if odd[0] in table else "only the checkpoint has it"
+        raise UserError(f"{path}: of another network than the config's ({odd[0]}: {where}).{_owner(held)}")
+    for name, own in table.items():
+        expected = list(own.encode(np.zeros(own.variable.shape)).shape)
+        if shapes[name] != expected:
+            raise UserError(
+                f"{path}: {name} has the shape {shapes[name]}, the config's network {expected}. "
+                "Take the config of its data set (the classifier's last number is the classes) and widths."
+            )
+
+
+def _owner(held):
+    """Which released network has these variables, in a sentence."""
+    for name in NETWORKS:
+        path = f"configs/cifar10/released/{name}.yaml"
+        config = configs.load(path, ["model.widths=[1, 1, 1]"], environment={})
+        if held == set(released_variables(build_model(config, 1))):
+            return f" Its variables are those of {path}."
+    return ""
+
+
+def _first_line(error):
+    return str(error).strip().splitlines()[0]
+
+
+def main(arguments=None):
+    """The command line; exits with 2 at a mistake."""
+    about = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m neural_similarity.interop.convert", description=about)
+    parser.add_argument("checkpoint", metavar="CKPT", type=Path, help="a checkpoint of the released code")
+    parser.add_argument("--config", required=True, help="YAML file of its network: configs/cifar10/released/NAME.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="override one key; repeatable")
+    parser.add_argument("--out", metavar="FILE.keras", type=Path, required=True, help="file to write; a new one")
+    options = parser.parse_args(arguments)
+    sys.exit(guarded(lambda: _convert(options)))
+
+
+def _convert(options):
+    check_new_file(options.out)
+    config = configs.load(options.config, options.set)
+    saved = save_whole(convert(options.checkpoint, config), options.out)
+    print(f"{options.out}: {configs.name_of(options.config)}, {count_parameters(saved):,} parameters")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""`.keras` files that are new, and written whole or not at all."""
+
+import os
+
+import keras
+import numpy as np
+
+from neural_similarity.errors import UserError
+
+
+def check_new_file(out):
+    """Raises a `UserError` unless `out` names a `.keras` file that is not there yet."""
+    if out.suffix != ".keras":
+        raise UserError(f"{out}: Keras saves to files that end in .keras. Next: --out model.keras")
+    if out.exists():
+        raise UserError(f"{out}: exists already. Name another file with --out, or delete it.")
+
+
+def save_whole(model, out):
+    """Writes `out`, or nothing; returns the model that Keras reads from it.
+
+    Raises:
+        UserError: the disk is full or refuses.
+    """
+    unfinished = out.with_suffix(".unfinished.keras")
+    try:
+        model.save(unfinished)
+        saved = keras.models.load_model(unfinished)
+        os.replace(unfinished, out)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise UserError(f"{out}: cannot be written ({error.strerror or error}).") from error
+    return saved
+
+
+def count_parameters(model):
+    """Trainable numbers."""
+    return sum(int(np.prod(v.shape)) for v in model.trainable_variables)

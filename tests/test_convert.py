@@ -1,0 +1,132 @@
+"""Checkpoints of the released code: as its Saver writes them, with the golden vectors' names and values."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from neural_similarity import config as configs
+from neural_similarity.errors import UserError
+from neural_similarity.interop import convert as converter
+from neural_similarity.interop.convert import convert
+from neural_similarity.interop.parity import NETWORKS, value_by_rule
+from neural_similarity.interop.released_names import released_variables
+from neural_similarity.training.image_recognition import build_model
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def config_of(name, *overrides):
+    return configs.load(f"configs/cifar10/released/{name}.yaml", overrides, environment={})
+
+
+def golden_values(name):
+    """Released name → the golden network's value."""
+    facts = json.loads((GOLDEN / f"{name}.json").read_text())
+    table = released_variables(build_model(config_of(name), facts["n_class"]))
+    shapes = {
+        variable: (tuple(entry["shape"]), tuple(table[variable].variable.shape))
+        for variable, entry in facts["variables"].items()
+    }
+    return {variable: value_by_rule(facts["salt"], variable, *pair) for variable, pair in shapes.items()}
+
+
+def write_checkpoint(path, values, slots=True):
+    """As the released train.py does at its end: every variable, and the momentum of every weight."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        for name, value in values.items():
+            tf.compat.v1.get_variable(name, initializer=value, use_resource=False)
+            if slots and not name.endswith("ExponentialMovingAverage"):
+                tf.compat.v1.get_variable(f"{name}/Momentum", initializer=np.zeros_like(value), use_resource=False)
+        session.run(tf.compat.v1.global_variables_initializer())
+        return tf.compat.v1.train.Saver().save(session, str(path))
+
+
+def run_main(*arguments):
+    with pytest.raises(SystemExit) as stop:
+        converter.main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+@pytest.fixture(scope="module")
+def static(tmp_path_factory):
+    """A checkpoint of static_dns."""
+    return write_checkpoint(tmp_path_factory.mktemp("static") / "42499", golden_values("static_dns"))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_converted_checkpoint_gives_the_golden_logits(name, tmp_path, capsys):
+    checkpoint = write_checkpoint(tmp_path / "42499", golden_values(name))
+    config = f"configs/cifar10/released/{name}.yaml"
+    assert run_main(f"{checkpoint}.index", "--config", config, "--out", tmp_path / "model.keras") == 0
+    assert f"model.keras: cifar10/released/{name}, " in capsys.readouterr().out
+    with np.load(GOLDEN / f"{name}.npz") as golden:
+        logits = keras.models.load_model(tmp_path / "model.keras")(golden["x"].astype(np.float32), training=False)
+        assert np.max(np.abs(logits - golden["eval_logits"])) <= 1e-4 * np.max(np.abs(golden["eval_logits"]))
+
+
+def test_averages_are_read_as_they_are_by_a_debiased_network(static):
+    """Its count of updates is not in the checkpoint."""
+    ours = configs.load("configs/cifar10/static_dns.yaml", environment={})
+    assert ours.batch_norm.moving_average == "debiased"
+    x = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    expected = convert(static, config_of("static_dns"))(x, training=False)
+    np.testing.assert_allclose(convert(static, ours)(x, training=False), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_another_network_is_refused_and_the_right_one_named(static, capsys, tmp_path):
+    for config in ("configs/cifar10/released/dynamic_dns.yaml", "configs/cifar10/baseline.yaml"):
+        assert run_main(static, "--config", config, "--out", tmp_path / "m.keras") == 2
+        said = capsys.readouterr().err
+        assert "of another network than the config's" in said
+        assert "Its variables are those of configs/cifar10/released/static_dns.yaml." in said
+    assert not (tmp_path / "m.keras").exists()
+
+
+def test_unknown_variables_are_refused(tmp_path):
+    checkpoint = write_checkpoint(tmp_path / "1", {"resnet/filter": np.ones((3, 3), np.float32)})
+    with pytest.raises(UserError, match=r"of another network than the config's \(\S+: ") as error:
+        convert(checkpoint, config_of("static_dns"))
+    assert "Its variables are those" not in str(error.value)
+
+
+@pytest.mark.parametrize("setting", ["data.name=cifar100", "model.widths=[32, 64, 96]"])
+def test_other_shapes_are_refused(static, setting):
+    with pytest.raises(UserError, match=r"has the shape \[.*\], the config's network \["):
+        convert(static, config_of("static_dns", setting))
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path):
+    values = golden_values("static_dns")
+    values["score/filter"][0, 0, 0, 0] = np.nan
+    with pytest.raises(UserError, match=r"score/filter is not finite; the network had diverged"):
+        convert(write_checkpoint(tmp_path / "1", values), config_of("static_dns"))
+
+
+def test_no_checkpoint_and_damaged_ones_get_one_message(static, tmp_path, capsys):
+    config = ("--config", "configs/cifar10/released/static_dns.yaml", "--out", tmp_path / "m.keras")
+    assert run_main(tmp_path / "nothing", *config) == 2
+    assert f"{tmp_path / 'nothing'}: no TensorFlow 1 checkpoint that can be read (" in capsys.readouterr().err
+    for suffix in (".index", ".data-00000-of-00001"):
+        for other in (".index", ".data-00000-of-00001"):
+            (tmp_path / f"bad{other}").write_bytes(Path(f"{static}{other}").read_bytes())
+        path = tmp_path / f"bad{suffix}"
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        assert run_main(tmp_path / "bad", *config) == 2
+        said = capsys.readouterr().err
+        assert str(tmp_path / "bad") in said
+        assert "Traceback" not in said
+        assert len(said.strip().splitlines()) == 1
+
+
+def test_a_file_that_is_there_is_not_written_over(static, tmp_path, capsys):
+    (tmp_path / "m.keras").write_text("mine")
+    config = ("--config", "configs/cifar10/released/static_dns.yaml")
+    assert run_main(static, *config, "--out", tmp_path / "m.keras") == 2
+    assert "exists already" in capsys.readouterr().err
+    assert run_main(static, *config, "--out", tmp_path / "m.h5") == 2
+    assert "--out model.keras" in capsys.readouterr().err
+    assert (tmp_path / "m.keras").read_text() == "mine"
