@@ -1,0 +1,206 @@
+"""Seeded abuse of what reads files of a user's: each input is accepted with a meaning or refused in one message."""
+
+import collections
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+import yaml
+
+from neural_similarity.config import REPOSITORY, experiment_of, load
+from neural_similarity.data import cifar
+from neural_similarity.errors import UserError
+
+CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
+MUTATIONS = 1_000
+ODD_VALUES = (
+    *(0, 1, -1, 3, 2**31 - 1, 2**31, 10**400, 0.5, -0.5, 1e-30, 1e300, float("nan"), float("inf"), True, False, None),
+    *("", " ", "0.1", "true", "~", "auto", "sgd", "adam", "digits", "cifar10", "static", "none", "\0", "ä" * 300),
+    *([], [0], [1, 2, 3], [3, 2, 1], [[1]], {}, {"name": "sgd"}, {"kind": "none"}, [None, "x"]),
+)
+ODD_TEXT = (
+    *("\t", "\0", "\ufeff", "\ud7ff", "é", "- ", ": ", "? ", "{", "}", "[", "]", '"', "'", "#", "%"),
+    *("&a ", "*a", "!!map ", "|\n", "---\n", "...\n", "<<: "),
+)
+
+
+def attempt(read, *arguments):
+    """(what it returns, None), or (None, the message it refuses with)."""
+    try:
+        return read(*arguments), None
+    except UserError as error:
+        return None, str(error)
+
+
+# Configs
+
+
+def paths_of(document):
+    """Every section and every key in a section."""
+    for section, content in document.items():
+        yield (section,)
+        yield from ((section, key) for key in (content if isinstance(content, dict) else ()))
+
+
+def at(document, path):
+    for key in path:
+        document = document[key]
+    return document
+
+
+def changed_document(document, generator):
+    """One change of structure: (what was done, its path, the value that was put there)."""
+    *parents, last = path = generator.choice(list(paths_of(document)))
+    holder = at(document, parents)
+    what = generator.choice(("replace", "replace", "replace", "delete", "rename", "move", "swap"))
+    value = None
+    if what == "replace":
+        value = holder[last] = generator.choice(ODD_VALUES)
+    elif what == "delete":
+        del holder[last]
+    elif what == "rename":
+        position = generator.randrange(len(last) + 1)
+        holder[last[:position] + generator.choice("aeixz_") + last[position:]] = holder.pop(last)
+    elif what == "move":
+        target = document[generator.choice([s for s in document if isinstance(document[s], dict)])]
+        target[f"{last}_" if last in target else last] = holder.pop(last)
+    elif what == "swap":
+        other = generator.choice(list(holder))
+        holder[last], holder[other] = holder[other], holder[last]
+    return what, path, value
+
+
+def changed_text(text, generator):
+    """One change of the characters, without regard to what they mean."""
+    position = generator.randrange(len(text))
+    end = position + generator.randrange(1, 30)
+    what = generator.choice(("cut", "insert", "repeat", "shorten", "lines", "flip"))
+    if what == "cut":
+        text = text[:position] + text[end:]
+    elif what == "insert":
+        text = text[:position] + generator.choice(ODD_TEXT) + text[position:]
+    elif what == "repeat":
+        text = text[:end] + text[position:]
+    elif what == "shorten":
+        text = text[:position]
+    elif what == "lines":
+        lines = text.splitlines(keepends=True)
+        generator.shuffle(lines)
+        text = "".join(lines)
+    else:
+        flipped = chr(ord(text[position]) ^ 1 << generator.randrange(7))
+        text = text[:position] + flipped + text[position + 1 :]
+    return what, text
+
+
+def outcome(path):
+    """The loaded config, or None where it was refused in one message."""
+    config, message = attempt(lambda: load(path, environment={}))
+    if config is None:
+        assert message.strip()
+        assert len(message) < 5_000
+        assert "Traceback" not in message
+        assert all(character.isprintable() or character == "\n" for character in message)
+        return None
+    experiment_of(config)
+    assert config.schedule.scaled_train_steps > 0
+    return config
+
+
+def test_configs_with_another_structure(tmp_path):
+    """Nothing that is accepted means anything else than what the file says."""
+    generator, table = random.Random(0), collections.Counter()
+    for _ in range(MUTATIONS):
+        original = generator.choice(CONFIGS)
+        document = load(original, environment={}).to_dict()
+        what, path, value = changed_document(document, generator)
+        (tmp_path / "x.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+        config = outcome(tmp_path / "x.yaml")
+        table[what, "refused" if config is None else "accepted"] += 1
+        if config is not None:
+            assert config.to_dict() == document, (original, what, path, value)
+    print(*sorted(table.items()), sep="\n")
+    assert table["replace", "accepted"] > MUTATIONS / 50
+    assert not table["rename", "accepted"]
+
+
+def test_configs_with_other_characters(tmp_path):
+    """What is accepted reads back as itself, and YAML's own reader finds the same sections and keys in the file."""
+    generator, table = random.Random(1), collections.Counter()
+    for _ in range(MUTATIONS):
+        original = generator.choice(CONFIGS)
+        what, text = changed_text(original.read_text(encoding="utf-8"), generator)
+        (tmp_path / "x.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
+        config = outcome(tmp_path / "x.yaml")
+        table[what, "refused" if config is None else "accepted"] += 1
+        if config is not None:
+            found = yaml.safe_load(text)
+            assert set(paths_of(found)) == set(paths_of(config.to_dict())), (original, what)
+            (tmp_path / "again.yaml").write_text(yaml.safe_dump(config.to_dict()))
+            assert load(tmp_path / "again.yaml", environment={}) == config
+    print(*sorted(table.items()), sep="\n")
+    assert min(sum(n for (_, end), n in table.items() if end == e) for e in ("accepted", "refused")) > MUTATIONS / 10
+
+
+def test_settings_with_other_characters():
+    """`--set` goes through the same checks."""
+    generator, accepted = random.Random(2), 0
+    paths = [".".join(path) for path in paths_of(load(CONFIGS[0], environment={}).to_dict())]
+    for _ in range(MUTATIONS):
+        text = f"{generator.choice(paths)}={generator.choice((*ODD_VALUES, 0.25, 'released', [4, 5, 6]))}"
+        if generator.random() < 0.5:
+            text = changed_text(text, generator)[1]
+        config, message = attempt(load, CONFIGS[0], [text], {})
+        accepted += config is not None
+        assert config or "--set" in message
+    assert 20 < accepted < MUTATIONS / 2
+
+
+# Data
+
+
+@pytest.fixture
+def small_cifar(tmp_path, monkeypatch):
+    """A CIFAR-100 of six training images and two test images: (root, images and labels of both parts)."""
+    small = dataclasses.replace(cifar._CIFAR100, train_records=6, test_records=2)
+    monkeypatch.setattr(cifar, "_CIFAR100", small)
+    rng = np.random.default_rng(0)
+    (tmp_path / small.folder).mkdir()
+    for name, count in (("train.bin", 6), ("test.bin", 2)):
+        records = rng.integers(0, 256, (count, 3074), dtype=np.uint8)
+        records[:, 0], records[:, 1] = records[:, 0] % 20, records[:, 1] % 100
+        records.tofile(tmp_path / small.folder / name)
+    return tmp_path
+
+
+def test_cifar_files_with_other_bytes(small_cifar):
+    """A byte more or less, or a label that is none, is refused; other bytes change their own pixel or label alone."""
+    generator, table = random.Random(0), collections.Counter()
+    original = cifar.load_cifar100(small_cifar).train
+    path = small_cifar / "cifar-100-binary" / "train.bin"
+    whole = path.read_bytes()
+    for _ in range(MUTATIONS):
+        what = generator.choice(("flip", "flip a label", "cut", "append"))
+        changed = bytearray(whole)
+        if what.startswith("flip"):
+            position = generator.randrange(2 if what == "flip a label" else len(whole))
+            changed[position] ^= generator.randrange(1, 256)
+        elif what == "cut":
+            del changed[generator.randrange(len(whole)) :]
+        else:
+            changed += generator.randbytes(generator.choice((1, 3074, generator.randrange(1, 10_000))))
+        path.write_bytes(changed)
+        splits, message = attempt(cifar.load_cifar100, small_cifar)
+        table[what, "accepted" if splits else "refused"] += 1
+        if splits is None:
+            assert str(path) in message
+            assert "dataset_setup.sh cifar100" in message
+            continue
+        found = splits.train
+        assert len(changed) == len(whole)
+        assert np.sum(found.images != original.images) + np.sum(found.labels != original.labels) <= 1
+        assert found.labels.max() < 100
+    print(*sorted(table.items()), sep="\n")
+    assert not table["cut", "accepted"] + table["append", "accepted"]
+    assert table["flip a label", "refused"] > table["flip a label", "accepted"] > 0
