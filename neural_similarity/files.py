@@ -6,12 +6,27 @@ from pathlib import Path
 
 def write_atomically(path, text):
     """Replaces a file's text, or leaves it as it was."""
-    unfinished = Path(path).with_name(Path(path).name + ".unfinished")
-    with open(unfinished, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    path = Path(path)
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        with open(unfinished, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        put_in_place(unfinished, path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def put_in_place(unfinished, path):
+    """Gives a file that is written and synced its name, in place of what had it; that outlives a power cut as well."""
     os.replace(unfinished, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def shown(path):

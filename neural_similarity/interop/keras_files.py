@@ -1,11 +1,10 @@
 """`.keras` files that are new, and written whole or not at all."""
 
-import os
-
 import keras
 import numpy as np
 
 from neural_similarity.errors import UserError
+from neural_similarity.files import put_in_place
 
 
 def check_new_file(out):
@@ -26,7 +25,7 @@ def save_whole(model, out):
     try:
         model.save(unfinished)
         saved = keras.models.load_model(unfinished)
-        os.replace(unfinished, out)
+        put_in_place(unfinished, out)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise UserError(f"{out}: cannot be written ({error.strerror or error}).") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from neural_similarity.errors import UserError
+from neural_similarity.files import put_in_place
 from neural_similarity.training.logs import log
 
 
@@ -46,7 +47,7 @@ class Checkpoints:
                 np.savez(file, **arrays, state=state)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(unfinished, path)
+            put_in_place(unfinished, path)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
             kept = self.steps()
