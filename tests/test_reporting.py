@@ -46,7 +46,7 @@ def train_rows(steps=30, loss=2.0):
     """A row each ten steps, a test row each twenty and at the end."""
     rows = []
     for step in range(10, steps + 1, 10):
-        rows.append({"step": step, "split": "train", "loss": 3.0, "fit": loss * 10 / step})
+        rows.append({"step": step, "split": "train", "loss": 3.0, "fit": loss * 10 / step, "accuracy": 0.25})
         if step % 20 == 0 or step == steps:
             rows.append({"step": step, "split": "test", "fit": 1.0, "accuracy": step / 100})
     return rows
@@ -468,27 +468,32 @@ def test_what_is_committed_can_be_read():
 # plots
 
 
+ACCURACY = "accuracy (%): test; training, thin"
+
+
 def lines_of(axes):
     return [(np.array(line.get_xdata()), np.array(line.get_ydata())) for line in axes.lines]
 
 
-def test_a_figure_holds_the_raw_points_and_two_curves_a_run(make_run):
+def test_a_figure_holds_the_raw_points_and_three_curves_a_run(make_run):
     runs = [make_run("one", rows=train_rows()), make_run("two", {"config": "cifar10/baseline"}, train_rows(loss=3.0))]
     figure = plots.training_figure(runs, "both")
     loss, accuracy = figure.axes
-    assert (len(loss.lines), len(accuracy.lines)) == (4, 2)
+    assert (len(loss.lines), len(accuracy.lines)) == (4, 4)
     for raw, curve, fit in ((loss.lines[0], loss.lines[1], 2.0), (loss.lines[2], loss.lines[3], 3.0)):
         assert raw.get_linestyle() == "None"
         np.testing.assert_allclose(raw.get_xydata(), [[10, fit], [20, fit / 2], [30, fit / 3]])
         np.testing.assert_allclose(curve.get_xydata(), raw.get_xydata())
-    for line in accuracy.lines:
+    for line in accuracy.lines[::2]:  # training
+        np.testing.assert_allclose(line.get_xydata(), [[10, 25], [20, 25], [30, 25]])
+    for line in accuracy.lines[1::2]:
         np.testing.assert_allclose(line.get_xydata(), [[20, 20], [30, 30]])
         assert line.get_marker() in plots.MARKERS
     assert (loss.get_xlabel(), accuracy.get_xlabel()) == ("step", "step")
-    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("training loss (without penalties)", "test accuracy (%)")
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("training loss (without penalties)", ACCURACY)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["cifar10/static_dns", "cifar10/baseline"]
     assert figure.get_suptitle() == "both"
-    looks = [(line.get_color(), line.get_marker()) for line in accuracy.lines]
+    looks = [(line.get_color(), line.get_marker()) for line in accuracy.lines[1::2]]
     assert len(set(looks)) == 2
     assert [line.get_color() for line in loss.lines[1::2]] == [color for color, _ in looks]
 
@@ -507,7 +512,7 @@ def test_a_picture_has_the_promised_size(make_run, tmp_path, command):
 def test_nine_runs_can_be_told_apart(make_run):
     runs = [make_run(f"s{n}", rows=train_rows()) for n in range(9)]
     figure = plots.training_figure(runs)
-    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[1].lines}
+    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[1].lines[1::2]}
     assert len(looks) == 9
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == [f"cifar10/static_dns, s{n}" for n in range(9)]  # one config: told by the folders
@@ -525,7 +530,7 @@ def test_a_long_run_is_smoothed_lightly_and_has_no_markers(make_run):
     raw, curve = (line.get_ydata() for line in loss.lines)
     assert len(raw) == len(curve) == 2000
     assert np.std(curve[20:-20]) < np.std(raw) / 3
-    assert accuracy.lines[0].get_marker() == ""
+    assert accuracy.lines[1].get_marker() == ""
 
 
 def test_smoothing_against_a_loop():
@@ -551,8 +556,8 @@ def test_runs_with_hardly_any_rows_are_drawn(make_run, tmp_path):
     none = make_run("none", rows=train_rows(10)[:1])  # before the first evaluation
     (none / "metrics.jsonl").open("a").write('{"step": 20, "spl')  # cut off while it was written
     figure = plots.training_figure([one, none])
-    assert [len(steps) for steps, _ in lines_of(figure.axes[1])] == [1, 0]
-    assert figure.axes[1].lines[0].get_marker() == "o"
+    assert [len(steps) for steps, _ in lines_of(figure.axes[1])] == [1, 1, 1, 0]
+    assert figure.axes[1].lines[1].get_marker() == "o"
     assert plots.training_curves([one, none], tmp_path / "few.png").stat().st_size > 10_000
 
 

@@ -51,7 +51,7 @@ def training_curves(runs, path, title=None):
 
 
 def training_figure(runs, title=None):
-    """The runs' training loss without penalties (left) and test accuracy (right) against the step.
+    """The runs' training loss without penalties (left) and accuracy, test and training (right), against the step.
 
     Args:
         runs: run folders. A run is called by its config, and where several share one, by its folder too.
@@ -71,18 +71,20 @@ def training_figure(runs, title=None):
     FigureCanvasAgg(figure)
     loss, accuracy = figure.subplots(1, 2, sharex=True)
     handles = []
-    for i, (label, (train, test)) in enumerate(zip(labels, curves, strict=True)):
+    for i, (label, (train, train_accuracy, test)) in enumerate(zip(labels, curves, strict=True)):
         color, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
         line = {"color": color, "linestyle": DASHES[i // len(COLOURS) % len(DASHES)], "linewidth": 1.5, "label": label}
         steps, values = train
         size, alpha = (5, 0.8) if len(steps) <= _FEW else (2, 0.2)
         loss.plot(steps, values, ".", color=color, markersize=size, alpha=alpha, zorder=1, rasterized=True)
         loss.plot(steps, smoothed(values), **line, zorder=2)
+        steps, values = train_accuracy
+        accuracy.plot(steps, 100 * smoothed(values), **{**line, "linewidth": 0.8}, alpha=0.6, zorder=1)
         steps, values = test
         handles += accuracy.plot(steps, 100 * values, **line, marker=marker if len(steps) <= _FEW else "", markersize=4)
     _describe(loss, "training loss (without penalties)")
-    _describe(accuracy, "test accuracy (%)")
-    losses = np.concatenate([values for (_, values), _ in curves])
+    _describe(accuracy, "accuracy (%): test; training, thin")
+    losses = np.concatenate([values for (_, values), *_ in curves])
     if 0 < _WIDE * losses.min() < losses.max():
         loss.set_yscale("log")
         loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -107,7 +109,7 @@ def smoothed(values):
 
 
 def _curves(folder):
-    """((steps, loss), (steps, test accuracy)) of a run; the second pair is empty before the first evaluation."""
+    """(steps, loss), (steps, training accuracy) and (steps, test accuracy) of a run; the last may be empty."""
     run = open_run(folder)
     rows = read_rows(run.folder / "metrics.jsonl")
 
@@ -115,10 +117,10 @@ def _curves(folder):
         points = [(row["step"], row[name]) for row in rows if row["split"] == split and name in row]
         return np.array(points, dtype=float).reshape(-1, 2).T
 
-    train, test = curve("train", "fit"), curve("test", "accuracy")
+    train = curve("train", "fit")
     if not train.size:
         raise UserError(f"{run.shown()}: no row of the training loss in metrics.jsonl yet. Let the run go on.")
-    return train, test
+    return train, curve("train", "accuracy"), curve("test", "accuracy")
 
 
 def _labels(folders):
