@@ -133,14 +133,14 @@ def test_missing_files_are_told_apart_and_named(cifar10_root):
         cifar.load_cifar10(cifar10_root)
     message = str(error.value)
     assert f"cifar10: 1 of 6 files are not in {folder}: data_batch_2.bin." in message
-    assert f"./dataset_setup.sh cifar10 --from DIR --root {cifar10_root} " in message
+    assert f"Next: ./dataset_setup.sh cifar10 --root {cifar10_root} (downloads it; --from DIR " in message
     assert "--set data.root=DIR" in message
     assert "NEURAL_SIMILARITY_DATA" in message
 
 
 def test_the_setup_command_is_short_for_the_usual_root(tmp_path, monkeypatch):
     monkeypatch.setenv("NEURAL_SIMILARITY_DATA", str(tmp_path))
-    with pytest.raises(cifar.DataMissing, match=r"2 of 2 files .* \./dataset_setup\.sh cifar100 --from DIR \(DIR"):
+    with pytest.raises(cifar.DataMissing, match=r"2 of 2 files .* \./dataset_setup\.sh cifar100 \(downloads"):
         data.load("cifar100")
 
 

@@ -1,9 +1,10 @@
-"""dataset_setup.sh, with a table of tiny sets in place of the real one; the wrapper itself as a program."""
+"""dataset_setup.sh, with a table of tiny sets in place of the real one; the wrapper itself as a program.
+
+Nothing here is downloaded; test_download.py does that.
+"""
 
 import dataclasses
 import errno
-import hashlib
-import io
 import os
 import shutil
 import subprocess
@@ -11,54 +12,30 @@ import sys
 import tarfile
 
 import pytest
+from tiny_sets import (
+    ARCHIVE,
+    CONTENT,
+    HTML,
+    OTHER,
+    OTHER_CONTENT,
+    TINY,
+    closed_port,
+    md5,
+    member,
+    read,
+    run,
+    tar_of,
+    write,
+)
 
 from neural_similarity.data import setup
-
-CONTENT = {"a.bin": b"first" * 1000, "b.bin": b"second" * 1000}
-OTHER_CONTENT = {"c.bin": b"third"}
-HTML = b"\n<!DOCTYPE html><html><body>404</body></html>"
-
-
-def md5(content):
-    return hashlib.md5(content).hexdigest()
-
-
-def tar_of(folder, content):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, content_of_one in {"readme.html": b"about", **content}.items():
-            member = tarfile.TarInfo(f"{folder}/{name}")
-            member.size = len(content_of_one)
-            archive.addfile(member, io.BytesIO(content_of_one))
-    return buffer.getvalue()
-
-
-ARCHIVE = tar_of("tiny-bin", CONTENT)
 
 
 @pytest.fixture(autouse=True)
 def tiny_sets(monkeypatch, tmp_path):
-    """Two sets; everything else, messages included, is the real thing. The default root is tmp_path/root."""
-    tiny = setup.DataSet(
-        name="tiny10",
-        folder="tiny-bin",
-        released_folder="tiny",
-        page="https://example.org/tiny.html",
-        archive="tiny.tar.gz",
-        archive_md5=md5(ARCHIVE),
-        files={name: md5(content) for name, content in CONTENT.items()},
-        next_command="python train.py",
-    )
-    other = dataclasses.replace(
-        tiny,
-        name="other",
-        folder="other-bin",
-        released_folder="other",
-        archive="other.tar.gz",
-        files={name: md5(content) for name, content in OTHER_CONTENT.items()},
-        next_command="python other.py",
-    )
-    monkeypatch.setattr(setup, "DATA_SETS", {"tiny10": tiny, "other": other})
+    """The default root is tmp_path/root; whatever wants to download fails."""
+    monkeypatch.setattr(setup, "DATA_SETS", {"tiny10": TINY, "other": OTHER})
+    monkeypatch.setattr(setup.download, "fetch", lambda url, file: pytest.fail(f"{url} is asked for"))
     monkeypatch.setenv("NEURAL_SIMILARITY_DATA", str(tmp_path / "root"))
 
 
@@ -72,24 +49,6 @@ def source(tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     return folder
-
-
-def write(folder, content):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content_of_one in content.items():
-        (folder / name).write_bytes(content_of_one)
-
-
-def read(folder):
-    """All files of a folder, hidden ones too: a forgotten temporary file shows."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
-
-
-def run(capsys, *arguments):
-    code = setup.main(list(map(str, arguments)))
-    out, err = capsys.readouterr()
-    assert "Traceback" not in err
-    return code, out, err
 
 
 @pytest.mark.parametrize("place", [".", "tiny-bin", "tiny", "data/tiny", "data/tiny-bin"])
@@ -225,22 +184,46 @@ def test_every_missing_file_and_every_place_is_named(capsys, root, source):
     assert not root.exists()
 
 
-def test_without_a_source_the_archive_is_asked_for(capsys, root):
+def test_without_a_source_the_archive_in_the_root_is_used_and_kept(capsys, root):
+    write(root / "tiny-bin", {"a.bin": HTML})
+    write(root, {"tiny.tar.gz": ARCHIVE})
     code, out, err = run(capsys, "tiny10")
-    assert code == 2
-    assert f"tiny10: 2 of 2 files not in {root / 'tiny-bin'}: a.bin, b.bin." in err
-    assert f"Get tiny.tar.gz (MD5 {md5(ARCHIVE)}) from https://example.org/tiny.html" in err
+    assert (code, err) == (0, "")
+    assert read(root / "tiny-bin") == CONTENT
+    assert read(root) == {"tiny.tar.gz": ARCHIVE}
+    assert f"a.bin unpacked from {root / 'tiny.tar.gz'}" in out
+
+
+@pytest.mark.parametrize(
+    ("stranger", "what"),
+    [
+        (member("tiny-bin/../../a.bin"), "leads out of the folder"),
+        (member("../a.bin"), "leads out of the folder"),
+        (member("/tmp/a.bin"), "leads out of the folder"),
+        (member("tiny-bin/a.bin", tarfile.SYMTYPE, "/etc/passwd"), "is a link to '/etc/passwd'"),
+        (member("tiny-bin/b.bin", tarfile.LNKTYPE, "tiny-bin/a.bin"), "is a link to 'tiny-bin/a.bin'"),
+    ],
+)
+def test_an_archive_with_a_member_that_leads_elsewhere_is_refused(capsys, monkeypatch, root, stranger, what):
+    archive = tar_of("tiny-bin", CONTENT, stranger)
+    monkeypatch.setitem(setup.DATA_SETS, "tiny10", dataclasses.replace(TINY, archive_md5=md5(archive)))
+    write(root, {"tiny.tar.gz": archive})
+    code, out, err = run(capsys, "tiny10")
+    assert (code, out) == (2, "")
+    assert f"expected files in tiny-bin/ alone, but its member {stranger.name!r} {what}. Nothing was unpacked." in err
+    assert len(err.splitlines()) == 1
     assert err.rstrip().endswith("./dataset_setup.sh tiny10 --from DIR")
-    assert out == ""
-    assert not root.exists()
+    assert sorted(path.name for path in root.parent.rglob("*")) == ["root", "tiny.tar.gz"]
 
 
-def test_without_a_source_a_wrong_file_is_named(capsys, root):
-    write(root / "tiny-bin", {**CONTENT, "a.bin": HTML})
+def test_files_outside_the_folder_are_not_taken_for_the_sets(capsys, monkeypatch, root):
+    archive = tar_of("elsewhere", CONTENT)
+    monkeypatch.setitem(setup.DATA_SETS, "tiny10", dataclasses.replace(TINY, archive_md5=md5(archive)))
+    write(root, {"tiny.tar.gz": archive})
     code, _, err = run(capsys, "tiny10")
     assert code == 2
-    assert f"{root / 'tiny-bin' / 'a.bin'}: expected MD5 {md5(CONTENT['a.bin'])}, got {md5(HTML)} (starts with" in err
-    assert "files not in" not in err
+    assert f"{root / 'tiny.tar.gz'} has the MD5 expected, but holds no right a.bin, b.bin in tiny-bin/." in err
+    assert read(root / "tiny-bin") == {}
 
 
 def test_a_source_that_is_no_folder(capsys, tmp_path, source):
@@ -341,9 +324,9 @@ def test_root_beats_the_environment_and_is_passed_on(capsys, monkeypatch, tmp_pa
     assert out.rstrip().endswith(f"python train.py --set data.root={tmp_path / 'here'}")
 
 
-def test_the_next_command_keeps_the_root_and_is_quoted(capsys, tmp_path):
-    _, _, err = run(capsys, "tiny10", "--root", tmp_path / "my data")
-    assert err.rstrip().endswith(f"./dataset_setup.sh tiny10 --from DIR --root '{tmp_path}/my data'")
+def test_the_next_command_keeps_the_root_and_is_quoted(capsys, tmp_path, source):
+    _, _, err = run(capsys, "tiny10", "--from", source, "--root", tmp_path / "my data")
+    assert err.rstrip().endswith(f"./dataset_setup.sh tiny10 --from {source} --root '{tmp_path}/my data'")
 
 
 def test_default_root(monkeypatch, tmp_path):
@@ -368,13 +351,21 @@ def script(folder, *arguments, **environment):
     )
 
 
-def test_script_from_another_folder(tmp_path):
-    done = script(tmp_path, "cifar10", "--root", "empty")
+def test_script_from_another_folder_and_without_a_network(tmp_path):
+    """The real table; the proxy, which is not there, stands for a network that is not there."""
+    away = {"https_proxy": f"http://127.0.0.1:{closed_port()}", "no_proxy": "", "PYTHONSAFEPATH": "1"}
+    done = script(tmp_path, "--root", "empty", **away)
     assert done.returncode == 2
-    assert "cifar-10-binary.tar.gz (MD5 c32a1d4ab5d03f1284b67883e8d87530)" in done.stderr
-    assert f"6 of 6 files not in {tmp_path / 'empty' / 'cifar-10-batches-bin'}: data_batch_1.bin" in done.stderr
-    assert "https://www.cs.toronto.edu/~kriz/cifar.html" in done.stderr
     assert "Traceback" not in done.stderr
+    for number in ("10", "100"):
+        url = f"https://www.cs.toronto.edu/~kriz/cifar-{number}-binary.tar.gz"
+        assert f"dataset_setup.sh: cifar{number}: {url}: no connection: Connection refused." in done.stderr
+        assert f"Next, later: ./dataset_setup.sh cifar{number} --root {tmp_path}/empty\n" in done.stderr
+        assert f"./dataset_setup.sh cifar{number} --from DIR --root {tmp_path}/empty\n" in done.stderr
+    assert "cifar-10-binary.tar.gz (MD5 c32a1d4ab5d03f1284b67883e8d87530)" in done.stderr
+    assert "cifar-100-binary.tar.gz (MD5 03b5dce01913d631647c71ecec9e9cb8)" in done.stderr
+    assert done.stderr.count("from https://www.cs.toronto.edu/~kriz/cifar.html by hand") == 2
+    assert read(tmp_path / "empty") == {}
 
 
 def test_script_refuses_unknown_sets_and_options(tmp_path):
@@ -404,10 +395,11 @@ def test_script_says_when_there_is_no_python(tmp_path):
 
 
 def test_setup_needs_the_standard_library_only(tmp_path):
-    """-S hides every installed package, and the copy stands alone: what a fresh clone has."""
-    copy = tmp_path / "neural_similarity" / "data" / "setup.py"
-    copy.parent.mkdir(parents=True)
-    shutil.copy(setup.__file__, copy)
-    done = subprocess.run([sys.executable, "-I", "-S", copy, "--help"], capture_output=True, text=True)
+    """-S hides every installed package, -E the search path, and the copies stand alone: what a fresh clone has."""
+    for module in (setup, setup.download):
+        shutil.copy(module.__file__, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-E", "-s", "-S", tmp_path / "setup.py", "--help"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "cifar10, cifar100" in done.stdout

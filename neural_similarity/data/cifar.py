@@ -87,7 +87,7 @@ def _load(form, root):
     if missing:
         raise DataMissing(
             f"{form.name}: {len(missing)} of {len(names)} files are not in {folder}: {', '.join(missing)}. "
-            f"Next: {setup.command(form.name, root, 'DIR')} (DIR holds the archive or its files); or name the "
+            f"Next: {setup.command(form.name, root)} (downloads it; --from DIR takes it from a folder); or name the "
             f"folder that contains {form.folder} already: --set data.root=DIR, or NEURAL_SIMILARITY_DATA=DIR"
         )
     train = _read(form, root, train_files, form.train_records // len(train_files))

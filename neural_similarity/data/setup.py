@@ -1,7 +1,7 @@
 """Puts data sets where the experiments look for them, each file checked against its publisher's MD5.
 
-`dataset_setup.sh` runs this file by itself, before anything is installed: the standard library only, and nothing of
-the package.
+`dataset_setup.sh` runs this file by itself, before anything is installed: the standard library only, and of the
+package only download.py, which lies beside it.
 """
 
 import argparse
@@ -12,7 +12,12 @@ import shlex
 import sys
 import tarfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+if __package__:
+    from neural_similarity.data import download
+else:
+    import download  # run by itself: Python looks beside this file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -25,6 +30,7 @@ class DataSet:
     folder: str  # under the root; the name that the official archive unpacks to
     released_folder: str  # the name in the data folder of the authors' released code
     page: str
+    url: str  # of the archive
     archive: str
     archive_md5: str
     files: dict[str, str]  # file name → MD5
@@ -39,6 +45,7 @@ DATA_SETS = {
             folder="cifar-10-batches-bin",
             released_folder="cifar-10",
             page="https://www.cs.toronto.edu/~kriz/cifar.html",
+            url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
             archive="cifar-10-binary.tar.gz",
             archive_md5="c32a1d4ab5d03f1284b67883e8d87530",
             files={
@@ -56,6 +63,7 @@ DATA_SETS = {
             folder="cifar-100-binary",
             released_folder="cifar-100",
             page="https://www.cs.toronto.edu/~kriz/cifar.html",
+            url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
             archive="cifar-100-binary.tar.gz",
             archive_md5="03b5dce01913d631647c71ecec9e9cb8",
             files={
@@ -103,19 +111,19 @@ def set_up(entry, root, source=None):
     Args:
         entry: a DataSet.
         root: folder that holds the sets; created when needed.
-        source: folder to copy from, or None.
+        source: folder to copy from; None takes the official archive in `root`, or downloads it.
 
     Raises:
-        SetupError: a file is missing or has another MD5; no file with a wrong MD5 is ever put in place.
+        SetupError: a file cannot be had or has another MD5; no file with a wrong MD5 is ever put in place.
         OSError: a folder cannot be read or written.
     """
     root = Path(root)
     folder = root / entry.folder
-    wanted, wrong = _check(entry, folder)
-    if wanted and source is None:
-        raise SetupError(_not_there(entry, root, wanted, wrong))
-    if wanted:
+    wanted = _wanted(entry, folder)
+    if wanted and source is not None:
         _copy_from(entry, root, Path(source), wanted)
+    elif wanted and not _unpack_from_root(entry, root, wanted):
+        _download(entry, root)
     _say(f"{entry.name}: complete in {folder}")
 
 
@@ -143,11 +151,11 @@ def main(arguments=None):
             failed = True
             where = error.filename or root / entry.folder
             _fail(
-                f"{entry.name}: {where}: {error.strerror or error}. Check permissions and free space (about 200 MB a "
+                f"{entry.name}: {where}: {error.strerror or error}. Check permissions and free space (about 400 MB a "
                 f"set), then: {command(entry.name, root, source)}   (--root DIR puts the data elsewhere)"
             )
         except KeyboardInterrupt:
-            _fail(f"{entry.name}: interrupted; complete files are kept. Next: the same command again")
+            _fail(f"{entry.name}: interrupted; what came is kept. Next, to go on: {command(entry.name, root, source)}")
             return 130
     if failed:
         return 2
@@ -161,11 +169,15 @@ def _parse(arguments):
     parser = argparse.ArgumentParser(
         prog="./dataset_setup.sh",
         allow_abbrev=False,
-        description="Puts data sets in place and checks the MD5 of every file. Files already there and right are kept.",
+        description="Downloads data sets, puts them in place and checks the MD5 of every file. Files already there and "
+        "right are kept; a download that was interrupted goes on.",
     )
     parser.add_argument("names", nargs="*", metavar="SET", help=f"{', '.join(DATA_SETS)}; without a name: all of them")
     parser.add_argument(
-        "--from", dest="source", metavar="DIR", help="a folder that holds the official archive or its unpacked files"
+        "--from",
+        dest="source",
+        metavar="DIR",
+        help="downloads nothing: DIR is a folder that holds the official archive or its unpacked files",
     )
     parser.add_argument(
         "--root",
@@ -196,17 +208,9 @@ def _source_folder(text):
     return source
 
 
-def _check(entry, folder):
-    """What `folder` lacks: (names that are wanted, descriptions of those that are there with another MD5)."""
-    wanted, wrong = [], []
-    for name, md5 in entry.files.items():
-        path = folder / name
-        found = _md5_of(path) if path.is_file() else None
-        if found != md5:
-            wanted.append(name)
-        if found not in (None, md5):
-            wrong.append(_mismatch(path, md5, found))
-    return wanted, wrong
+def _wanted(entry, folder):
+    """Names of the files that `folder` lacks, or has with another MD5."""
+    return [name for name, md5 in entry.files.items() if not (folder / name).is_file() or _md5_of(folder / name) != md5]
 
 
 def _copy_from(entry, root, source, wanted):
@@ -234,6 +238,12 @@ def _copy_from(entry, root, source, wanted):
             missing.append(name)
     archive = source / entry.archive
     if missing and archive.is_file():
+        found = _md5_of(archive)
+        if found != entry.archive_md5:
+            raise SetupError(
+                f"{entry.name}: {_mismatch(archive, entry.archive_md5, found)}\n  Delete it, get it again from "
+                f"{entry.page}, then: {command(entry.name, root, source)}"
+            )
         missing = _unpack(entry, root, archive, missing)
     problems = [wrong[name] for name in missing if name in wrong]
     absent = [name for name in missing if name not in wrong]
@@ -249,25 +259,101 @@ def _copy_from(entry, root, source, wanted):
         )
 
 
-def _unpack(entry, root, archive, wanted):
-    """Installs the files `wanted` out of the archive, by base name; returns the names that it does not hold."""
-    found = _md5_of(archive)
-    if found != entry.archive_md5:
+def _unpack_from_root(entry, root, wanted):
+    """Installs the files `wanted` from the official archive if it lies in `root`; returns whether it does."""
+    archive = root / entry.archive
+    found = _md5_of(archive) if archive.is_file() else None
+    if found == entry.archive_md5:
+        _unpack_all(entry, root, archive, wanted)
+    elif found is not None:
+        _say(f"{entry.name}: {_mismatch(archive, entry.archive_md5, found)} It is not used.")
+    return found == entry.archive_md5
+
+
+def _download(entry, root):
+    """Installs what the set lacks from the official archive, downloaded to a partial file in `root`.
+
+    The archive never gets its own name: its MD5 is what tells whether it is whole, and it goes when the files are
+    there.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    partial = root / f"{entry.archive}.part"
+    try:
+        with download.alone(partial) as file:
+            wanted = _wanted(entry, root / entry.folder)  # another process may have put them there meanwhile
+            if wanted:
+                _fetch(entry, file, partial)
+                _unpack_all(entry, root, partial, wanted)
+            file.truncate(0)
+    except download.BusyError as error:
         raise SetupError(
-            f"{entry.name}: {_mismatch(archive, entry.archive_md5, found)}\n  Delete it, get it again from "
-            f"{entry.page}, then: {command(entry.name, root, archive.parent)}"
+            f"{entry.name}: another process is downloading it to {error}. Next, when that has ended: "
+            f"{command(entry.name, root)}"
+        ) from error
+    except download.DownloadError as error:
+        goes_on = " (goes on with what is there)" if partial.exists() else ""
+        raise SetupError(
+            f"{entry.name}: {error}\n  Next, later: {command(entry.name, root)}{goes_on}\n  Or get {entry.archive} "
+            f"(MD5 {entry.archive_md5}) from {entry.page} by hand; then, DIR being the folder with it: "
+            f"{command(entry.name, root, 'DIR')}"
+        ) from error
+
+
+def _fetch(entry, file, partial):
+    """Completes the archive in the partial file; a wrong one is emptied, and DownloadError says what it was."""
+    if _md5_of(partial) == entry.archive_md5:
+        return
+    there = partial.stat().st_size
+    _say(f"{entry.name}: downloading {entry.url}" + (f", going on after {there:,} bytes" if there else ""))
+    in_pieces = download.fetch(entry.url, file)
+    found = _md5_of(partial)
+    if found != entry.archive_md5 and in_pieces:
+        _say(f"{entry.name}: the pieces do not make the archive (MD5 {found}); downloading it anew")
+        file.truncate(0)
+        download.fetch(entry.url, file)
+        found = _md5_of(partial)
+    if found != entry.archive_md5:
+        problem = _mismatch(partial, entry.archive_md5, found, entry.url)
+        file.truncate(0)
+        raise download.DownloadError(f"{problem} It was deleted.")
+
+
+def _unpack_all(entry, root, archive, wanted):
+    left = _unpack(entry, root, archive, wanted)
+    if left:
+        raise SetupError(
+            f"{entry.name}: {archive} has the MD5 expected, but holds no right {', '.join(left)} in "
+            f"{entry.folder}/. Next, DIR being a folder with them: {command(entry.name, root, 'DIR')}"
         )
+
+
+def _unpack(entry, root, archive, wanted):
+    """Installs `<entry.folder>/<name>` out of the archive for the names `wanted`; returns those it does not hold."""
     left = list(wanted)
     with tarfile.open(archive, "r:gz") as members:
         for member in members:
-            name = member.name.rpartition("/")[2]
-            if name not in left or not member.isfile():
+            _refuse_if_unsafe(entry, root, archive, member)
+        for member in members:
+            folder, _, name = str(PurePosixPath(member.name)).rpartition("/")
+            if folder != entry.folder or name not in left or not member.isfile():
                 continue
             md5 = entry.files[name]
             if _install(members.extractfile(member), root / entry.folder / name, md5) == md5:
                 left.remove(name)
                 _say(f"{entry.name}: {name} unpacked from {archive}")
     return left
+
+
+def _refuse_if_unsafe(entry, root, archive, member):
+    path = PurePosixPath(member.name)
+    link = member.issym() or member.islnk()
+    if link or path.is_absolute() or ".." in path.parts:
+        what = f"is a link to {member.linkname!r}" if link else "leads out of the folder"
+        raise SetupError(
+            f"{entry.name}: {archive}: expected files in {entry.folder}/ alone, but its member {member.name!r} {what}. "
+            f"Nothing was unpacked. Next, DIR being a folder with the files, unpacked by hand: "
+            f"{command(entry.name, root, 'DIR')}"
+        )
 
 
 def _install(stream, target, md5):
@@ -302,30 +388,16 @@ def _md5_of(path):
     return digest.hexdigest()
 
 
-def _mismatch(path, expected, found):
-    """The line that says what is wrong with the file; a saved web page is the usual reason, so it is named."""
+def _mismatch(path, expected, found, origin=None):
+    """The line that says what is wrong with the file (from the URL `origin`); often it is a web page, and named so."""
     with path.open("rb") as stream:
         start = stream.read(200).lstrip(b"\xef\xbb\xbf \t\r\n")
     page = ""
     if start[:9].lower() == b"<!doctype" or start[:5].lower() in (b"<html", b"<head", b"<?xml"):
         begins = start.decode("ascii", "replace").split(">")[0].split()[0]
-        kind = "an archive" if path.name.endswith(".gz") else "data"
+        kind = "an archive" if ".tar" in path.suffixes else "data"
         page = f" (starts with `{begins}`: a web page, not {kind})"
-    return f"{path}: expected MD5 {expected}, got {found}{page}."
-
-
-def _not_there(entry, root, wanted, wrong):
-    folder = root / entry.folder
-    absent = [name for name in wanted if not (folder / name).is_file()]
-    lines = list(wrong)
-    if absent:
-        lines.append(f"{len(absent)} of {len(entry.files)} files not in {folder}: {', '.join(absent)}.")
-    return (
-        f"{entry.name}: "
-        + "\n  ".join(lines)
-        + f"\n  Get {entry.archive} (MD5 {entry.archive_md5}) from {entry.page}; "
-        f"then, DIR being the folder with it or its unpacked files: {command(entry.name, root, 'DIR')}"
-    )
+    return f"{origin or path}: expected MD5 {expected}, got {found}{page}."
 
 
 if __name__ == "__main__":

@@ -1,0 +1,195 @@
+"""Downloads one file into a partial one, going on where an earlier connection or call stopped.
+
+setup.py imports it, and runs before anything is installed: the standard library only, and nothing of the package.
+"""
+
+import contextlib
+import fcntl
+import http.client
+import os
+import re
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+TIMEOUT_S = 30.0
+WAITS_S = (1.0, 4.0, 15.0)  # before the second try, the third and the fourth
+BLOCK_BYTES = 1 << 16
+
+
+class DownloadError(Exception):
+    """The file could not be had; the message says what happened and where, not what to do next."""
+
+
+class BusyError(Exception):
+    """Another process holds the partial file."""
+
+
+class _BrokeOff(Exception):
+    """A connection failed; another one may go on."""
+
+
+class _NoConnection(_BrokeOff):
+    pass
+
+
+@contextlib.contextmanager
+def alone(path):
+    """Opens the partial file for appending, for this process alone; an empty one is removed in the end.
+
+    Raises:
+        BusyError: another process has it open.
+    """
+    with _lock(path) as file:
+        try:
+            yield file
+        finally:
+            if _size(file) == 0:
+                path.unlink(missing_ok=True)
+
+
+def fetch(url, file):
+    """Completes a partial file.
+
+    Args:
+        url: where the whole file is.
+        file: the beginning of it, maybe empty, as `alone` opened it.
+
+    Returns:
+        True if answers of different times were put together: then the bytes may not belong together.
+
+    Raises:
+        DownloadError: no connection, another HTTP status, or connections that broke off too often; what came is kept.
+        OSError: the file cannot be written.
+    """
+    waits_s = iter(WAITS_S)
+    total = None
+    answered = False
+    while True:
+        try:
+            response, start, total = _open(url, _size(file))
+            answered = True
+            with response:
+                file.truncate(start)
+                _receive(response, file, start, total)
+            file.flush()
+            return start > 0
+        except _BrokeOff as error:
+            if isinstance(error, _NoConnection) and not answered:
+                raise DownloadError(f"{url}: no connection: {error}.") from error
+            there = f"{_size(file):,} of {total:,} bytes" if total is not None else f"{_size(file):,} bytes"
+            wait_s = next(waits_s, None)
+            if wait_s is None:
+                raise DownloadError(
+                    f"{url}: the connection broke off {len(WAITS_S) + 1} times, the last time: {error}. "
+                    f"{there} are in {file.name}."
+                ) from error
+            print(
+                f"{url}: broke off after {there}: {error}; trying again in {wait_s:.0f} s", file=sys.stderr, flush=True
+            )
+            time.sleep(wait_s)
+
+
+def _lock(path):
+    while True:
+        file = path.open("a+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise BusyError(str(path)) from error
+        # Whoever held the lock may have removed the file between our two calls; then a new one lies there, or none.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()
+
+
+def _size(file):
+    return file.seek(0, os.SEEK_END)
+
+
+def _open(url, have):
+    """Asks for the file from byte `have` on: (response, its first byte: `have` or 0, size of the whole or None)."""
+    headers = {"User-Agent": "neural-similarity", **({"Range": f"bytes={have}-"} if have else {})}
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416 and have:
+            return _open(url, 0)  # the file ends before byte `have`: what is there is not its beginning
+        raise DownloadError(f"{url}: expected the file, got HTTP status {error.code} ({error.reason}).") from error
+    except urllib.error.URLError as error:
+        raise _NoConnection(_words(error.reason)) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokeOff(_words(error)) from error
+    if response.status == 200:
+        return response, 0, response.length
+    span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+    if response.status == 206 and span and int(span[1]) == have:
+        return response, have, int(span[2])
+    response.close()
+    if have:
+        return _open(url, 0)
+    raise DownloadError(f"{url}: expected the file, got HTTP status {response.status} ({response.reason}).")
+
+
+def _receive(response, file, done, total):
+    """Appends the response to the file, which holds `done` of `total` bytes."""
+    progress = _Progress(Path(file.name).stem, done, total)
+    try:
+        while block := _read(response):
+            file.write(block)
+            done += len(block)
+            progress.show(done)
+    finally:
+        progress.close()
+    if total is not None and done < total:
+        raise _BrokeOff("closed by the other side")
+
+
+def _read(response):
+    try:
+        return response.read1(BLOCK_BYTES)  # what has come, so that a failure later loses none of it
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokeOff(_words(error)) from error
+
+
+def _words(error):
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+class _Progress:
+    """On a terminal one line that is rewritten in place, elsewhere a line every tenth of the file."""
+
+    def __init__(self, name, done, total):
+        self.name, self.began_with, self.total = name, done, total
+        self.in_place = sys.stderr.isatty()
+        self.began_s = time.monotonic()
+        self.shown_s = -1.0
+        self.tenths = self._tenths(done)
+
+    def show(self, done):
+        now = time.monotonic()
+        if self.in_place and (now - self.shown_s >= 0.2 or done == self.total):
+            self.shown_s = now
+            print(f"\r{self._line(done, now):<72}", end="", file=sys.stderr, flush=True)
+        elif not self.in_place and self._tenths(done) > self.tenths:
+            self.tenths = self._tenths(done)
+            print(self._line(done, now), file=sys.stderr, flush=True)
+
+    def close(self):
+        if self.in_place and self.shown_s >= 0:
+            print(file=sys.stderr, flush=True)
+
+    def _tenths(self, done):
+        return 10 * done // self.total if self.total else 0
+
+    def _line(self, done, now):
+        speed = (done - self.began_with) / max(now - self.began_s, 1e-3)
+        amount = f"{done / 1e6:.1f} MB"
+        if self.total:
+            amount = f"{100 * done // self.total:3d} %  {done / 1e6:.1f} of {self.total / 1e6:.1f} MB"
+        return f"{self.name}: {amount}  {speed / 1e6:.1f} MB/s"
