@@ -233,7 +233,7 @@ def _variants(section):
     annotation = field and field.annotation
     models = [m for m in get_args(annotation) or [annotation] if isinstance(m, type) and issubclass(m, Section)]
     if field and field.discriminator:
-        return {get_args(m.model_fields[field.discriminator].annotation)[0]: m for m in models}
+        return {name: m for m in models for name in get_args(m.model_fields[field.discriminator].annotation)}
     return dict.fromkeys([None], models[0]) if models else {}
 
 
