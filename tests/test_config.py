@@ -488,6 +488,23 @@ def test_config_hash_differs(override):
     assert recipe_of(config, "cifar10/dynamic_dns") == "custom"
 
 
+def test_the_root_of_a_folder_is_its_set():
+    """Two sets of one's own never meet in a run folder, nor in a mean."""
+    one, other = (settings(FOLDER, f"data.root={root}") for root in ("/sets/cats", "/sets/flowers"))
+    assert one.config_hash() != other.config_hash()
+    assert one.run_hash() != other.run_hash()
+    assert differing_keys(one, other, of_runs=True) == ["data.root"]
+    assert recipe_of(settings(FOLDER), "folder/dynamic_dns") == "ours"
+    assert recipe_of(one, "folder/dynamic_dns") == "custom"
+    same = settings(FOLDER, "data.root=/sets/cats/", "evaluation.every_steps=3")
+    assert (same.config_hash(), same.run_hash()) == (one.config_hash(), one.run_hash())
+    assert differing_keys(settings(DYNAMIC), settings(DYNAMIC, "data.root=elsewhere"), of_runs=True) == []
+    variable = {"NEURAL_SIMILARITY_DATA": "/sets"}  # the folder of the sets
+    assert settings(FOLDER, environment=variable).data.root == "data"
+    assert settings(DYNAMIC, "data.name=folder", environment=variable).data.root == "data"
+    assert settings(FOLDER, "data.name=folder", "data.root=/sets/cats", environment=variable) == one
+
+
 def test_hashes_are_of_the_values_not_of_the_text(tmp_path):
     config = settings(DYNAMIC)
     assert len(config.config_hash()) == 12

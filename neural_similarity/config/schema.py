@@ -303,6 +303,11 @@ class Config(Section):
         except RuntimeError:  # ~somebody who has no account here
             raise UserError(f"`data.root` is `{self.data.root}`, and that home does not exist. Set another.") from None
 
+    @property
+    def root_is_the_set(self):
+        """Whether another `data.root` means other images, and so another run, not the same ones elsewhere."""
+        return self.data.name == "folder"
+
     def to_dict(self):
         """The config as plain dictionaries, lists and scalars, in the order of the files."""
         return self.model_dump(mode="json", exclude_none=True)
@@ -317,6 +322,9 @@ class Config(Section):
 
     def _hash(self, *left_out):
         document = self.to_dict()
+        if self.root_is_the_set:
+            left_out = [path for path in left_out if path != "data.root"]
+            document["data"]["root"] = str(Path(self.data.root))  # `photos/` is `photos`
         for path in left_out:
             section, _, key = path.partition(".")
             if key:
@@ -350,9 +358,10 @@ def differing_keys(a, b, of_runs=False):
 
     With `of_runs`, only those that make another run of it.
     """
+    left_out = [path for path in NOT_OF_A_RUN if of_runs and not (path == "data.root" and b.root_is_the_set)]
     a, b = _flat(a.to_dict()), _flat(b.to_dict())
     paths = [path for path in {**a, **b} if path not in a or path not in b or a[path] != b[path]]
-    return [path for path in paths if not (of_runs and path.startswith(NOT_OF_A_RUN))]
+    return [path for path in paths if not path.startswith(tuple(left_out))]
 
 
 def _flat(document):
