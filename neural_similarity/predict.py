@@ -5,49 +5,13 @@ python -m neural_similarity.predict RUN image.png [image.jpg …] [--top 3]
 
 import argparse
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from neural_similarity.errors import UserError
+from neural_similarity.data.image_files import read_image
 from neural_similarity.training.main import guarded
 from neural_similarity.training.runs import load_run, open_run
-
-
-def read_image(path, size):
-    """Reads an image as a network takes it.
-
-    It is turned upright by its EXIF orientation. Alpha is dropped, so that a transparent pixel has the colour stored
-    beneath; grey gets three equal channels. The shorter side is scaled to `size`, bilinearly and with antialiasing, and
-    the longer one cropped to it about the centre; an image of that very size keeps its pixels.
-
-    Returns:
-        `(size, size, 3)` uint8.
-
-    Raises:
-        UserError: there is no such file, or no image in it that Pillow can read whole.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: {'a folder, not an image' if path.is_dir() else 'no such file'}.")
-    try:
-        with warnings.catch_warnings(), Image.open(path) as file:
-            warnings.simplefilter("ignore")  # large, but not too large; alpha is dropped
-            image = _eight_bits(ImageOps.exif_transpose(file)).convert("RGB")
-            return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
-    except Exception as error:  # every format breaks in its own way
-        raise UserError(f"{path}: cannot be read as an image ({error}).") from error
-
-
-def _eight_bits(image):
-    """Grey in 16 bits, scaled; Pillow would cut it off at 255, and so it would the two modes of 32 bits."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("32 bits a pixel, of no known range; save it with 8")
-    return image
 
 
 def predict(run, paths):

@@ -25,6 +25,14 @@ def test_every_pass_is_a_permutation_and_batches_run_across_its_end():
 
 def test_a_batch_may_be_larger_than_the_set():
     assert sorted(example_rows(0, 0, 10, 5)) == sorted([*range(5)] * 2)
+    images = images_of(3)
+    batches = [training_batch(images, 0, 8, "none")(tf.constant(step, tf.int64)) for step in range(3)]
+    assert [batch[0].shape for batch in batches] == [(8, 8, 8, 3)] * 3
+    labels = np.concatenate([batch[1] for batch in batches])
+    assert np.bincount(labels).tolist() == [8, 8, 8]
+    (_, shown, counted), *more = evaluation_batches(images, 8)
+    assert not more
+    np.testing.assert_array_equal(shown.numpy()[counted.numpy() > 0], [0, 1, 2])
 
 
 @pytest.mark.parametrize("augmentation", ["none", "crop_flip"])
@@ -63,6 +71,17 @@ def test_crop_flip_is_a_crop_of_the_padded_image_flipped_or_not():
     assert set(tops) == set(lefts) == set(range(5))
     assert 16 < sum(flips) < 48
     assert len(set(seen)) > 25
+
+
+@pytest.mark.parametrize("size", [8, 16, 24, 64])
+def test_crop_flip_at_every_size(size):
+    image = images_of(1, size=size).images
+    around = np.pad(image[0], ((4, 4), (4, 4), (0, 0)), mode="symmetric")
+    crops = [around[top : top + size, left : left + size] for top in range(9) for left in range(9)]
+    crops = {crop.tobytes() for one in crops for crop in (one, one[:, ::-1])}
+    out = crop_flip(tf.constant(np.repeat(image, 16, 0)), 0, tf.constant(0, tf.int64)).numpy()
+    assert out.shape == (16, size, size, 3)
+    assert {crop.tobytes() for crop in out} <= crops
 
 
 def test_crop_flip_draws_anew_at_every_step():

@@ -22,8 +22,11 @@ ABLATIONS = {
     "dynamic_dns_decay10": ("dynamic_dns", "predictor.decay_multiplier", 10.0),
     "static_uns_penalty_identity": ("static_uns", "similarity.penalty_target", "identity"),
 }
+FOLDER = "configs/folder/dynamic_dns.yaml"
 SHIPPED = sorted(
-    file.relative_to(REPOSITORY).as_posix() for name in SETS for file in (REPOSITORY / "configs" / name).rglob("*.yaml")
+    file.relative_to(REPOSITORY).as_posix()
+    for name in (*SETS, "folder")
+    for file in (REPOSITORY / "configs" / name).rglob("*.yaml")
 )
 
 
@@ -141,7 +144,11 @@ def test_dictionary_leads_back_to_the_same_config(tmp_path):
         ("seed:       0", "\tseed: 0", "line 6: not readable as YAML"),
         ("seed:       0", "seed: 0\n---", "not readable as YAML"),
         ("name: cnn9", "name: cnn8", '`model.name` must be `cnn9`; got "cnn8".'),
-        ("name: cifar10", "name: cifar", '`data.name` must be one of `cifar10`, `cifar100`, `digits`; got "cifar".'),
+        (
+            "name: cifar10",
+            "name: cifar",
+            '`data.name` must be one of `cifar10`, `cifar100`, `digits`, `folder`; got "cifar".',
+        ),
         ("root: data", "root: ''", "`data.root` must be the path of a folder"),
         ("root: data", 'root: "a\\0b"', "`data.root` must be the path of a folder"),
         ("validation_fraction: 0.0", "validation_fraction: 0.51", "must be a number from 0 to 0.5; got 0.51."),
@@ -231,6 +238,35 @@ def test_impossible_combinations():
 
 def test_wrong_similarity_does_not_blame_the_predictor():
     assert len(message(DYNAMIC, "similarity.kind=dinamic").splitlines()) == 1
+
+
+# One's own images
+
+
+@pytest.mark.parametrize("path", [BASELINE, STATIC, DYNAMIC, "configs/quickstart/dynamic_dns.yaml"])
+def test_every_row_turns_to_a_folder(path):
+    config = settings(path, "data.name=folder", "data.root=mine")
+    assert (config.data.image_size, config.to_dict()["data"]["image_size"]) == (32, 32)
+    assert experiment_of(config) == experiment_of(settings(path))
+    assert settings(path, "data.name=folder", "data.image_size=64").data.image_size == 64
+
+
+@pytest.mark.parametrize("value", ["30", "0", "-8", "4104", "true", "32.0", "'32'", "null", "[32]", "1" + "0" * 400])
+def test_sizes_that_do_not_halve_three_times(value):
+    text = message(FOLDER, f"data.image_size={value}")
+    assert text.startswith(f"--set data.image_size={value[:40]}")
+    assert ": `data.image_size` must be a multiple of 8 from 8 to 4096; got " in text
+    assert len(text.splitlines()) == 1
+
+
+def test_other_sets_have_the_one_size():
+    text = message(DYNAMIC, "data.image_size=64")
+    expected = "unknown key `data.image_size`. Known keys with `data.name: cifar10`: augmentation, global_batch_size, "
+    assert text.startswith(f"--set data.image_size=64: {expected}")
+    assert len(text.splitlines()) == 1
+    config = settings(DYNAMIC)
+    assert config.data.image_size == 32
+    assert "image_size" not in config.to_dict()["data"]
 
 
 # Paths
@@ -452,6 +488,23 @@ def test_config_hash_differs(override):
     assert recipe_of(config, "cifar10/dynamic_dns") == "custom"
 
 
+def test_the_root_of_a_folder_is_its_set():
+    """Two sets of one's own never meet in a run folder, nor in a mean."""
+    one, other = (settings(FOLDER, f"data.root={root}") for root in ("/sets/cats", "/sets/flowers"))
+    assert one.config_hash() != other.config_hash()
+    assert one.run_hash() != other.run_hash()
+    assert differing_keys(one, other, of_runs=True) == ["data.root"]
+    assert recipe_of(settings(FOLDER), "folder/dynamic_dns") == "ours"
+    assert recipe_of(one, "folder/dynamic_dns") == "custom"
+    same = settings(FOLDER, "data.root=/sets/cats/", "evaluation.every_steps=3")
+    assert (same.config_hash(), same.run_hash()) == (one.config_hash(), one.run_hash())
+    assert differing_keys(settings(DYNAMIC), settings(DYNAMIC, "data.root=elsewhere"), of_runs=True) == []
+    variable = {"NEURAL_SIMILARITY_DATA": "/sets"}  # the folder of the sets
+    assert settings(FOLDER, environment=variable).data.root == "data"
+    assert settings(DYNAMIC, "data.name=folder", environment=variable).data.root == "data"
+    assert settings(FOLDER, "data.name=folder", "data.root=/sets/cats", environment=variable) == one
+
+
 def test_hashes_are_of_the_values_not_of_the_text(tmp_path):
     config = settings(DYNAMIC)
     assert len(config.config_hash()) == 12
@@ -497,7 +550,7 @@ def test_differing_keys():
 def test_the_rows_are_all_there():
     expected = [f"configs/{name}/{row}.yaml" for name in SETS for row in ROWS]
     expected += [f"configs/{name}/released/{row}.yaml" for name, row in RELEASED]
-    expected += [f"configs/cifar10/ablations/{row}.yaml" for row in ABLATIONS]
+    expected += [f"configs/cifar10/ablations/{row}.yaml" for row in ABLATIONS] + [FOLDER]
     assert set(expected) <= set(SHIPPED)
 
 
@@ -553,6 +606,11 @@ def test_sets_differ_by_their_data_alone(row):
     pair = [settings(f"configs/{name}/{row}.yaml") for name in SETS]
     assert differing_keys(*pair) == ["data.name"]
     assert [config.data.name for config in pair] == list(SETS)
+
+
+def test_folder_differs_by_its_data_alone():
+    assert differing_keys(settings(DYNAMIC), settings(FOLDER)) == ["data.name", "data.image_size"]
+    assert settings(DYNAMIC, "data.name=folder") == settings(FOLDER)
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)

@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from neural_similarity import config
 from neural_similarity.layers import DynamicSimilarityConv2D, StaticSimilarityConv2D
+from neural_similarity.models import cnn9
 from neural_similarity.training.image_recognition import build_model
 
-CLASSES = {"cifar10": 10, "cifar100": 100}
+CLASSES = {"cifar10": 10, "cifar100": 100, "folder": 10}
 PARAMETERS = {  # the last part of a config's name → trainable parameters with 10 classes
     "baseline": 511_200,
     "baseline_matched": 891_312,
@@ -73,6 +74,25 @@ def test_parameters(name):
     more_classes = 90 * 16 * model.get_layer("score").kernel.shape[2] if folder == "cifar100" else 0
     assert count(model.trainable_weights) == PARAMETERS[variant.split("/")[-1]] + more_classes
     assert model.output_shape == (None, CLASSES[folder])
+
+
+@pytest.mark.parametrize(
+    ("size", "name"), [(16, "dynamic_uns"), (24, "dynamic_dns"), (64, "static_uns"), (8, "baseline")]
+)
+def test_other_sizes_change_the_classifier_alone(size, name):
+    model = build(f"cifar10/{name}", "data.name=folder", f"data.image_size={size}", "model.widths=[4, 4, 4]")
+    usual = build(f"cifar10/{name}", "model.widths=[4, 4, 4]")
+    assert model.input_shape == (None, size, size, 3)
+    assert model(np.zeros((2, size, size, 3), np.float32)).shape == (2, 10)
+    assert model.get_layer("score").kernel.shape == (size // 8, size // 8, 4, 10)
+    shapes = [[w.shape for w in m.weights if not w.path.startswith("score")] for m in (model, usual)]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("size", [0, 4, 36, -8])
+def test_a_size_that_does_not_halve_three_times_is_refused(size):
+    with pytest.raises(ValueError, match=f"`image_size` must be a positive multiple of 8. Received: {size}"):
+        cnn9(10, image_size=size)
 
 
 def test_matched_baseline_is_as_large_as_dynamic_dns():

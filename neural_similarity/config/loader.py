@@ -23,7 +23,8 @@ def load(path, overrides=(), environment=os.environ):
     Args:
         path: YAML file, tried from the working folder and then from the repository's root.
         overrides: `section.key=value` texts of `--set`; later ones win. Their values are YAML.
-        environment: variables; `NEURAL_SIMILARITY_DATA` replaces `data.root`, unless `overrides` set it.
+        environment: variables; `NEURAL_SIMILARITY_DATA`, the folder of the sets, replaces `data.root`, unless
+            `overrides` set it or it is a set itself.
 
     Returns:
         The `Config`.
@@ -37,14 +38,14 @@ def load(path, overrides=(), environment=os.environ):
     place = _shown_path(file)
     sections = _read(file, place)
     sources = {}  # dotted path → who set it, where that was not the file
-    if environment.get(DATA_VARIABLE) and "data" in sections:
-        _put(sections, ("data", "root"), environment[DATA_VARIABLE])
-        sources["data.root"] = DATA_VARIABLE
     for text in overrides:
         source = f"--set {_cut(text)}"
         keys, value = _override(text, source)
         _put(sections, keys, value)
         sources[".".join(keys)] = source
+    if environment.get(DATA_VARIABLE) and "data.root" not in sources and _has_set_under_root(sections):
+        _put(sections, ("data", "root"), environment[DATA_VARIABLE])
+        sources["data.root"] = DATA_VARIABLE
     try:
         return Config.model_validate(sections)
     except pydantic.ValidationError as error:
@@ -224,6 +225,12 @@ def _put(sections, keys, value):
         target[key] = value
 
 
+def _has_set_under_root(sections):
+    """Whether `data.root` is the folder of the sets; with `data.name: folder` it is one of them."""
+    data = sections.get("data")
+    return isinstance(data, dict) and data.get("name") != "folder"
+
+
 # What the schema knows
 
 
@@ -233,7 +240,7 @@ def _variants(section):
     annotation = field and field.annotation
     models = [m for m in get_args(annotation) or [annotation] if isinstance(m, type) and issubclass(m, Section)]
     if field and field.discriminator:
-        return {get_args(m.model_fields[field.discriminator].annotation)[0]: m for m in models}
+        return {name: m for m in models for name in get_args(m.model_fields[field.discriminator].annotation)}
     return dict.fromkeys([None], models[0]) if models else {}
 
 

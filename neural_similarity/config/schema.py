@@ -1,14 +1,14 @@
 """What a config says: one model per section, strict and frozen.
 
-Nothing that comes from YAML has a default here, so a file is the whole recipe. A field's `description` is the phrase
-that the loader's messages use: "`loss.weight_decay` must be a number, at least 0".
+Nothing that comes from YAML has a default here but `data.image_size`, so a file is the whole recipe. A field's
+`description` is the phrase that the loader's messages use: "`loss.weight_decay` must be a number, at least 0".
 """
 
 import hashlib
 import json
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pydantic
 from pydantic import Field
@@ -54,13 +54,30 @@ class Section(pydantic.BaseModel):
 class Data(Section):
     """The data set, and what the training images go through. A relative `root` starts at the repository's root."""
 
-    name: Literal["cifar10", "cifar100", "digits"]
+    name: str  # which values, the two kinds below say
     root: Annotated[
         str, Field(min_length=1, description="the path of a folder, as text"), pydantic.AfterValidator(_printable)
     ]
     global_batch_size: Count
     augmentation: Literal["none", "crop_flip"]
     validation_fraction: Annotated[float, Field(ge=0, le=0.5, description="a number from 0 to 0.5")]
+
+
+class PublishedData(Data):
+    """Sets of 32×32 images; `root` is the folder that holds them."""
+
+    name: Literal["cifar10", "cifar100", "digits"]
+    image_size: ClassVar[int] = 32
+
+
+class FolderData(Data):
+    """Images of one's own in `root/{train,val,test}/CLASS`, at any size that three poolings can halve.
+
+    `image_size` has a default, so that `--set data.name=folder` turns every file to one's own images.
+    """
+
+    name: Literal["folder"]
+    image_size: Annotated[int, Field(ge=8, le=4096, multiple_of=8, description="a multiple of 8 from 8 to 4096")] = 32
 
 
 class Model(Section):
@@ -235,7 +252,7 @@ class Config(Section):
     """One experiment, completely: its sections in the order of the files."""
 
     seed: Index
-    data: Data
+    data: PublishedData | FolderData = Field(discriminator="name")
     model: Model
     similarity: NoSimilarity | StaticSimilarity | DynamicSimilarity = Field(discriminator="kind")
     # The one section that may be absent, and has to be unless the similarity is dynamic.
@@ -286,6 +303,11 @@ class Config(Section):
         except RuntimeError:  # ~somebody who has no account here
             raise UserError(f"`data.root` is `{self.data.root}`, and that home does not exist. Set another.") from None
 
+    @property
+    def root_is_the_set(self):
+        """Whether another `data.root` means other images, and so another run, not the same ones elsewhere."""
+        return self.data.name == "folder"
+
     def to_dict(self):
         """The config as plain dictionaries, lists and scalars, in the order of the files."""
         return self.model_dump(mode="json", exclude_none=True)
@@ -300,6 +322,9 @@ class Config(Section):
 
     def _hash(self, *left_out):
         document = self.to_dict()
+        if self.root_is_the_set:
+            left_out = [path for path in left_out if path != "data.root"]
+            document["data"]["root"] = str(Path(self.data.root))  # `photos/` is `photos`
         for path in left_out:
             section, _, key = path.partition(".")
             if key:
@@ -333,9 +358,10 @@ def differing_keys(a, b, of_runs=False):
 
     With `of_runs`, only those that make another run of it.
     """
+    left_out = [path for path in NOT_OF_A_RUN if of_runs and not (path == "data.root" and b.root_is_the_set)]
     a, b = _flat(a.to_dict()), _flat(b.to_dict())
     paths = [path for path in {**a, **b} if path not in a or path not in b or a[path] != b[path]]
-    return [path for path in paths if not (of_runs and path.startswith(NOT_OF_A_RUN))]
+    return [path for path in paths if not path.startswith(tuple(left_out))]
 
 
 def _flat(document):

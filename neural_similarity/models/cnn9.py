@@ -13,6 +13,7 @@ def cnn9(
     weight_decay=0.0,
     moving_average="debiased",
     batch_norm_decay=0.999,
+    image_size=32,
     dtype=None,
 ):
     """A plain root convolution, three blocks of three convolutions and a pooling each, and a linear classifier.
@@ -24,12 +25,15 @@ def cnn9(
         widths: filters of the three blocks; the root has the first one's.
         weight_decay: the penalty `weight_decay · Σ w² / 2` on every filter, γ and β.
         moving_average, batch_norm_decay: the `moving_average` and `decay` of `DebiasedBatchNormalization`.
+        image_size: height and width of the images, a multiple of 8. The classifier's kernel is an eighth of it.
         dtype: Keras dtype policy; the logits are float32 under a mixed one too.
 
     Returns:
-        A functional `keras.Model` from `(b, 32, 32, 3)` raw 0–255 images to `(b, num_classes)` logits. Its layers
-        carry the released code's names.
+        A functional `keras.Model` from `(b, image_size, image_size, 3)` raw 0–255 images to `(b, num_classes)`
+        logits. Its layers carry the released code's names.
     """
+    if image_size <= 0 or image_size % 8:
+        raise ValueError(f"`image_size` must be a positive multiple of 8. Received: {image_size!r}")
     decay = keras.regularizers.L2(weight_decay / 2)
 
     def filters():  # an initializer of its own for every layer, as one instance draws the same numbers each time
@@ -46,7 +50,7 @@ def cnn9(
         )
         return keras.layers.ReLU(dtype=dtype, name=f"{name}_relu")(normalization(x))
 
-    inputs = keras.Input((32, 32, 3), name="image")
+    inputs = keras.Input((image_size, image_size, 3), name="image")
     x = activated(keras.layers.Conv2D(widths[0], 3, padding="same", name="root", **filters())(inputs), "root")
     for block, width in enumerate(widths, start=1):
         for i in range(3):

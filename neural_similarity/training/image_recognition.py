@@ -16,12 +16,19 @@ from neural_similarity.training.optimizers import build_optimizer, build_schedul
 
 def class_names(config):
     """The names of the classes, without reading any data."""
-    return data.class_names(config.data.name)
+    return data.class_names(config.data.name, config.data_root())
+
+
+def count_images(config):
+    """The number of images in each split."""
+    return data.count_images(config.data.name, config.data_root(), config.data.validation_fraction, config.seed)
 
 
 def load_data(config):
     """The config's images, as `data.load` splits them."""
-    return data.load(config.data.name, config.data_root(), config.data.validation_fraction, config.seed)
+    return data.load(
+        config.data.name, config.data_root(), config.data.validation_fraction, config.seed, config.data.image_size
+    )
 
 
 def build_model(config, num_classes, dtype=None):
@@ -34,6 +41,7 @@ def build_model(config, num_classes, dtype=None):
         weight_decay=config.loss.weight_decay,
         moving_average=config.batch_norm.moving_average,
         batch_norm_decay=config.batch_norm.decay,
+        image_size=config.data.image_size,
         dtype=dtype or config.runtime.precision,
     )
 

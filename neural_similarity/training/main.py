@@ -26,7 +26,10 @@ class Kind(Protocol):
     """What tells one kind of experiment from another; a module can be one."""
 
     def class_names(self, config):
-        """The names of the classes, without reading any data."""
+        """The names of the classes, without reading any data; `DataMissing` where only the data could tell."""
+
+    def count_images(self, config):
+        """The number of images in each split, `{"train": n, …}`, for a dry run."""
 
     def load_data(self, config):
         """The images, as `data.Splits`."""
@@ -130,6 +133,8 @@ def train(experiment, kind, config, name, run, overrides=(), resume=False):
     runtime = run.runtime if resume else Runtime.resolve(config.runtime)
     runtime.check_batch(config.data.global_batch_size)
     splits = kind.load_data(config)
+    if resume:
+        _check_classes(run, splits)
     replicas = runtime.start()
     run.folder.mkdir(parents=True, exist_ok=True)
     with run.lock():
@@ -176,6 +181,7 @@ def _train(kind, config, run, runtime, replicas, splits):
 def _evaluate(kind, config, run):
     runs.open_run(run.folder).check_same(config)
     splits = kind.load_data(config)
+    _check_classes(run, splits)
     run.runtime.check_batch(config.data.global_batch_size)
     replicas = run.runtime.start()
     with replicas.scope():
@@ -187,15 +193,26 @@ def _evaluate(kind, config, run):
         log.info("step %s   %s accuracy: %.2f %%   %s", f"{step:,}", split, 100 * values["accuracy"], words)
 
 
+def _check_classes(run, splits):
+    """Raises a `UserError` unless the data have the classes that the run began with."""
+    began, now = run.details["classes"], list(splits.classes)
+    if began != now:
+        gone, new = sorted(set(began) - set(now)), sorted(set(now) - set(began))
+        raise UserError(
+            f"{run.shown()}: the classes of the data are not those that this run began with: {len(now):,}, not "
+            f"{len(began):,}; gone: {', '.join(gone) or 'none'}; new: {', '.join(new) or 'none'}. "
+            "Put the folders back, or train anew with --run-dir DIR."
+        )
+
+
 def _dry_run(kind, config, run):
     runtime = Runtime.resolve(config.runtime)
     runtime.check_batch(config.data.global_batch_size)
-    model = kind.build_model(config, len(kind.class_names(config)))
-    parameters = sum(int(v.shape.num_elements()) for v in model.trainable_variables)
+    parameters = _parameters(kind, config)
     log.info("%s", yaml.safe_dump(config.to_dict(), sort_keys=False, default_flow_style=None).rstrip())
     log.info("run folder: %s (%s)", run.shown(), "exists" if run.exists else "new")
     log.info("runtime: %s", ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(runtime).items()))
-    log.info("parameters: %s", f"{parameters:,}")
+    log.info("parameters: %s", parameters)
     schedule = config.schedule
     log.info(
         "steps: %s, the rate drops at %s, evaluation every %s",
@@ -204,8 +221,16 @@ def _dry_run(kind, config, run):
         f"{config.evaluation_every_steps():,}",
     )
     try:
-        splits = kind.load_data(config)
-        parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-        log.info("data: %s", ", ".join(f"{len(part):,} {split}" for split, part in parts.items() if part))
+        log.info("data: %s", ", ".join(f"{n:,} {split}" for split, n in kind.count_images(config).items()))
     except DataMissing as missing:
         log.info("data: missing. %s", missing)
+
+
+def _parameters(kind, config):
+    """How many numbers are trained, in words."""
+    try:
+        classes = len(kind.class_names(config))
+    except DataMissing:
+        return "unknown until the classes can be counted"
+    model = kind.build_model(config, classes)
+    return f"{sum(int(v.shape.num_elements()) for v in model.trainable_variables):,}"
