@@ -7,9 +7,11 @@ import random
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from neural_similarity.config import REPOSITORY, experiment_of, load
 from neural_similarity.data import cifar
+from neural_similarity.data.image_files import read_image
 from neural_similarity.errors import UserError
 
 CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
@@ -204,3 +206,32 @@ def test_cifar_files_with_other_bytes(small_cifar):
     print(*sorted(table.items()), sep="\n")
     assert not table["cut", "accepted"] + table["append", "accepted"]
     assert table["flip a label", "refused"] > table["flip a label", "accepted"] > 0
+
+
+def test_image_files_with_other_bytes(tmp_path):
+    """A PNG or JPEG with bytes flipped, cut or added is refused by name, or read as an image of the right shape."""
+    generator, table = random.Random(0), collections.Counter()
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    for ending in ("png", "jpg"):
+        path = tmp_path / f"x.{ending}"
+        Image.fromarray(pixels).save(path)
+        whole = path.read_bytes()
+        for _ in range(MUTATIONS // 2):
+            what = generator.choice(("flip", "cut", "append"))
+            changed = bytearray(whole)
+            if what == "flip":
+                changed[generator.randrange(len(whole))] ^= generator.randrange(1, 256)
+            elif what == "cut":
+                del changed[generator.randrange(len(whole)) :]
+            else:
+                changed += generator.randbytes(generator.randrange(1, 1_000))
+            path.write_bytes(changed)
+            image, message = attempt(read_image, path, 8)
+            table[ending, what, "refused" if image is None else "accepted"] += 1
+            if image is None:
+                assert message.startswith(f"{path}: cannot be read as an image (")
+            else:
+                assert (image.shape, image.dtype) == ((8, 8, 3), np.uint8)
+    print(*sorted(table.items()), sep="\n")
+    assert table["png", "flip", "refused"] > 9 * table["png", "flip", "accepted"]
+    assert not table["jpg", "cut", "accepted"]

@@ -15,7 +15,7 @@ from neural_similarity.data.images import ImageSet, Splits, split_validation
 from neural_similarity.errors import UserError
 
 ENDINGS = (".png", ".jpg", ".jpeg")  # in upper case too
-_OTHER_IMAGES = (".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")  # passed over, they would be missed by nobody
+_OTHER_IMAGES = (".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")  # refused, as they would be missing unnoticed
 _MOST_NAMES = 5  # in one message
 
 
