@@ -9,7 +9,7 @@ import pytest
 
 from neural_similarity import data
 from neural_similarity.data import cifar, digits, setup
-from neural_similarity.data.images import ImageSet, split_validation
+from neural_similarity.data.images import DataMissing, ImageSet, split_validation
 from neural_similarity.errors import UserError
 
 
@@ -96,7 +96,7 @@ def test_a_file_of_another_size_is_refused(cifar10_root, change):
     assert "expected 2 records of 3,073 bytes = 6,146 bytes" in message
     assert f"found {len(content):,} " in message
     assert f"run ./dataset_setup.sh cifar10 --root {cifar10_root}" in message
-    assert not isinstance(error.value, cifar.DataMissing)
+    assert not isinstance(error.value, DataMissing)
 
 
 def test_a_label_out_of_range_is_refused(cifar10_root, cifar100_root):
@@ -129,7 +129,7 @@ def test_an_unreadable_file_is_refused(cifar10_root, monkeypatch):
 def test_missing_files_are_told_apart_and_named(cifar10_root):
     folder = cifar10_root / "cifar-10-batches-bin"
     (folder / "data_batch_2.bin").unlink()
-    with pytest.raises(cifar.DataMissing) as error:
+    with pytest.raises(DataMissing) as error:
         cifar.load_cifar10(cifar10_root)
     message = str(error.value)
     assert f"cifar10: 1 of 6 files are not in {folder}: data_batch_2.bin." in message
@@ -140,7 +140,7 @@ def test_missing_files_are_told_apart_and_named(cifar10_root):
 
 def test_the_setup_command_is_short_for_the_usual_root(tmp_path, monkeypatch):
     monkeypatch.setenv("NEURAL_SIMILARITY_DATA", str(tmp_path))
-    with pytest.raises(cifar.DataMissing, match=r"2 of 2 files .* \./dataset_setup\.sh cifar100 \(downloads"):
+    with pytest.raises(DataMissing, match=r"2 of 2 files .* \./dataset_setup\.sh cifar100 \(downloads"):
         data.load("cifar100")
 
 
@@ -263,7 +263,7 @@ def test_real_cifar10():
     root = setup.default_root()
     try:
         splits = cifar.load_cifar10(root)
-    except cifar.DataMissing:
+    except DataMissing:
         pytest.skip(f"CIFAR-10 is not in {root}: ./dataset_setup.sh cifar10 puts it there")
     assert splits.train.images.shape == (50_000, 32, 32, 3)
     assert splits.test.images.shape == (10_000, 32, 32, 3)

@@ -12,9 +12,9 @@ from PIL import Image
 
 from neural_similarity import data, predict
 from neural_similarity.data import image_files
-from neural_similarity.data.cifar import DataMissing
 from neural_similarity.data.folder import list_folder, load_folder
 from neural_similarity.data.image_files import read_image
+from neural_similarity.data.images import DataMissing
 from neural_similarity.errors import UserError
 from neural_similarity.training import image_recognition, main, runs
 

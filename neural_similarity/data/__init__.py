@@ -23,7 +23,7 @@ def load(name, root=None, validation_fraction=0.0, seed=0, image_size=32):
         Splits with images `(n, image_size, image_size, 3)` uint8 and labels `(n,)` int32.
 
     Raises:
-        DataMissing: files are not there (neural_similarity.data.cifar; a UserError).
+        DataMissing: files are not there (neural_similarity.data.images; a UserError).
         UserError: unknown name, damaged files, or a fraction that cannot be held out.
     """
     _check_name(name)

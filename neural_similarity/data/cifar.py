@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from neural_similarity.data import setup
-from neural_similarity.data.images import ImageSet, Splits
+from neural_similarity.data.images import DataMissing, ImageSet, Splits
 from neural_similarity.errors import UserError
 
 IMAGE_SHAPE = (3, 32, 32)
@@ -27,10 +27,6 @@ _FINE_NAMES = """
     television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
 CIFAR100_CLASSES = tuple(_FINE_NAMES.split())
-
-
-class DataMissing(UserError):
-    """Files of a data set are not there; a dry run, which needs none, tells this from other mistakes."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_similarity.data.cifar import DataMissing
-from neural_similarity.data.images import ImageSet, Splits, split_validation
+from neural_similarity.data.images import DataMissing, ImageSet, Splits, split_validation
 from neural_similarity.errors import UserError
 
 ENDINGS = (".png", ".jpg", ".jpeg")  # in upper case too

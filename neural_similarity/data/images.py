@@ -7,6 +7,10 @@ import numpy as np
 from neural_similarity.errors import UserError
 
 
+class DataMissing(UserError):
+    """Files of a data set are not there; a dry run, which needs none, tells this from other mistakes."""
+
+
 @dataclass(frozen=True, eq=False)  # arrays do not compare to one truth value
 class ImageSet:
     """Labelled images: `images` `(n, h, w, 3)` uint8, `labels` `(n,)` int32."""

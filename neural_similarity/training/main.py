@@ -12,7 +12,7 @@ import tensorflow as tf
 import yaml
 
 from neural_similarity import config as configs
-from neural_similarity.data.cifar import DataMissing
+from neural_similarity.data.images import DataMissing
 from neural_similarity.errors import UserError
 from neural_similarity.files import write_atomically
 from neural_similarity.training import runs
