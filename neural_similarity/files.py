@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and paths as people type them."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -22,11 +23,12 @@ def write_atomically(path, text):
 def put_in_place(unfinished, path):
     """Gives a file that is written and synced its name, in place of what had it; that outlives a power cut as well."""
     os.replace(unfinished, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with contextlib.suppress(OSError):  # not every file system syncs folders, and the file has its name already
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def shown(path):

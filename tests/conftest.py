@@ -52,6 +52,7 @@ def run_folder(request, tmp_path_factory):
         "experiment": configs.experiment_of(config),
         "overrides": ["model.widths=[4, 4, 4]"],
         "classes": classes,
+        "data_checksum": "00000000",
         "runtime": dataclasses.asdict(Runtime.resolve(config.runtime)),
         "environment": environment(),
     }

@@ -1,5 +1,6 @@
 """Checkpoints are whole or not there."""
 
+import pickle
 import subprocess
 import sys
 
@@ -90,16 +91,50 @@ def test_a_damaged_newest_one_gives_way_to_the_one_before(tmp_path, caplog):
     np.testing.assert_array_equal(arrays["model/a"], [10, 10, 10])
     assert [record.getMessage().split(": ")[0] for record in caplog.records] == [str(store.path(20))]
     assert "damaged" in caplog.text
-    assert "Passed over for the one before." in caplog.text
+    assert "Going on from the one before, of step 10." in caplog.text
+    assert store.steps() == [10, 20]  # who only reads leaves everything as it is
 
-    for step in (13, 16):  # and does not count among those that are kept
+    assert store.load_newest(set_aside=True)[0] == 10
+    assert store.steps() == [10]
+    assert (tmp_path / "step-000020.npz.damaged").exists()
+    for step in (13, 16):
         store.save(step, {"model/a": np.full(3, step)}, {})
-    assert store.steps() == [13, 16, 20]
-    assert store.load_newest()[0] == 16
+    assert store.steps() == [13, 16]
     for step in (13, 16):
         store.path(step).write_bytes(b"")
-    with pytest.raises(UserError, match="every checkpoint is damaged"):
-        store.load_newest()
+    caplog.clear()
+    with pytest.raises(UserError, match=r"step-000016\.npz: damaged .* So is every other here\."):
+        store.load_newest(set_aside=True)
+    assert store.steps() == [13, 16]
+    assert not caplog.records
+
+
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    store = Checkpoints(tmp_path)
+    store.save(1, {"model/a": np.ones(3)}, {})
+
+    def fail(problem):
+        def read(*args, **kwargs):
+            raise problem
+
+        return read
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.np, "load", fail(MemoryError()))
+        with pytest.raises(MemoryError):
+            store.load_newest()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Path, "read_bytes", fail(PermissionError(13, "Permission denied")))
+        with pytest.raises(PermissionError):
+            store.load_newest(set_aside=True)
+    assert store.load_newest()[0] == 1
+
+
+def test_what_a_killed_save_left_goes_with_the_next(tmp_path):
+    store = Checkpoints(tmp_path)
+    (tmp_path / "step-000003.unfinished").write_bytes(b"half")
+    store.save(5, {"model/a": np.ones(3)}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000005.npz"]
 
 
 FULL_DISK = """
@@ -126,11 +161,29 @@ def test_a_disk_without_room_leaves_the_one_before(tmp_path, room_bytes):
     assert Checkpoints(tmp_path).load(1)[0]["model/a"].sum() == 50_000
 
 
+class Mischief:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
 def test_pickles_are_not_opened(tmp_path):
     store = Checkpoints(tmp_path)
-    np.savez(store.path(1), state=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(UserError, match="damaged"):
+    state = np.frombuffer(b'{"step": 1}', np.uint8)
+    np.savez(store.path(1), **{"model/a": np.array([Mischief(tmp_path / "harm")], dtype=object), "state": state})
+    with pytest.raises(UserError, match=r"damaged .*Object arrays cannot be loaded"):
         store.load(1)
+    assert not (tmp_path / "harm").exists()
+    store.path(1).write_bytes(pickle.dumps(Mischief(tmp_path / "harm")))
+    with pytest.raises(UserError, match=r"damaged .*not a zip file"):
+        store.load(1)
+    assert not (tmp_path / "harm").exists()
+    pickle.loads(store.path(1).read_bytes())  # which does harm
+    assert (tmp_path / "harm").exists()
 
 
 def test_collect_and_restore_by_name():

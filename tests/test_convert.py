@@ -1,6 +1,8 @@
 """Checkpoints of the released code: as its Saver writes them, with the golden vectors' names and values."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -9,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from neural_similarity import config as configs
+from neural_similarity.config import REPOSITORY
 from neural_similarity.errors import UserError
 from neural_similarity.interop import convert as converter
 from neural_similarity.interop.convert import convert
@@ -62,7 +65,9 @@ def test_a_converted_checkpoint_gives_the_golden_logits(name, tmp_path, capsys):
     checkpoint = write_checkpoint(tmp_path / "42499", golden_values(name))
     config = f"configs/cifar10/released/{name}.yaml"
     assert run_main(f"{checkpoint}.index", "--config", config, "--out", tmp_path / "model.keras") == 0
-    assert f"model.keras: cifar10/released/{name}, " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"model.keras: cifar10/released/{name}, " in said
+    assert ("predictor.normalization: " in said) == ("static" not in name)
     with np.load(GOLDEN / f"{name}.npz") as golden:
         logits = keras.models.load_model(tmp_path / "model.keras")(golden["x"].astype(np.float32), training=False)
         assert np.max(np.abs(logits - golden["eval_logits"])) <= 1e-4 * np.max(np.abs(golden["eval_logits"]))
@@ -77,12 +82,24 @@ def test_averages_are_read_as_they_are_by_a_debiased_network(static):
     np.testing.assert_allclose(convert(static, ours)(x, training=False), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_another_network_is_refused_and_the_right_one_named(static, capsys, tmp_path):
-    for config in ("configs/cifar10/released/dynamic_dns.yaml", "configs/cifar10/baseline.yaml"):
-        assert run_main(static, "--config", config, "--out", tmp_path / "m.keras") == 2
+@pytest.mark.parametrize(
+    ("name", "owners"),
+    [
+        ("static_dns", ["static_dns"]),
+        ("static_uns", ["static_uns"]),
+        ("dynamic_uns", ["dynamic_uns"]),
+        ("nsl_fspherenet", ["dynamic_dns", "nsl_fspherenet"]),
+    ],
+)
+def test_another_network_is_refused_and_the_right_ones_named(name, owners, capsys, tmp_path):
+    checkpoint = write_checkpoint(tmp_path / "1", golden_values(name), slots=False)
+    named = " or ".join(f"configs/cifar10/released/{owner}.yaml" for owner in owners)
+    others = {"static_dns", "static_uns", "dynamic_dns"} - set(owners)
+    for config in (*(f"released/{other}" for other in others), "baseline"):
+        assert run_main(checkpoint, "--config", f"configs/cifar10/{config}.yaml", "--out", tmp_path / "m.keras") == 2
         said = capsys.readouterr().err
         assert "of another network than the config's" in said
-        assert "Its variables are those of configs/cifar10/released/static_dns.yaml." in said
+        assert f"Its variables are those of {named}." in said
     assert not (tmp_path / "m.keras").exists()
 
 
@@ -130,3 +147,24 @@ def test_a_file_that_is_there_is_not_written_over(static, tmp_path, capsys):
     assert run_main(static, *config, "--out", tmp_path / "m.h5") == 2
     assert "--out model.keras" in capsys.readouterr().err
     assert (tmp_path / "m.keras").read_text() == "mine"
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import keras
+from neural_similarity.interop.keras_files import save_whole
+model = keras.Sequential([keras.Input((100,)), keras.layers.Dense(1000)])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+save_whole(model, Path(sys.argv[1]) / "model.keras")
+"""
+
+
+def test_a_disk_without_room_leaves_no_file(tmp_path):
+    """The kernel itself fails the write, here by a limit on the size of files."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, cwd=REPOSITORY, check=False
+    )
+    assert f"{tmp_path}/model.keras: cannot be written (" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -291,23 +291,53 @@ def test_a_server_without_range_starts_over_each_time(capsys, server, root):
 
 
 def test_a_connection_that_always_breaks_off_ends_in_one_message(capsys, server, root, partial):
-    server.answers = [first(50), first(25), first(0), first(5)]
+    server.answers = [first(50), first(25), first(0), first(0), first(0)]
     code, _, err = run(capsys, "tiny10")
     assert code == 2
-    assert server.requests == [None, "bytes=50-", "bytes=75-", "bytes=75-"]
-    assert read(root) == {partial.name: ARCHIVE[:80]}
+    assert server.requests == [None, "bytes=50-", "bytes=75-", "bytes=75-", "bytes=75-"]
+    assert read(root) == {partial.name: ARCHIVE[:75]}
     assert not (root / "tiny-bin").exists()
     assert err.count("dataset_setup.sh: ") == 1
     assert (
-        f"dataset_setup.sh: tiny10: {server.url('tiny.tar.gz')}: the connection broke off 4 times, the last time: "
-        f"closed by the other side. 80 of {len(ARCHIVE):,} bytes are in {partial}.\n"
+        f"dataset_setup.sh: tiny10: {server.url('tiny.tar.gz')}: failed 4 times in a row, the last time: "
+        f"closed by the other side. 75 of {len(ARCHIVE):,} bytes are in {partial}.\n"
         f"  Next, later: {NEXT} (goes on with what is there)\n"
         f"  Or get tiny.tar.gz (MD5 {md5(ARCHIVE)}) from https://example.org/tiny.html by hand; then, DIR being the "
         f"folder with it: {NEXT} --from DIR\n"
     ) in err
     assert run(capsys, "tiny10")[0] == 0
     assert_complete(root)
-    assert server.requests[4:] == ["bytes=80-"]
+    assert server.requests[5:] == ["bytes=75-"]
+
+
+def test_a_connection_that_brings_a_little_each_time_gets_there(server, capsys, root):
+    server.answers = [first(19)] * 10
+    assert run(capsys, "tiny10")[0] == 0
+    assert_complete(root)
+    assert len(server.requests) == 11
+
+
+def test_a_server_that_starts_over_and_breaks_off_at_other_places_is_given_up(server, capsys, root):
+    server.answers = [first(60, whole), first(50, whole), first(60, whole), first(50, whole)] * 3
+    assert run(capsys, "tiny10")[0] == 2
+    assert len(server.requests) == 4
+
+
+def test_a_busy_server_is_asked_again(server, capsys, root):
+    server.answers = [first(HALF), failing(503), failing(429)]
+    code, _, err = run(capsys, "tiny10")
+    assert code == 0
+    assert_complete(root)
+    assert "HTTP status 503 (Service Unavailable); trying again" in err
+    server.answers = []
+
+
+def test_a_server_that_stays_busy(server, capsys, root):
+    server.answers = [failing(503)] * 4
+    code, _, err = run(capsys, "tiny10")
+    assert code == 2
+    assert f"{server.url('tiny.tar.gz')}: failed 4 times in a row, the last time: HTTP status 503" in err
+    assert read(root) == {}
 
 
 def test_a_server_that_says_nothing_times_out(capsys, monkeypatch, server, root, partial):
@@ -316,7 +346,7 @@ def test_a_server_that_says_nothing_times_out(capsys, monkeypatch, server, root,
     server.answers = [stall, stall]
     code, _, err = run(capsys, "tiny10")
     assert code == 2
-    assert "the connection broke off 2 times, the last time: timed out." in err
+    assert "failed 2 times in a row, the last time: timed out." in err
     assert f"{HALF:,} of {len(ARCHIVE):,} bytes are in {partial}." in err
 
 
@@ -361,7 +391,7 @@ def test_a_network_that_goes_away_for_a_moment(capsys, monkeypatch, server, root
     assert f"{HALF:,} of {len(ARCHIVE):,} bytes: Network is unreachable; trying again" in err
 
 
-@pytest.mark.parametrize(("status", "words"), [(404, "Not Found"), (503, "Service Unavailable"), (204, "No Content")])
+@pytest.mark.parametrize(("status", "words"), [(404, "Not Found"), (403, "Forbidden"), (204, "No Content")])
 def test_another_status(capsys, server, root, status, words):
     server.answers = [failing(status)]
     code, _, err = run(capsys, "tiny10")

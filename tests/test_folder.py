@@ -180,6 +180,15 @@ MISTAKES = {
         "{root}/train: no class; expected a folder of images for each: {root}/train/CLASS/*.{{png,jpg}}. "
         "Next: make them, then look with --dry-run",
     ),
+    "a split of another name": (
+        lambda r: (r / "validation").mkdir(),
+        "{root}/validation: no name of a split; expected `val`. Next: mv {root}/validation {root}/val",
+    ),
+    "a name that cannot be printed": (
+        lambda r: [(r / split / "caf\udce9").mkdir() for split in ("train", "test")],
+        "'{root}/train/caf\\udce9': a class's name is printed and written down, and this one cannot be; "
+        "expected printable UTF-8. Next: rename the folder, in every split",
+    ),
     "a val without classes": (
         lambda r: (r / "val").mkdir(),
         "{root}/val: no class; expected a folder of images for each: {root}/val/CLASS/*.{{png,jpg}}. "
@@ -338,12 +347,25 @@ def test_other_classes_do_not_enter_a_run(switch, finished, tmp_path, capsys):
     shutil.copytree(folder, copy)
     shutil.copytree(root, moved)
     (copy / "result.json").unlink()
-    config = (copy / "config.yaml").read_text().replace(str(root), str(moved))
-    (copy / "config.yaml").write_text(config)
     for split in ("train", "val", "test"):
         (moved / split / "cat").rename(moved / split / "horse")
     assert run_main(*settings(moved), "--run-dir", copy, switch) == 2
     assert "3, not 3; gone: cat; new: horse. Put the folders back, or train anew" in capsys.readouterr().err
+
+
+def test_a_run_finds_its_images_elsewhere_and_no_others(finished, tmp_path, capsys):
+    root, folder = finished
+    moved, copy = tmp_path / "set", tmp_path / "run"
+    shutil.copytree(folder, copy)
+    shutil.copytree(root, moved)
+    assert run_main(*settings(moved), "--run-dir", copy, "--eval-only") == 0
+    (copy / "result.json").unlink()
+    assert run_main(*settings(moved), "--run-dir", copy, "--resume") == 0
+    (copy / "result.json").unlink()
+    save(moved / "train" / "cat" / "0.png", pixels(16, 16, seed=99))
+    capsys.readouterr()
+    assert run_main(*settings(moved), "--run-dir", copy, "--resume") == 2
+    assert "the images or labels are not those that this run began with. Put them back" in capsys.readouterr().err
 
 
 def test_dry_run_counts_and_reads_nothing(root, tmp_path, capsys, monkeypatch):
@@ -354,6 +376,7 @@ def test_dry_run_counts_and_reads_nothing(root, tmp_path, capsys, monkeypatch):
     plain = [3 * 2, 2 * 2, 2 * 2, 2 * 2, 2 * 3, 3 * 3, 3 * 3, 3 * 4, 4 * 4, 4 * 4]  # in · out of the convolutions
     norms = 2 * (4 * 2 + 3 * 3 + 3 * 4)
     assert f"parameters: {9 * sum(plain) + norms + 9 * 9 + 2 * 2 * 4 * 3:,}" in out
+    assert "classes: 3 (bird, cat, dog)" in out
     assert "data: 9 train, 3 validation, 12 test" in out
     assert "image_size: 16" in out
     assert not (tmp_path / "run").exists()
@@ -365,7 +388,7 @@ def test_dry_run_without_data(kind, root, tmp_path, capsys):
     make(root)
     assert run_main(*settings(root), "--run-dir", tmp_path / "run", "--dry-run") == 0
     output = capsys.readouterr()
-    assert "parameters: unknown until the classes can be counted\n" in output.out
+    assert "parameters: unknown until the data are there\n" in output.out
     assert f"data: missing. {expected.format(root=root)}\n" in output.out
     assert output.err == ""
 

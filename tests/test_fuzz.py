@@ -121,6 +121,8 @@ def test_configs_with_another_structure(tmp_path):
         config = outcome(tmp_path / "x.yaml")
         table[what, "refused" if config is None else "accepted"] += 1
         if config is not None:
+            if config.data.name == "folder":
+                document["data"].setdefault("image_size", 32)  # the one default
             assert config.to_dict() == document, (original, what, path, value)
     print(*sorted(table.items()), sep="\n")
     assert table["replace", "accepted"] > MUTATIONS / 50
@@ -147,63 +149,88 @@ def test_configs_with_other_characters(tmp_path):
 
 def test_settings_with_other_characters():
     """`--set` goes through the same checks."""
-    generator, accepted = random.Random(2), 0
-    paths = [".".join(path) for path in paths_of(load(CONFIGS[0], environment={}).to_dict())]
+    generator, table = random.Random(2), collections.Counter()
+    original = load(CONFIGS[0], environment={}).to_dict()
+    paths = [".".join(path) for path in paths_of(original)]
     for _ in range(MUTATIONS):
         text = f"{generator.choice(paths)}={generator.choice((*ODD_VALUES, 0.25, 'released', [4, 5, 6]))}"
-        if generator.random() < 0.5:
+        what = generator.choice(("value", "characters"))
+        if what == "characters":
             text = changed_text(text, generator)[1]
         config, message = attempt(load, CONFIGS[0], [text], {})
-        accepted += config is not None
+        table[what, "refused" if config is None else "accepted"] += 1
         assert config or "--set" in message
-    assert 20 < accepted < MUTATIONS / 2
+        if config:
+            path, _, value = text.partition("=")
+            *parents, last = path.strip().split(".")
+            found = config.to_dict()
+            expected = yaml.safe_load(value)
+            if isinstance(at(found, parents)[last], float):
+                expected = float(expected)  # 1e-30 is a text to YAML 1.1
+            assert at(found, parents)[last] == expected, text
+            at(found, parents)[last] = at(original, parents)[last]
+            assert found == original, text  # and nothing else has changed
+    print(*sorted(table.items()), sep="\n")
+    assert 20 < table["value", "accepted"] + table["characters", "accepted"] < MUTATIONS / 2
 
 
 # Data
 
 
-@pytest.fixture
-def small_cifar(tmp_path, monkeypatch):
-    """A CIFAR-100 of six training images and two test images: (root, images and labels of both parts)."""
-    small = dataclasses.replace(cifar._CIFAR100, train_records=6, test_records=2)
-    monkeypatch.setattr(cifar, "_CIFAR100", small)
+@pytest.fixture(params=["cifar10", "cifar100"])
+def small_cifar(request, tmp_path, monkeypatch):
+    """A set of ten training images and two test images: (its name, how to read it, one of its training files)."""
+    form = dataclasses.replace(getattr(cifar, f"_{request.param.upper()}"), train_records=10, test_records=2)
+    monkeypatch.setattr(cifar, f"_{request.param.upper()}", form)
     rng = np.random.default_rng(0)
-    (tmp_path / small.folder).mkdir()
-    for name, count in (("train.bin", 6), ("test.bin", 2)):
-        records = rng.integers(0, 256, (count, 3074), dtype=np.uint8)
-        records[:, 0], records[:, 1] = records[:, 0] % 20, records[:, 1] % 100
-        records.tofile(tmp_path / small.folder / name)
-    return tmp_path
+    (tmp_path / form.folder).mkdir()
+    train, test = form.files
+    for name in (*train, test):
+        count = 2 if name == test else 10 // len(train)
+        records = rng.integers(0, 256, (count, 3072 + len(form.label_counts)), np.uint8)
+        for byte, classes in enumerate(form.label_counts):
+            records[:, byte] %= classes
+        records.tofile(tmp_path / form.folder / name)
+    read = {"cifar10": cifar.load_cifar10, "cifar100": cifar.load_cifar100}[request.param]
+    return request.param, lambda: read(tmp_path).train, tmp_path / form.folder / train[-1]
 
 
 def test_cifar_files_with_other_bytes(small_cifar):
-    """A byte more or less, or a label that is none, is refused; other bytes change their own pixel or label alone."""
+    """A byte more or less, or a label that is none, is refused; another byte changes its own pixel or label alone."""
+    name, read, path = small_cifar
+    labels = 1 if name == "cifar10" else 2
     generator, table = random.Random(0), collections.Counter()
-    original = cifar.load_cifar100(small_cifar).train
-    path = small_cifar / "cifar-100-binary" / "train.bin"
+    original = read()
     whole = path.read_bytes()
-    for _ in range(MUTATIONS):
+    first = len(original.labels) - len(whole) // (3072 + labels)  # of this file's images
+    for _ in range(MUTATIONS // 2):
         what = generator.choice(("flip", "flip a label", "cut", "append"))
         changed = bytearray(whole)
+        position = generator.randrange(labels if what == "flip a label" else len(whole))
         if what.startswith("flip"):
-            position = generator.randrange(2 if what == "flip a label" else len(whole))
             changed[position] ^= generator.randrange(1, 256)
         elif what == "cut":
-            del changed[generator.randrange(len(whole)) :]
+            del changed[position:]
         else:
-            changed += generator.randbytes(generator.choice((1, 3074, generator.randrange(1, 10_000))))
+            changed += generator.randbytes(generator.choice((1, 3072 + labels, generator.randrange(1, 10_000))))
         path.write_bytes(changed)
-        splits, message = attempt(cifar.load_cifar100, small_cifar)
-        table[what, "accepted" if splits else "refused"] += 1
-        if splits is None:
+        found, message = attempt(read)
+        table[what, "accepted" if found else "refused"] += 1
+        if found is None:
             assert str(path) in message
-            assert "dataset_setup.sh cifar100" in message
+            assert f"dataset_setup.sh {name}" in message
             continue
-        found = splits.train
+        record, byte = divmod(position, 3072 + labels)
+        images, classes = original.images.copy(), original.labels.copy()
+        if byte >= labels:
+            channel, pixel = divmod(byte - labels, 1024)
+            images[first + record, pixel // 32, pixel % 32, channel] = changed[position]
+        elif byte == labels - 1:  # a coarse class is checked and not used
+            classes[first + record] = changed[position]
         assert len(changed) == len(whole)
-        assert np.sum(found.images != original.images) + np.sum(found.labels != original.labels) <= 1
-        assert found.labels.max() < 100
-    print(*sorted(table.items()), sep="\n")
+        np.testing.assert_array_equal(found.images, images)
+        np.testing.assert_array_equal(found.labels, classes)
+    print(name, *sorted(table.items()), sep="\n")
     assert not table["cut", "accepted"] + table["append", "accepted"]
     assert table["flip a label", "refused"] > table["flip a label", "accepted"] > 0
 

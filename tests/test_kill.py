@@ -71,19 +71,22 @@ def test_signals_at_any_instant_cost_nothing(tmp_path):
         except subprocess.TimeoutExpired:
             process.send_signal(which)
             error = process.communicate()[1]
-        assert process.returncode in (0, 1, 130, -which), error  # 1: a KeyboardInterrupt while Python still imports
+        importing = which == signal.SIGINT and "KeyboardInterrupt" in error  # Python's own end, not ours yet
+        assert process.returncode in (0, 130, -which) or importing, error
         rows = read_rows(folder / "metrics.jsonl")
         table.append((which.name, f"{seconds:.1f} s", process.returncode, rows[-1]["step"] if rows else None))
         print(*table[-1])
-        if process.returncode == 0:
+        if (folder / "result.json").exists():
             assert_equal_runs(folder, tmp_path / "reference")
             runs += 1
             folder = tmp_path / f"stopped_{runs}"
     if (folder / "run.json").exists():
         assert train(folder, settings, "--resume") == 0
         assert_equal_runs(folder, tmp_path / "reference")
-    assert {code for *_, code, _ in table} >= {130, -signal.SIGKILL}
-    assert any(rows is None for *_, rows in table)  # one was stopped before its first row
+    stopped = [(name, step) for name, _, code, step in table if code]
+    assert {name for name, _ in stopped} == {"SIGINT", "SIGTERM", "SIGKILL"}
+    assert None in {step for _, step in stopped}  # before the first row
+    assert any(step for _, step in stopped)
 
 
 @pytest.mark.slow

@@ -61,7 +61,7 @@ def make_run(tmp_path):
         folder.mkdir()
         values = {**LINE, **(dict(line) if isinstance(line, dict) else {})}
         details = {key: values[key] for key in ("config", "recipe", "experiment", "overrides")}
-        details |= {"classes": [], "runtime": {}, "environment": {}}
+        details |= {"classes": [], "data_checksum": "", "runtime": {}, "environment": {}}
         (folder / "run.json").write_text(json.dumps(details))
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         if line is not None:

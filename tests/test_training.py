@@ -269,7 +269,7 @@ def test_missing_data_names_the_command(tmp_path, capsys):
 def test_a_network_that_does_not_fit_gets_one_message(tmp_path, capsys):
     said = message(capsys, digits(tmp_path / "r", "--dry-run", "--set", "model.widths=[2000000, 2000000, 2000000]"))
     assert said.startswith("Out of memory. ")
-    assert "--set data.global_batch_size=" in said
+    assert "smaller data.global_batch_size" in said
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capsys):
@@ -396,7 +396,7 @@ def test_mirrored_evaluation_counts_every_image_once():
     [pytest.param(name, marks=() if name in ("static_uns", "dynamic_dns") else pytest.mark.slow) for name in VARIANTS],
 )
 def test_the_whole_step_compiles_and_equals_the_graph(name):
-    """In float64, where no rounding moves a ReLU's tie; in float32 the loss, before any gradient."""
+    """Everything in float64, where no rounding moves a ReLU's tie; in float32 the loss alone."""
     for dtype, rtol in (("float64", 1e-7), (None, 1e-4)):
         results = []
         for jit in (False, True):
@@ -407,8 +407,8 @@ def test_the_whole_step_compiles_and_equals_the_graph(name):
         (graph, graph_weights), (jitted, jitted_weights) = results
         assert graph == pytest.approx(jitted, rel=rtol)
         for one, other in zip(graph_weights, jitted_weights, strict=True):
-            difference = np.linalg.norm(one - other)
-            assert difference <= (rtol if dtype else 1.0) * np.linalg.norm(one) + 1e-6
+            assert np.isfinite(other).all()
+            assert dtype is None or np.linalg.norm(one - other) <= rtol * np.linalg.norm(one) + 1e-10
 
 
 def test_bfloat16_trains_float32_weights():

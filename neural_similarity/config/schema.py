@@ -1,11 +1,12 @@
 """What a config says: one model per section, strict and frozen.
 
-Nothing that comes from YAML has a default here but `data.image_size`, so a file is the whole recipe. A field's
+No key but `data.image_size` has a default here, so a file is the whole recipe. A field's
 `description` is the phrase that the loader's messages use: "`loss.weight_decay` must be a number, at least 0".
 """
 
 import hashlib
 import json
+import os
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -324,7 +325,7 @@ class Config(Section):
         document = self.to_dict()
         if self.root_is_the_set:
             left_out = [path for path in left_out if path != "data.root"]
-            document["data"]["root"] = str(Path(self.data.root))  # `photos/` is `photos`
+            document["data"]["root"] = os.path.normpath(os.path.expanduser(self.data.root))  # `photos/` is `photos`
         for path in left_out:
             section, _, key = path.partition(".")
             if key:

@@ -66,6 +66,7 @@ def fetch(url, file):
     """
     waits_s = iter(WAITS_S)
     total = None
+    most = _size(file)
     answered = False
     while True:
         try:
@@ -80,10 +81,12 @@ def fetch(url, file):
             if isinstance(error, _NoConnection) and not answered:
                 raise DownloadError(f"{url}: no connection: {error}.") from error
             there = f"{_size(file):,} of {total:,} bytes" if total is not None else f"{_size(file):,} bytes"
+            if _size(file) > most:  # each stretch of the file has its own tries
+                most, waits_s = _size(file), iter(WAITS_S)
             wait_s = next(waits_s, None)
             if wait_s is None:
                 raise DownloadError(
-                    f"{url}: the connection broke off {len(WAITS_S) + 1} times, the last time: {error}. "
+                    f"{url}: failed {len(WAITS_S) + 1} times in a row, the last time: {error}. "
                     f"{there} are in {file.name}."
                 ) from error
             print(
@@ -120,16 +123,19 @@ def _open(url, have):
         error.close()
         if error.code == 416 and have:
             return _open(url, 0)  # the file ends before byte `have`: what is there is not its beginning
-        raise DownloadError(f"{url}: expected the file, got HTTP status {error.code} ({error.reason}).") from error
+        words = f"HTTP status {error.code} ({error.reason})"
+        if error.code == 429 or error.code >= 500:
+            raise _BrokeOff(words) from error
+        raise DownloadError(f"{url}: expected the file, got {words}.") from error
     except urllib.error.URLError as error:
         raise _NoConnection(_words(error.reason)) from error
     except (OSError, http.client.HTTPException) as error:
         raise _BrokeOff(_words(error)) from error
     if response.status == 200:
         return response, 0, response.length
-    span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+    span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if response.status == 206 and span and int(span[1]) == have:
-        return response, have, int(span[2])
+        return response, have, None if span[2] == "*" else int(span[2])
     response.close()
     if have:
         return _open(url, 0)

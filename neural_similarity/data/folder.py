@@ -14,7 +14,21 @@ from neural_similarity.data.images import DataMissing, ImageSet, Splits, split_v
 from neural_similarity.errors import UserError
 
 ENDINGS = (".png", ".jpg", ".jpeg")  # in upper case too
-_OTHER_IMAGES = (".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")  # refused, as they would be missing unnoticed
+# Refused, as they would be missing unnoticed.
+_OTHER_IMAGES = (
+    ".avif",
+    ".bmp",
+    ".gif",
+    ".heic",
+    ".heif",
+    ".jfif",
+    ".jp2",
+    ".jpe",
+    ".ppm",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
 _MOST_NAMES = 5  # in one message
 
 
@@ -92,6 +106,10 @@ def _check_splits(root):
             f"folder: {root} holds neither `train` nor `test`, but {_named(found) or 'no folder'}; {expected}. "
             "Next: --set data.root=DIR"
         )
+    misnamed = [name for name in ("valid", "validation") if name in found]
+    if misnamed:
+        command = shlex.join(["mv", str(root / misnamed[0]), str(root / "val")])
+        raise UserError(f"{root / misnamed[0]}: no name of a split; expected `val`. Next: {command}")
     if missing:
         command = shlex.join(["mkdir", str(root / missing[0])])
         raise UserError(f"{root}: no folder `{missing[0]}`; {expected}. Next: {command}, and fill it")
@@ -120,6 +138,12 @@ def _classes(split):
         raise UserError(
             f"{split / loose[0]}: an image outside of a class's folder; expected {split}/CLASS/{loose[0]}. "
             "Next: move all images there into the folder of their class"
+        )
+    odd = [name for name in classes if not name.isprintable()]
+    if odd:
+        raise UserError(
+            f"{str(split / odd[0])!a}: a class's name is printed and written down, and this one cannot be; expected "
+            "printable UTF-8. Next: rename the folder, in every split"
         )
     if not classes:
         raise UserError(

@@ -1,5 +1,6 @@
 """Sets of labelled images, in memory, and their split.  n images · h, w pixels."""
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,14 @@ class Splits:
     validation: ImageSet | None
     test: ImageSet
     classes: tuple[str, ...]
+
+    def checksum(self):
+        """8 hex digits (CRC-32) of all images and labels; other data, or another split of them, have another."""
+        crc = 0
+        for part in (self.train, self.validation, self.test):
+            for array in (part.images, part.labels) if part else ():
+                crc = zlib.crc32(np.ascontiguousarray(array), crc)
+        return f"{crc:08x}"
 
 
 def split_validation(train, fraction, seed):

@@ -2,6 +2,7 @@
 
     python -m neural_similarity.interop.convert CKPT --config configs/cifar10/released/NAME.yaml --out model.keras
 
+A dynamic DNS network and one with the full SphereNet predictor have the same variables: the config says which it is.
 CKPT is what `tf.train.Saver` wrote there, as `model_cifar10/dynamic_dns/42499`. `keras.models.load_model` reads the
 result once `neural_similarity.layers` is imported; `neural_similarity.merge` makes a static one plain Keras.
 """
@@ -75,10 +76,10 @@ def _read(reader, path, name):
 
 def _check(path, shapes, table):
     """Raises a `UserError` unless the checkpoint holds just the variables of `table`, in their released shapes."""
-    held = {name for name in shapes if name.split("/")[-1] not in SLOTS}
-    if odd := sorted(held ^ set(table)):
-        where = "the config's network has it, the checkpoint not" if odd[0] in table else "only the checkpoint has it"
-        raise UserError(f"{path}: of another network than the config's ({odd[0]}: {where}).{_owner(held)}")
+    held = {_kind(name, shape) for name, shape in shapes.items() if name.split("/")[-1] not in SLOTS}
+    if odd := sorted(held ^ (own := _kinds(table))):
+        where = "the config's network has it, the checkpoint not" if odd[0] in own else "only the checkpoint has it"
+        raise UserError(f"{path}: of another network than the config's ({odd[0]}: {where}).{_owners(held)}")
     for name, own in table.items():
         expected = list(own.encode(np.zeros(own.variable.shape)).shape)
         if shapes[name] != expected:
@@ -88,18 +89,27 @@ def _check(path, shapes, table):
             )
 
 
-def _owner(held):
-    """Which released network has these variables, in a sentence."""
+def _kinds(table):
+    return {_kind(name, own.encode(np.zeros(own.variable.shape)).shape) for name, own in table.items()}
+
+
+def _kind(name, shape):
+    """What tells networks apart whatever their widths: the variable's name, and of M its shape."""
+    return f"{name} {list(shape)}" if name.endswith("/mask") else name
+
+
+def _owners(held):
+    """Which released networks have these variables, in a sentence."""
+    found = []
     for name in NETWORKS:
         path = f"configs/cifar10/released/{name}.yaml"
         config = configs.load(path, ["model.widths=[1, 1, 1]"], environment={})
-        if held == set(released_variables(build_model(config, 1))):
-            return f" Its variables are those of {path}."
-    return ""
+        found += [path] if held == _kinds(released_variables(build_model(config, 1))) else []
+    return f" Its variables are those of {' or '.join(found)}." if found else ""
 
 
 def _first_line(error):
-    return str(error).strip().splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def main(arguments=None):
@@ -119,6 +129,8 @@ def _convert(options):
     config = configs.load(options.config, options.set)
     saved = save_whole(convert(options.checkpoint, config), options.out)
     print(f"{options.out}: {configs.name_of(options.config)}, {count_parameters(saved):,} parameters")
+    if config.predictor:
+        print(f"predictor.normalization: {config.predictor.normalization}, as the config says; a checkpoint does not.")
 
 
 if __name__ == "__main__":

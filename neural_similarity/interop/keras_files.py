@@ -1,5 +1,7 @@
 """`.keras` files that are new, and written whole or not at all."""
 
+import os
+
 import keras
 import numpy as np
 
@@ -25,10 +27,13 @@ def save_whole(model, out):
     try:
         model.save(unfinished)
         saved = keras.models.load_model(unfinished)
+        with open(unfinished, "rb+") as file:
+            os.fsync(file.fileno())
         put_in_place(unfinished, out)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise UserError(f"{out}: cannot be written ({error.strerror or error}).") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
     return saved
 
 

@@ -26,7 +26,7 @@ def record(folder, results=RESULTS):
 
     Args:
         folder: a run folder.
-        results: where the files are; the set is the first folder of the config's name.
+        results: where the files are; the set is the first folder of the config's name, `folder` for one's own images.
 
     Returns:
         (path of the file, the `Result`, whether its line was appended).
@@ -35,7 +35,8 @@ def record(folder, results=RESULTS):
         UserError: no run, not finished, or something that is no result line in the run folder or in the file.
     """
     result = _result_of(folder)
-    path = Path(results) / f"{result.config.split('/')[0]}.jsonl"
+    name = "folder" if result.data == "folder" else result.config.split("/")[0]  # one's own images are no CIFAR
+    path = Path(results) / f"{name}.jsonl"
     recorded = read(path) if path.exists() else []
     same = [line for line in recorded if _identity(line) == _identity(result)]
     if any(line.line() != result.line() for line in same):

@@ -153,7 +153,8 @@ def _name(row):
     first = row[0]
     name = _code(first.config)
     changed = {text.partition("=")[0].strip(): text for text in _newest(row).overrides}  # of two for one key the last
-    told = [text for key, text in changed.items() if not {key, key.partition(".")[0]} & set(NOT_OF_A_RECIPE)]
+    left_out = set(NOT_OF_A_RECIPE) - ({"data.root"} if first.data == "folder" else set())
+    told = [text for key, text in changed.items() if not {key, key.partition(".")[0]} & left_out]
     return f"{name} with {', '.join(map(_code, told))}" if first.recipe == "custom" and told else name
 
 

@@ -1,8 +1,10 @@
 """Checkpoints: one file each, written whole or not at all, without pickles."""
 
+import io
 import json
 import os
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -56,38 +58,65 @@ class Checkpoints:
                 + (f"The one of step {kept[-1]} is whole. " if kept else "")
                 + "Make room there and go on with --resume."
             ) from error
-        older = [old for old in self.steps() if old <= step]  # a damaged one that was passed over may be ahead
-        for old in older[: -self.keep]:
+        for old in self.steps()[: -self.keep]:
             self.path(old).unlink()
+        for killed in self.folder.glob("step-*.unfinished"):  # a save that did not get this far
+            killed.unlink()
 
-    def load_newest(self):
+    def load_newest(self, set_aside=False):
         """(step, arrays, state) of the newest checkpoint that is whole, or None if none was saved.
+
+        Damaged ones are passed over, and said to be. `set_aside` also renames them to `step-….npz.damaged`, so that
+        they count no longer; for the process that trains.
 
         Raises:
             UserError: all are damaged.
+            OSError: one cannot be read, which says nothing of its bytes.
         """
-        steps = self.steps()
-        for step in reversed(steps):
+        damaged = []
+        for step in reversed(self.steps()):
             try:
-                return step, *self.load(step)
-            except UserError as error:
-                log.warning("%s Passed over for the one before.", error)
-        if steps:
-            raise UserError(f"{self.folder}: every checkpoint is damaged. Train anew with another --run-dir.")
+                found = step, *self.load(step)
+            except DamagedError as error:
+                damaged.append(error)
+                continue
+            for error in damaged:
+                log.warning("%s Going on from the one before, of step %s.", error, f"{step:,}")
+                if set_aside:
+                    error.path.rename(f"{error.path}.damaged")
+            return found
+        if damaged:
+            raise UserError(f"{damaged[0]} So is every other here. Train anew with another --run-dir.")
         return None
 
     def load(self, step):
         """The arrays (name → array) and the state that `save` was given.
 
         Raises:
-            UserError: the file cannot be read, or its bytes do not have the checksums (CRC-32) they were written with.
+            DamagedError: the bytes do not have the checksums (CRC-32) they were written with, or are no checkpoint.
+            OSError: the file cannot be read.
         """
+        content = self.path(step).read_bytes()
         try:
-            with np.load(self.path(step), allow_pickle=False) as file:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                wrong = archive.testzip()
+            if wrong:
+                raise zipfile.BadZipFile(f"wrong checksum of {wrong}")
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             return arrays, json.loads(arrays.pop("state").tobytes())
+        except MemoryError:
+            raise
         except Exception as error:  # zip, zlib, header and JSON damage each raise their own
-            raise UserError(f"{self.path(step)}: damaged ({error}).") from error
+            raise DamagedError(self.path(step), error) from error
+
+
+class DamagedError(UserError):
+    """A checkpoint whose bytes are not those that were written."""
+
+    def __init__(self, path, why):
+        super().__init__(f"{path}: damaged ({why}).")
+        self.path = path
 
 
 def collect(**owners):

@@ -92,7 +92,7 @@ class Loop:
 
     def restore(self):
         """Takes up the newest checkpoint that is whole, if any was saved."""
-        newest = self.checkpoints.load_newest()
+        newest = self.checkpoints.load_newest(set_aside=True)
         if newest:
             self.step, arrays, state = newest
             restore(arrays, model=self.task.model.variables, optimizer=self.task.optimizer.variables)

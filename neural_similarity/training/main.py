@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import shlex
 import sys
+import textwrap
 from pathlib import Path
 from typing import Protocol
 
@@ -79,7 +80,7 @@ def guarded(command, advice=""):
     except (MemoryError, tf.errors.ResourceExhaustedError):
         print(
             "Out of memory. What was saved is still there. "
-            "Try a smaller batch or network: --set data.global_batch_size=… --set model.widths=…",
+            "Try a smaller data.global_batch_size, or smaller model.widths.",
             file=sys.stderr,
         )
         return 2
@@ -126,25 +127,31 @@ def _main(experiment, kind, options):
 
 def train(experiment, kind, config, name, run, overrides=(), resume=False):
     """Trains `config` in the folder of `run`, from its last checkpoint with `resume`; returns the `Result`."""
-    if resume:
-        run.check_resumable(config, name)
-    else:
-        run.check_new(config)
+
+    def check():
+        if resume:
+            run.check_resumable(config, name)
+        else:
+            run.check_new(config)
+
+    check()
     runtime = run.runtime if resume else Runtime.resolve(config.runtime)
     runtime.check_batch(config.data.global_batch_size)
     splits = kind.load_data(config)
-    if resume:
-        _check_classes(run, splits)
     replicas = runtime.start()
     run.folder.mkdir(parents=True, exist_ok=True)
     with run.lock():
-        if not resume:
+        check()  # again, as another process may have trained here while the data were read
+        if resume:
+            _check_data(run, splits)
+        else:
             details = {
                 "config": name,
                 "recipe": configs.recipe_of(config, name),
                 "experiment": experiment,
                 "overrides": list(overrides),
                 "classes": list(splits.classes),
+                "data_checksum": splits.checksum(),
                 "runtime": dataclasses.asdict(runtime),
                 "environment": environment(),
             }
@@ -193,6 +200,16 @@ def _evaluate(kind, config, run):
         log.info("step %s   %s accuracy: %.2f %%   %s", f"{step:,}", split, 100 * values["accuracy"], words)
 
 
+def _check_data(run, splits):
+    """Raises a `UserError` unless the data are those that the run began with."""
+    _check_classes(run, splits)
+    if run.details["data_checksum"] != splits.checksum():
+        raise UserError(
+            f"{run.shown()}: the images or labels are not those that this run began with. "
+            "Put them back, or train anew with --run-dir DIR."
+        )
+
+
 def _check_classes(run, splits):
     """Raises a `UserError` unless the data have the classes that the run began with."""
     began, now = run.details["classes"], list(splits.classes)
@@ -208,10 +225,11 @@ def _check_classes(run, splits):
 def _dry_run(kind, config, run):
     runtime = Runtime.resolve(config.runtime)
     runtime.check_batch(config.data.global_batch_size)
-    parameters = _parameters(kind, config)
+    classes, parameters = _classes_and_parameters(kind, config)
     log.info("%s", yaml.safe_dump(config.to_dict(), sort_keys=False, default_flow_style=None).rstrip())
     log.info("run folder: %s (%s)", run.shown(), "exists" if run.exists else "new")
     log.info("runtime: %s", ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(runtime).items()))
+    log.info("classes: %s", classes)
     log.info("parameters: %s", parameters)
     schedule = config.schedule
     log.info(
@@ -226,11 +244,12 @@ def _dry_run(kind, config, run):
         log.info("data: missing. %s", missing)
 
 
-def _parameters(kind, config):
-    """How many numbers are trained, in words."""
+def _classes_and_parameters(kind, config):
+    """The classes, and how many numbers are trained, in words."""
     try:
-        classes = len(kind.class_names(config))
+        classes = kind.class_names(config)
     except DataMissing:
-        return "unknown until the classes can be counted"
-    model = kind.build_model(config, classes)
-    return f"{sum(int(v.shape.num_elements()) for v in model.trainable_variables):,}"
+        return ("unknown until the data are there",) * 2
+    model = kind.build_model(config, len(classes))
+    parameters = sum(int(v.shape.num_elements()) for v in model.trainable_variables)
+    return f"{len(classes):,} ({textwrap.shorten(', '.join(classes), 80, placeholder=' …')})", f"{parameters:,}"

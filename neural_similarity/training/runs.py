@@ -15,7 +15,7 @@ from neural_similarity.training.checkpoints import Checkpoints, restore
 from neural_similarity.training.runtime import Runtime
 
 _BEFORE_A_RUN = {"config.yaml", "config.yaml.unfinished", "run.json.unfinished", "lock"}  # a start was cut short
-DETAILS = {"config", "recipe", "experiment", "overrides", "classes", "runtime", "environment"}
+DETAILS = {"config", "recipe", "experiment", "overrides", "classes", "data_checksum", "runtime", "environment"}
 
 
 class Run:
@@ -33,7 +33,7 @@ class Run:
 
     @property
     def details(self):
-        """What `run.json` holds: config (its name), recipe, experiment, overrides, classes, runtime, environment."""
+        """What `run.json` holds: `DETAILS`, of which `config` is the config's name."""
         details = self._json("run.json")
         if not isinstance(details, dict) or not details.keys() >= DETAILS:
             raise self._damaged("run.json", f"expected {', '.join(sorted(DETAILS))}")
@@ -123,8 +123,9 @@ class Run:
 
     def check_same(self, config):
         """Raises a `UserError` unless the run here is one of this config."""
-        if config.run_hash() != self.config.run_hash():
-            keys = ", ".join(f"`{key}`" for key in differing_keys(self.config, config, of_runs=True))
+        differing = [key for key in differing_keys(self.config, config, of_runs=True) if key != "data.root"]
+        if differing:  # where the data lie may change; that they are the same, their checksum says
+            keys = ", ".join(f"`{key}`" for key in differing)
             raise UserError(
                 f"{self.shown()}: holds a run of another config; {keys} differ. Use {self.folder / 'config.yaml'}, or "
                 "another --run-dir."
