@@ -1,7 +1,7 @@
 """What a config says: one model per section, strict and frozen.
 
-No key but `data.image_size` has a default here, so a file is the whole recipe. A field's
-`description` is the phrase that the loader's messages use: "`loss.weight_decay` must be a number, at least 0".
+No key but `data.image_size` has a default here, so a file is the whole recipe. A field's `description` is the phrase
+that the loader's messages use: "`loss.weight_decay` must be a number, at least 0".
 """
 
 import hashlib
@@ -19,11 +19,8 @@ from neural_similarity.errors import UserError
 
 LARGEST = 2**31 - 1  # step counters and seeds go through int32
 NOT_OF_A_RECIPE = ("seed", "schedule.scale", "data.root", "runtime", "evaluation", "checkpoint")
-NOT_OF_A_RUN = (
-    "data.root",
-    "evaluation",
-    "checkpoint",
-)  # change where and when a run reads and writes, not its numbers
+# These change where and when a run reads and writes, not its numbers.
+NOT_OF_A_RUN = ("data.root", "evaluation", "checkpoint")
 
 Index = Annotated[int, Field(ge=0, le=LARGEST, description=f"an integer from 0 to {LARGEST}")]
 Count = Annotated[int, Field(ge=1, le=LARGEST, description=f"an integer from 1 to {LARGEST}")]
@@ -74,7 +71,7 @@ class PublishedData(Data):
 class FolderData(Data):
     """Images of one's own in `root/{train,val,test}/CLASS`, at any size that three poolings can halve.
 
-    `image_size` has a default, so that `--set data.name=folder` turns every file to one's own images.
+    `image_size` has a default, so that `--set data.name=folder` works with every config.
     """
 
     name: Literal["folder"]

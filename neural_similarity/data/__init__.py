@@ -55,8 +55,7 @@ def count_images(name, root=None, validation_fraction=0.0, seed=0):
         splits = list_folder(_root(root), validation_fraction, seed)
     else:
         splits = load(name, root, validation_fraction, seed)
-    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    return {split: len(part) for split, part in parts.items() if part}
+    return {split: len(part) for split, part in splits.parts().items()}
 
 
 def class_names(name, root=None):

@@ -50,11 +50,10 @@ def load_folder(root, size, validation_fraction=0.0, seed=0):
     from neural_similarity.data.image_files import read_images  # here: to list files needs no Pillow
 
     files = list_folder(root, validation_fraction, seed)
-    parts = {"train": files.train, "validation": files.validation, "test": files.test}
-    images = {
-        split: part and ImageSet(read_images(part.images, size, split), part.labels) for split, part in parts.items()
+    parts = {
+        split: ImageSet(read_images(part.images, size, split), part.labels) for split, part in files.parts().items()
     }
-    return Splits(**images, classes=files.classes)
+    return Splits(**{"validation": None, **parts}, classes=files.classes)
 
 
 def list_folder(root, validation_fraction=0.0, seed=0):

@@ -37,11 +37,16 @@ class Splits:
     test: ImageSet
     classes: tuple[str, ...]
 
+    def parts(self):
+        """Name → ImageSet of the parts that there are, in the order train, validation, test."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
+
     def checksum(self):
         """8 hex digits (CRC-32) of all images and labels; other data, or another split of them, have another."""
         crc = 0
-        for part in (self.train, self.validation, self.test):
-            for array in (part.images, part.labels) if part else ():
+        for part in self.parts().values():
+            for array in (part.images, part.labels):
                 crc = zlib.crc32(np.ascontiguousarray(array), crc)
         return f"{crc:08x}"
 

@@ -115,8 +115,8 @@ def evaluation(config, model, replicas, splits):
 
     def evaluate():
         results = {}
-        for name, images in (("validation", splits.validation), ("test", splits.test)):
-            if images is not None:
+        for name, images in splits.parts().items():
+            if name != "train":
                 batches = evaluation_batches(images, config.data.global_batch_size)
                 totals = [{k: float(v) for k, v in compiled(batch).items()} for batch in batches]
                 results[name] = {k: math.fsum(t[k] for t in totals) / len(images) for k in totals[0]}
