@@ -120,6 +120,17 @@ def test_record_appends_to_the_file_of_the_set(config, make_run, tmp_path):
     assert path.read_text() == line.line() + "\n"
 
 
+def test_own_images_are_not_recorded_or_shown_as_cifar(make_run, tmp_path):
+    for i, name in enumerate(("cats", "dogs")):
+        line = {"data": "folder", "recipe": "custom", "seed": i, "config_hash": f"{i}" * 12}
+        run = make_run(name, {**line, "overrides": ["data.name=folder", f"data.root={name}"]})
+        assert record.record(run, tmp_path / "results")[0] == tmp_path / "results" / "folder.jsonl"
+    shown = tables.tables(tmp_path / "results")
+    assert "**folder**" in shown
+    for name in ("cats", "dogs"):
+        assert f"`cifar10/static_dns` with `data.name=folder`, `data.root={name}`" in shown
+
+
 def test_record_says_what_is_there_already(make_run, tmp_path, command):
     one, two = make_run("one"), make_run("two", {"seed": 1})
     code, out, err = command(record.main, one, two, one, "--results", tmp_path)

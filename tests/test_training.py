@@ -313,6 +313,21 @@ def test_only_one_process_trains_in_a_folder(tmp_path, monkeypatch, capsys):
         assert "another process trains here" in message(capsys, digits(folder, "--resume"))
 
 
+def test_a_run_that_appears_while_the_data_are_read_is_left_alone(tmp_path, monkeypatch, capsys):
+    folder, load_data = tmp_path / "r", image_recognition.load_data
+
+    def load_slowly(config):
+        with monkeypatch.context() as patch:
+            patch.setattr(image_recognition, "load_data", load_data)
+            interrupt_at(3, patch)
+            run_main(digits(folder))  # another process, meanwhile
+        return load_data(config)
+
+    monkeypatch.setattr(image_recognition, "load_data", load_slowly)
+    assert "an unfinished run of this very config is here" in message(capsys, digits(folder))
+    assert runs.Run(folder).checkpoints.steps() == [3]
+
+
 def test_a_folder_where_a_start_was_cut_short_is_free(tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 0\n")
     config = configs.load("configs/cifar10/static_dns.yaml", environment={})
