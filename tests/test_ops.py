@@ -88,7 +88,7 @@ def full(matrix, structure):
 
 def plain_dynamic_convolution(image, kernel, matrix, window):
     """The dynamic convolution with the gradient that TensorFlow finds by itself."""
-    patches = tf.stack(window.taps(image), axis=-2)
+    patches = window.patches(image)
     taps = tf.reshape(kernel, (-1, *kernel.shape[2:]))
     spec = "byxs,sio,byxsi->byxo" if len(matrix.shape) == 4 else "byxst,sio,byxti->byxo"
     return tf.einsum(spec, matrix, taps, patches)
@@ -135,17 +135,18 @@ def assert_all_near(found, expected, tolerance=1e-12):
 
 
 @each_geometry
-def test_taps_are_the_patches_and_fold_is_their_adjoint(size, window):
+def test_patches_and_fold_is_their_adjoint(size, window):
     image = normal(1, 2, *size, 3)
-    taps = window.taps(tf.constant(image))
+    found = window.patches(tf.constant(image))
     patches = slow_patches(image, window)
-    np.testing.assert_array_equal(tf.stack(taps, axis=3), patches)
+    np.testing.assert_array_equal(found, patches)
 
-    weights = normal(2, *patches.shape)
-    folded = window.fold(tf.unstack(tf.constant(weights), axis=3), tf.constant(image))
+    upstream, weights = normal(2, *patches.shape), normal(3, *patches.shape[:-1])
+    folded = window.fold(tf.constant(upstream), tf.constant(weights), tf.constant(image))
+    weighted = upstream * weights[..., None]
     assert folded.shape == image.shape
-    np.testing.assert_allclose(np.vdot(patches, weights), np.vdot(image, folded))
-    assert_near(folded, gradients(lambda x: tf.stack(window.taps(x), 3), image, upstream=weights)[1])
+    np.testing.assert_allclose(np.vdot(patches, weighted), np.vdot(image, folded))
+    assert_near(folded, gradients(window.patches, image, upstream=weighted)[1])
 
 
 @each_geometry

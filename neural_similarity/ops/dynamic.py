@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from neural_similarity.ops.fused import fused
+
 
 def dynamic_similarity_conv2d(image, kernel, matrix, window):
     """Convolution under a per-pixel similarity, y(p) = Σ_s Σ_t M(p)[s, t] ⟨w_s, x_t(p)⟩  (Liu et al., NeurIPS 2019).
@@ -19,19 +21,19 @@ def dynamic_similarity_conv2d(image, kernel, matrix, window):
     Returns:
         `(b, y, x, o)` tensor. All of one dtype.
     """
+    mix, mix_gradient = (_diagonal, _diagonal_gradient) if len(matrix.shape) == 4 else (_full, _full_gradient)
 
     @tf.custom_gradient
     def convolve(image, kernel, matrix):
         def grad(upstream):
             with tf.control_dependencies([upstream]):  # or graph optimisation would keep the forward pass' patches
-                patches = window.taps(tf.identity(image))
-            mixed = _mix(patches, matrix)
+                mixed = mix(tf.identity(image), matrix, window)
             d_kernel = tf.einsum("byxsi,byxo->sio", mixed, upstream)
             d_mixed = tf.einsum("byxo,sio->byxsi", upstream, _by_tap(kernel))
-            d_patches, d_matrix = _mix_gradient(patches, matrix, d_mixed)
-            return window.fold(d_patches, image), tf.reshape(d_kernel, kernel.shape), d_matrix
+            d_image, d_matrix = mix_gradient(image, matrix, d_mixed, window)
+            return d_image, tf.reshape(d_kernel, kernel.shape), d_matrix
 
-        return tf.einsum("byxsi,sio->byxo", _mix(window.taps(image), matrix), _by_tap(kernel)), grad
+        return tf.einsum("byxsi,sio->byxo", mix(image, matrix, window), _by_tap(kernel)), grad
 
     # tensors, as a custom gradient treats a variable among its arguments apart
     return convolve(*map(tf.convert_to_tensor, (image, kernel, matrix)))
@@ -41,18 +43,31 @@ def _by_tap(kernel):
     return tf.reshape(kernel, (-1, *kernel.shape[2:]))  # (k, i, o)
 
 
-def _mix(patches, matrix):
-    """Σ_t M[s, t] x_t: k patches `(b, y, x, i)` → `(b, y, x, s, i)`."""
-    if len(matrix.shape) == 4:  # tap by tap, as an einsum without a sum becomes many 1×1 matrix products
-        return tf.stack([patch * matrix[..., t, None] for t, patch in enumerate(patches)], axis=-2)
-    return tf.einsum("byxst,byxti->byxsi", matrix, tf.stack(patches, axis=-2))
+# Σ_t M[s, t] x_t: the image's patches `(b, y, x, t, i)` mixed to `(b, y, x, s, i)`, and the gradients of that.
 
 
-def _mix_gradient(patches, matrix, d_mixed):
-    """Gradients of `_mix`: the k patches' and the matrix'."""
-    if len(matrix.shape) == 4:
-        by_tap = tf.unstack(d_mixed, axis=-2)
-        d_matrix = tf.stack([tf.reduce_sum(d * patch, -1) for d, patch in zip(by_tap, patches, strict=True)], -1)
-        return [d * matrix[..., t, None] for t, d in enumerate(by_tap)], d_matrix
-    d_matrix = tf.einsum("byxsi,byxti->byxst", d_mixed, tf.stack(patches, axis=-2))
-    return tf.unstack(tf.einsum("byxst,byxsi->byxti", matrix, d_mixed), axis=-2), d_matrix
+@fused
+def _diagonal(image, matrix, window):
+    return window.patches(image) * matrix[..., None]
+
+
+@fused
+def _diagonal_gradient(image, matrix, d_mixed, window):
+    wide = tf.float32 if image.dtype.size < 4 else image.dtype
+    products = tf.cast(window.patches(image), wide) * tf.cast(d_mixed, wide)
+    return window.fold(d_mixed, matrix, image), tf.cast(tf.reduce_sum(products, axis=-1), matrix.dtype)
+
+
+def _full(image, matrix, window):
+    return tf.einsum("byxst,byxti->byxsi", matrix, window.patches(image))
+
+
+def _full_gradient(image, matrix, d_mixed, window):
+    d_matrix = tf.einsum("byxsi,byxti->byxst", d_mixed, window.patches(image))
+    d_patches = tf.einsum("byxst,byxsi->byxti", matrix, d_mixed)
+    return _fold(d_patches, image, window), d_matrix
+
+
+@fused
+def _fold(patches, image, window):
+    return window.fold(patches, tf.ones_like(patches[..., 0]), image)

@@ -20,30 +20,40 @@ class Window(NamedTuple):
     padding: str = "same"
     dilation_rate: tuple[int, int] = (1, 1)
 
-    def taps(self, image):
-        """The input as every tap sees it: k tensors `(b, y, x, i)` from an image `(b, h, w, i)`, row by row."""
+    def patches(self, image):
+        """Every output pixel's patch, tap by tap: `(b, h, w, i)` → `(b, y, x, k, i)`."""
+        (down, rows), (right, columns) = (self._taken(image, axis) for axis in (0, 1))
         padded = tf.pad(image, self._paddings(image))
-        return [
-            tf.strided_slice(padded, begin, end, strides, begin_mask=9, end_mask=9)
-            for begin, end, strides in self._slices(image)
-        ]
+        batch, height, width, channels = _dimensions(padded)
+        index = down[:, None, :, None] * width + right[None, :, None, :]  # (y, x, kh, kw)
+        pixels = tf.reshape(padded, (batch, height * width, channels))
+        return tf.gather(pixels, tf.reshape(index, (rows, columns, -1)), axis=1)  # XLA fuses a gather into its users
 
-    def fold(self, taps, image):
-        """The adjoint of `taps`: every tap's `(b, y, x, i)` added up where it came from, in the shape of `image`."""
-        paddings = self._paddings(image)
-        shape = tf.shape(image) + tf.reduce_sum(tf.convert_to_tensor(paddings), axis=1)
-        total = tf.add_n(
-            [
-                tf.raw_ops.StridedSliceGrad(
-                    shape=shape, begin=begin, end=end, strides=strides, dy=tap, begin_mask=9, end_mask=9
-                )
-                for tap, (begin, end, strides) in zip(taps, self._slices(image), strict=True)
-            ]
+    def fold(self, patches, weights, image):
+        """The adjoint of `patches` on weighted patches: each tap's pixels added up where they came from.
+
+        Args:
+            patches: `(b, y, x, k, i)`.
+            weights: a factor for every tap, `(b, y, x, k)`.
+            image: for its shape, `(b, h, w, i)`.
+
+        Returns:
+            `(b, h, w, i)`, summed in float32 or wider.
+        """
+        (up, row_found), (left, column_found) = (self._given(image, axis) for axis in (0, 1))
+        batch, rows, columns, taps, channels = _dimensions(patches)
+        _, height, width, _ = _dimensions(image)
+        index = tf.reshape(up[:, None, :, None] * columns + left[None, :, None, :], (height, width, taps))
+        found = tf.reshape(row_found[:, None, :, None] & column_found[None, :, None, :], (height, width, taps))
+        wide = tf.float32 if patches.dtype.size < 4 else patches.dtype
+        weights = tf.cast(tf.reshape(weights, (batch, rows * columns, taps)), wide)
+        weights = tf.stack(  # a stack, which XLA does not fuse into the sum below, where each channel would look again
+            [tf.gather(weights[..., t], index[..., t], axis=1) for t in range(taps)], axis=-1
         )
-        (top, _), (left, _) = paddings[1:3]
-        height, width = tf.shape(image)[1], tf.shape(image)[2]
-        folded = total[:, top : top + height, left : left + width]
-        return tf.ensure_shape(folded, image.shape)
+        weights = tf.where(found, weights, tf.zeros((), wide))
+        pixels = tf.reshape(patches, (batch, rows * columns * taps, channels))
+        taken = tf.gather(pixels, index * taps + tf.range(taps), axis=1)  # (b, h, w, k, i)
+        return tf.cast(tf.reduce_sum(tf.cast(taken, wide) * weights[..., None], axis=-2), patches.dtype)
 
     def centres(self, pixel_map):
         """A map `(b, h, w, …)` read at the centre of every patch: `(b, y, x, …)`.  For odd kernels."""
@@ -73,11 +83,23 @@ class Window(NamedTuple):
         (top, bottom, _), (left, right, _) = self._axis(image, 0), self._axis(image, 1)
         return [[0, 0], [top, bottom], [left, right], [0, 0]]
 
-    def _slices(self, image):
-        """One (begin, end, strides) of a strided slice of the padded image per tap; batch and channels are masked."""
-        (*_, rows), (*_, columns) = self._axis(image, 0), self._axis(image, 1)
-        (down, across), (dy, dx) = self.strides, self.dilation_rate
-        for row in range(0, self.kernel_size[0] * dy, dy):
-            for column in range(0, self.kernel_size[1] * dx, dx):
-                end = [0, row + (rows - 1) * down + 1, column + (columns - 1) * across + 1, 0]
-                yield [0, row, column, 0], end, [1, down, across, 1]
+    def _taken(self, image, axis):
+        """Which padded row (or column) each tap of each output row sees, `(y, kh)`, and the number of output rows."""
+        *_, out = self._axis(image, axis)
+        taps = tf.range(self.kernel_size[axis]) * self.dilation_rate[axis]
+        return tf.range(out)[:, None] * self.strides[axis] + taps, out
+
+    def _given(self, image, axis):
+        """Which output row (or column) sees each input row by each tap, `(h, kh)`, and whether one does."""
+        before, _, out = self._axis(image, axis)
+        taps = tf.range(self.kernel_size[axis]) * self.dilation_rate[axis]
+        offset = tf.range(_dimensions(image)[axis + 1])[:, None] + before - taps
+        index = offset // self.strides[axis]
+        found = (offset % self.strides[axis] == 0) & (index >= 0) & (index < out)
+        return tf.clip_by_value(index, 0, out - 1), found
+
+
+def _dimensions(x):
+    """The sizes of a tensor: integers where they are known, scalar tensors elsewhere."""
+    known, shape = x.shape.as_list(), tf.shape(x)
+    return [shape[axis] if size is None else size for axis, size in enumerate(known)]
