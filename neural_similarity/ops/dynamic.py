@@ -1,5 +1,7 @@
 """Dynamic bilinear similarity: an M for every pixel, predicted from the image."""
 
+import math
+
 import tensorflow as tf
 
 from neural_similarity.ops.fused import fused
@@ -27,13 +29,14 @@ def dynamic_similarity_conv2d(image, kernel, matrix, window):
     def convolve(image, kernel, matrix):
         def grad(upstream):
             with tf.control_dependencies([upstream]):  # or graph optimisation would keep the forward pass' patches
-                mixed = mix(tf.identity(image), matrix, window)
-            d_kernel = tf.einsum("byxsi,byxo->sio", mixed, upstream)
+                mixed = mix(tf.identity(image), matrix, window=window)
+            # Σ_p mixed(p) upstream(p)ᵀ, which an einsum would transpose first
+            d_kernel = tf.matmul(_flat(mixed, 2), _flat(upstream, 1), transpose_a=True)
             d_mixed = tf.einsum("byxo,sio->byxsi", upstream, _by_tap(kernel))
-            d_image, d_matrix = mix_gradient(image, matrix, d_mixed, window)
+            d_image, d_matrix = mix_gradient(image, matrix, d_mixed, window=window)
             return d_image, tf.reshape(d_kernel, kernel.shape), d_matrix
 
-        return tf.einsum("byxsi,sio->byxo", mix(image, matrix, window), _by_tap(kernel)), grad
+        return tf.einsum("byxsi,sio->byxo", mix(image, matrix, window=window), _by_tap(kernel)), grad
 
     # tensors, as a custom gradient treats a variable among its arguments apart
     return convolve(*map(tf.convert_to_tensor, (image, kernel, matrix)))
@@ -41,6 +44,11 @@ def dynamic_similarity_conv2d(image, kernel, matrix, window):
 
 def _by_tap(kernel):
     return tf.reshape(kernel, (-1, *kernel.shape[2:]))  # (k, i, o)
+
+
+def _flat(x, last_axes):
+    """One row a pixel: the last axes merged, and all others."""
+    return tf.reshape(x, (-1, math.prod(x.shape[-last_axes:])))
 
 
 # Σ_t M[s, t] x_t: the image's patches `(b, y, x, t, i)` mixed to `(b, y, x, s, i)`, and the gradients of that.
@@ -65,7 +73,7 @@ def _full(image, matrix, window):
 def _full_gradient(image, matrix, d_mixed, window):
     d_matrix = tf.einsum("byxsi,byxti->byxst", d_mixed, window.patches(image))
     d_patches = tf.einsum("byxst,byxsi->byxti", matrix, d_mixed)
-    return _fold(d_patches, image, window), d_matrix
+    return _fold(d_patches, image, window=window), d_matrix
 
 
 @fused

@@ -4,26 +4,27 @@ import functools
 
 import tensorflow as tf
 
-# Below this many numbers in the largest argument a compilation costs more than all the steps it would speed up.
+# With fewer numbers than this in its largest tensor a piece is not worth the time of compiling it.
 _LARGE = 1 << 16
 
 
 def fused(function):
-    """Compiles `function(*tensors, window)` by XLA where its tensors are large or of unknown size.
+    """Compiles `function(*tensors, **settings)` by XLA where a tensor is large or of unknown size.
 
-    XLA fuses gathers, products and sums over taps into single passes over memory; the matrix products between them
-    are faster outside.
+    XLA makes one pass over memory of gathers, products and sums that would take one each; convolutions and matrix
+    products are faster outside of it on a CPU. The settings are hashable, and each has a compiled function of its own.
     """
-    compiled = {}
+
+    @functools.lru_cache(maxsize=None)
+    def compiled(**settings):
+        return tf.function(functools.partial(function, **settings), jit_compile=True, autograph=False)
 
     @functools.wraps(function)
-    def call(*arguments):
-        *tensors, window = arguments
+    def call(*tensors, **settings):
+        tensors = tuple(map(tf.convert_to_tensor, tensors))
         sizes = [tensor.shape.num_elements() for tensor in tensors]
-        if None not in sizes and max(sizes) < _LARGE:
-            return function(*arguments)
-        if window not in compiled:
-            compiled[window] = tf.function(lambda *tensors: function(*tensors, window), jit_compile=True, autograph=False)
-        return compiled[window](*tensors)
+        if None in sizes or max(sizes) >= _LARGE:
+            return compiled(**settings)(*tensors)
+        return function(*tensors, **settings)
 
     return call

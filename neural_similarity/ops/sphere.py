@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from neural_similarity.ops.fused import fused
+
 # ε of the released code's norms, inside the root: √(Σx² + ε).
 NORM_EPSILON = 1e-4
 
@@ -21,7 +23,7 @@ def patch_norm(image, window, epsilon=NORM_EPSILON):
     Returns:
         `(b, y, x, 1)`, float32 or the image's wider type.
     """
-    squares = tf.reduce_sum(tf.square(_at_least_float32(image)), axis=-1, keepdims=True)
+    squares = _squared_length(image)
     box = tf.ones((*window.kernel_size, 1, 1), squares.dtype)  # the sum over channels first: 1/i of the work
     total = tf.nn.conv2d(squares, box, window.strides, window.padding.upper(), dilations=window.dilation_rate)
     return tf.sqrt(total + epsilon)
@@ -47,4 +49,15 @@ def cosine_sphere_conv2d(image, kernel, window, normalize_kernel=True):
     if normalize_kernel:
         kernel = tf.cast(_at_least_float32(kernel) / filter_norm(kernel), image.dtype)
     product = tf.nn.conv2d(image, kernel, window.strides, window.padding.upper(), dilations=window.dilation_rate)
-    return tf.cast(_at_least_float32(product) / patch_norm(image, window), image.dtype)
+    return _divided(product, patch_norm(image, window))
+
+
+@fused
+def _squared_length(image):
+    """Σ x² over the channels: `(b, h, w, 1)`."""
+    return tf.reduce_sum(tf.square(_at_least_float32(image)), axis=-1, keepdims=True)
+
+
+@fused
+def _divided(product, norm):
+    return tf.cast(_at_least_float32(product) / norm, product.dtype)
