@@ -1,0 +1,36 @@
+"""Multiply-adds of a network, and the plain network that needs as many."""
+
+import itertools
+import math
+
+import keras
+
+from neural_similarity.layers import DynamicSimilarityConv2D
+from neural_similarity.models import cnn9
+
+_VECTOR = 16  # the plain network's widths are multiples of what its kernels compute at once: no handicap for it
+
+
+def multiply_adds(model):
+    """Of one image's forward pass through the convolutions, the predictors and M."""
+    return sum(_of_layer(layer) for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+
+
+def _of_layer(layer):
+    _, height, width, _ = layer.output.shape
+    total = height * width * math.prod(layer.kernel.shape)
+    if isinstance(layer, DynamicSimilarityConv2D):
+        _, height_in, width_in, channels = layer.input.shape
+        taps = math.prod(layer.kernel_size)
+        total += height_in * width_in * sum(math.prod(kernel.shape) for kernel in layer.predictor.kernels)
+        total += height * width * channels * (taps if layer.structure == "diagonal" else taps**2)
+    return total
+
+
+def widths_of_equal_work(total):
+    """Widths of the plain CNN-9 that needs at least `total` multiply-adds, and as few more as can be."""
+    base = (32, 64, 128)
+    scale = math.sqrt(total / multiply_adds(cnn9(10, widths=base)))
+    nearby = [[_VECTOR * max(1, round(scale * width / _VECTOR) + i) for i in (-1, 0, 1)] for width in base]
+    counts = {widths: multiply_adds(cnn9(10, widths=widths)) for widths in itertools.product(*nearby)}
+    return min((count, widths) for widths, count in counts.items() if count >= total)[1]

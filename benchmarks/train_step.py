@@ -1,0 +1,153 @@
+"""The whole train step of CNN-9: the released form, ours, and a plain network of as many multiply-adds.
+
+python -m benchmarks.train_step [--quick]
+"""
+
+import dataclasses
+import functools
+
+import tensorflow as tf
+
+from benchmarks import measure
+from benchmarks.count import multiply_adds, widths_of_equal_work
+from benchmarks.released import released_form
+from neural_similarity import config as configs
+from neural_similarity.training import image_recognition
+from neural_similarity.training.loop import gradient_step
+from neural_similarity.training.optimizers import build_optimizer
+
+NETWORKS = ("baseline", "static_dns", "static_uns", "dynamic_dns", "nsl_fspherenet", "dynamic_uns")
+QUICK = ("baseline", "dynamic_dns", "dynamic_uns")
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """One way to compute a network's step.
+
+    Attributes:
+        network: a config of `configs/cifar10`.
+        kind: `"released"`, `"ours"`, or `"line"`: a plain network of ours with as many multiply-adds.
+        precision: a Keras dtype policy.
+    """
+
+    network: str
+    kind: str
+    precision: str = "float32"
+
+    def __str__(self):
+        return f"{self.network}, {self.kind}, {self.precision}"
+
+
+def forms_of(networks):
+    """The forms of each network; the plain one comes first, as the others are compared with it."""
+    for network in networks:
+        yield Form(network, "released")
+        yield Form(network, "ours")
+        yield Form(network, "ours", "mixed_bfloat16")
+        if "static" not in network and network != "baseline":
+            yield Form(network, "line")
+            yield Form(network, "line", "mixed_bfloat16")
+
+
+def build(form):
+    """The config and the model of a form."""
+
+    def load(name, *overrides):
+        path = configs.REPOSITORY / "configs" / "cifar10" / f"{name}.yaml"
+        return configs.load(path, [f"runtime.precision={form.precision}", *overrides], environment={})
+
+    config = load(form.network)
+    model = image_recognition.build_model(config, 10)
+    if form.kind == "released":
+        model = released_form(model)
+    elif form.kind == "line":
+        config = load("baseline", f"model.widths={list(widths_of_equal_work(multiply_adds(model)))}")
+        model = image_recognition.build_model(config, 10)
+    return config, model
+
+
+def step_of(form, batch_size):
+    """The step of a form on random images: a function that returns when the update is done."""
+    config, model = build(form)
+    optimizer = build_optimizer(config.optimizer, 1e-6)  # a rate at which nothing moves far, whatever the images
+    optimizer.build(model.trainable_variables)
+    step = tf.function(gradient_step(model, optimizer, image_recognition.build_loss(config, model)))
+    return functools.partial(_call, step, _batch(batch_size))
+
+
+def _batch(batch_size):
+    random = tf.random.Generator.from_seed(0)
+    images = random.uniform((batch_size, 32, 32, 3), maxval=255.0)
+    return images, random.uniform((batch_size,), maxval=10, dtype=tf.int32)
+
+
+def _call(step, batch):
+    float(step(batch)["loss"])
+
+
+def two_steps(form, batch_size):
+    """Two steps of a form as `added_memory_bytes` takes it: the images are there, the network is not."""
+    step_of(Form("baseline", "ours"), 1)()  # TensorFlow's own pools
+    batch = _batch(batch_size)
+
+    def work():
+        step = step_of(form, batch_size)
+        step()
+        step()
+
+    work.batch = batch
+    return work
+
+
+def main(arguments=None):
+    """The command line."""
+    parser = measure.parser(__doc__.split("\n")[0], "train_step", rounds=5)
+    parser.add_argument("--only", nargs="+", choices=NETWORKS, metavar="NETWORK", help=f"of {', '.join(NETWORKS)}")
+    parser.add_argument("--no-memory", action="store_true", help="leave out the fresh processes that measure memory")
+    parser.add_argument("--quick", action="store_true", help="batch 16, once, without memory: under a minute")
+    options = parser.parse_args(arguments)
+    networks = options.only or NETWORKS
+    if options.quick:
+        options.batch_size, options.rounds, options.no_memory = 16, 1, True
+        networks = options.only or QUICK
+    forms = list(forms_of(networks))
+    seconds = measure.alternate({form: step_of(form, options.batch_size) for form in forms}, options.rounds)
+    rows = [_row(form, seconds, options) for form in forms]
+    measure.report("train_step", COLUMNS, rows, options)
+
+
+def _row(form, seconds, options):
+    median = {each: measure.summary(times)["median_s"] for each, times in seconds.items()}
+
+    def against(**changes):
+        other = median.get(dataclasses.replace(form, **changes))
+        return other and other / median[form]
+
+    plain = against(network="baseline", kind="ours" if form.kind == "line" else form.kind)
+    line = against(kind="line")
+    memory = None if options.no_memory else measure.added_memory_bytes(two_steps, form, options.batch_size)
+    return {
+        **dataclasses.asdict(form),
+        **measure.summary(seconds[form]),
+        "times_faster_than_released": against(kind="released", precision="float32"),
+        "times_the_plain_step": plain and 1 / plain,
+        "times_the_line": line and 1 / line,
+        "multiply_adds": multiply_adds(build(form)[1]),
+        "added_memory_bytes": memory,
+    }
+
+
+COLUMNS = {
+    "step": lambda row: f"{row['network']}, {row['kind']}",
+    "precision": lambda row: row["precision"],
+    "ms": measure.milliseconds,
+    "times faster than released": measure.ratio("times_faster_than_released"),
+    "× the plain step": measure.ratio("times_the_plain_step"),
+    "× the line": measure.ratio("times_the_line"),
+    "M multiply-adds an image": lambda row: f"{row['multiply_adds'] / 1e6:,.0f}",
+    "GB": lambda row: "" if row["added_memory_bytes"] is None else f"{row['added_memory_bytes'] / 1e9:.2f}",
+}
+
+
+if __name__ == "__main__":
+    main()
