@@ -3,6 +3,7 @@
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 import time
@@ -10,6 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime, timezone
 from pathlib import Path
+
+import tensorflow as tf
 
 from neural_similarity.training.runtime import environment, peak_memory_bytes
 
@@ -23,15 +26,15 @@ def parser(about, name, rounds):
     return found
 
 
-def alternate(forms, rounds):
+def alternate(forms, rounds, warm_up=2):
     """Seconds of every call of `forms`, `{name: function()}`, one call each in turn, so that all see the same machine.
 
-    The first two calls of each are not counted: they trace, compile and allocate. A function returns when its work is
-    done.
+    The first `warm_up` calls of each are not counted: they trace, compile and allocate. A function returns when its
+    work is done.
     """
     for function in forms.values():
-        function()
-        function()
+        for _ in range(warm_up):
+            function()
     seconds = {name: [] for name in forms}
     for _ in range(rounds):
         for name, function in forms.items():
@@ -62,9 +65,19 @@ def added_memory_bytes(prepare, *arguments):
 
 def _added_memory_bytes(prepare, arguments):
     work = prepare(*arguments)
-    before = peak_memory_bytes()
+    before = _resident_bytes()
     work()
     return peak_memory_bytes() - before
+
+
+def _resident_bytes():
+    """What the process holds now; on a GPU, and where that cannot be told, the most it has held."""
+    if tf.config.list_physical_devices("GPU"):
+        return tf.config.experimental.get_memory_info("GPU:0")["current"]
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return peak_memory_bytes()
 
 
 def report(name, columns, rows, options):

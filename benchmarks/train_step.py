@@ -18,6 +18,7 @@ from neural_similarity.training.optimizers import build_optimizer
 
 NETWORKS = ("baseline", "static_dns", "static_uns", "dynamic_dns", "nsl_fspherenet", "dynamic_uns")
 QUICK = ("baseline", "dynamic_dns", "dynamic_uns")
+COMPILED = ("baseline", "static_dns", "dynamic_dns")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,16 +27,14 @@ class Form:
 
     Attributes:
         network: a config of `configs/cifar10`.
-        kind: `"released"`, `"ours"`, or `"line"`: a plain network of ours with as many multiply-adds.
+        kind: `"released"`, `"ours"`, `"compiled"`: ours with `runtime.jit_compile: true`, or `"line"`: a plain network
+            of ours with as many multiply-adds.
         precision: a Keras dtype policy.
     """
 
     network: str
     kind: str
     precision: str = "float32"
-
-    def __str__(self):
-        return f"{self.network}, {self.kind}, {self.precision}"
 
 
 def forms_of(networks):
@@ -47,6 +46,8 @@ def forms_of(networks):
         if "static" not in network and network != "baseline":
             yield Form(network, "line")
             yield Form(network, "line", "mixed_bfloat16")
+        if network in COMPILED:
+            yield Form(network, "compiled")
 
 
 def build(form):
@@ -71,7 +72,8 @@ def step_of(form, batch_size):
     config, model = build(form)
     optimizer = build_optimizer(config.optimizer, 1e-6)  # a rate at which nothing moves far, whatever the images
     optimizer.build(model.trainable_variables)
-    step = tf.function(gradient_step(model, optimizer, image_recognition.build_loss(config, model)))
+    step = gradient_step(model, optimizer, image_recognition.build_loss(config, model))
+    step = tf.function(step, jit_compile=form.kind == "compiled")
     return functools.partial(_call, step, _batch(batch_size))
 
 
@@ -104,14 +106,14 @@ def main(arguments=None):
     parser = measure.parser(__doc__.split("\n")[0], "train_step", rounds=5)
     parser.add_argument("--only", nargs="+", choices=NETWORKS, metavar="NETWORK", help=f"of {', '.join(NETWORKS)}")
     parser.add_argument("--no-memory", action="store_true", help="leave out the fresh processes that measure memory")
-    parser.add_argument("--quick", action="store_true", help="batch 16, once, without memory: under a minute")
+    parser.add_argument("--quick", action="store_true", help="float32, batch 16, once, no memory: under a minute")
     options = parser.parse_args(arguments)
-    networks = options.only or NETWORKS
+    forms = list(forms_of(options.only or (QUICK if options.quick else NETWORKS)))
     if options.quick:
         options.batch_size, options.rounds, options.no_memory = 16, 1, True
-        networks = options.only or QUICK
-    forms = list(forms_of(networks))
-    seconds = measure.alternate({form: step_of(form, options.batch_size) for form in forms}, options.rounds)
+        forms = [form for form in forms if form.precision == "float32" and form.kind != "compiled"]
+    calls = {form: step_of(form, options.batch_size) for form in forms}
+    seconds = measure.alternate(calls, options.rounds, warm_up=1 if options.quick else 2)
     rows = [_row(form, seconds, options) for form in forms]
     measure.report("train_step", COLUMNS, rows, options)
 

@@ -11,6 +11,7 @@ from neural_similarity.config import REPOSITORY
 
 PACKAGE = REPOSITORY / "neural_similarity"
 EXPERIMENTS = "nsl_image_recog"
+BENCHMARKS = "benchmarks"
 
 TOOLS = {"errors", "files", "version", "quiet"}
 BELOW_TRAINING = {"ops", "layers", "losses", "models", "data", "config"} | TOOLS
@@ -27,6 +28,7 @@ MAY_IMPORT = {  # room → rooms; itself always
     "training": BELOW_TRAINING,
     **dict.fromkeys(ABOVE_TRAINING, BELOW_TRAINING | {"training"} | ABOVE_TRAINING),
     EXPERIMENTS: BELOW_TRAINING | {"training"},
+    BENCHMARKS: BELOW_TRAINING | {"training", "interop"},
 }
 
 
@@ -46,8 +48,8 @@ def imported_modules(source, package):
 def room_of(module):
     """The room of a dotted name, or None if it is not ours: `neural_similarity.ops.window` is in `ops`."""
     first, *rest = module.split(".")
-    if first == EXPERIMENTS:
-        return EXPERIMENTS
+    if first in (EXPERIMENTS, BENCHMARKS):
+        return first
     if first != "neural_similarity":
         return None
     return rest[0] if rest and rest[0] in MAY_IMPORT else ""
@@ -62,13 +64,14 @@ def offences(source, room, package="neural_similarity"):
 
 
 def sources():
-    """(path, room, package) of every module of the package and of the experiments."""
+    """(path, room, package) of every module of the package, of the experiments and of the benchmarks."""
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(REPOSITORY).with_suffix("").parts
         room = "" if parts[1] == "__init__" else parts[1]
         yield path, room, ".".join(parts[:-1])
-    for path in sorted((REPOSITORY / EXPERIMENTS).rglob("*.py")):
-        yield path, EXPERIMENTS, EXPERIMENTS
+    for folder in (EXPERIMENTS, BENCHMARKS):
+        for path in sorted((REPOSITORY / folder).rglob("*.py")):
+            yield path, folder, folder
 
 
 def test_every_room_is_known():
@@ -99,6 +102,7 @@ def test_no_room_imports_upwards():
         ("from . import window\nfrom .window import Window", "ops", 0),
         ("from nsl_image_recog.static import train", "training", 1),
         ("from neural_similarity.reporting import tables", EXPERIMENTS, 1),
+        ("from benchmarks import measure", "training", 1),
         ("from neural_similarity.ops import Window\nimport keras", "layers", 0),
         ("from neural_similarity.training.runs import load_run", "interop", 0),
     ],
@@ -113,9 +117,9 @@ def test_order_of_the_rooms():
         assert lower in MAY_IMPORT[upper]
         assert upper not in MAY_IMPORT[lower]
     importers = {room for room, rooms in MAY_IMPORT.items() if "config" in rooms}
-    assert importers == {"training", "data", EXPERIMENTS} | ABOVE_TRAINING
-    assert {room for room, rooms in MAY_IMPORT.items() if rooms & ABOVE_TRAINING} == ABOVE_TRAINING
-    assert not any(EXPERIMENTS in rooms for rooms in MAY_IMPORT.values())
+    assert importers == {"training", "data", EXPERIMENTS, BENCHMARKS} | ABOVE_TRAINING
+    assert {room for room, rooms in MAY_IMPORT.items() if rooms & ABOVE_TRAINING} == ABOVE_TRAINING | {BENCHMARKS}
+    assert not any({EXPERIMENTS, BENCHMARKS} & rooms for rooms in MAY_IMPORT.values())
 
 
 def test_experiments_are_train_files():

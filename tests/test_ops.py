@@ -328,7 +328,9 @@ def assert_normalises(shape, dtype, tolerance):
     assert_near(tf.cast(again, tf.float64), expected, tolerance)
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 2, 4), (1, 1, 2, 3), (1, 1, 1, 3), (2, 1, 1, 1)])
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 2, 4), (1, 1, 2, 3), (1, 1, 1, 3), (2, 1, 1, 1), (2, 3, 2, 16), (1, 1, 1, 32)]
+)
 def test_batch_norm(shape):
     for dtype, tolerance in [(tf.float64, 1e-12), (tf.float32, 1e-4), (tf.float16, 1e-2), (tf.bfloat16, 1e-1)]:
         assert_normalises(shape, dtype, tolerance)
@@ -343,8 +345,9 @@ def test_normalize_takes_what_it_is_given():
         assert_near(found, expected, tolerance)
 
 
-def test_batch_norm_gradient_is_that_of_the_plain_form():
-    x, scale, offset = 1 + normal(1, 3, 4, 5, 2), 1 + normal(2, 2), normal(3, 2)
+@pytest.mark.parametrize("channels", [2, 16])  # 16: TensorFlow's fused kernel
+def test_batch_norm_gradient_is_that_of_the_plain_form(channels):
+    x, scale, offset = 1 + normal(1, 3, 4, 5, channels), 1 + normal(2, channels), normal(3, channels)
 
     def plain(x, scale, offset):
         mean = tf.reduce_mean(x, (0, 1, 2))
@@ -355,6 +358,54 @@ def test_batch_norm_gradient_is_that_of_the_plain_form():
     for dtype, tolerance in [(tf.float64, 1e-12), (tf.float32, 1e-4)]:
         arguments = (tf.cast(value, dtype) for value in (x, scale, offset))
         assert_all_near(gradients(lambda *args: ops.batch_norm(*args, 1e-3)[0], *arguments), expected, tolerance)
+
+
+# Pieces that XLA compiles where they are large
+
+
+@pytest.fixture
+def nothing_is_small(monkeypatch):
+    monkeypatch.setattr(ops.fused, "_LARGE", 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "window"),
+    [
+        ((4, 5), Window((3, 3), strides=(2, 2))),
+        ((6, 5), Window((5, 3), strides=(3, 2), padding="valid")),
+        ((5, 4), Window((3, 5), dilation_rate=(2, 1))),
+    ],
+    ids=label,
+)
+@each_structure
+def test_compiled_pieces_are_the_slow_loop(nothing_is_small, size, window, structure):
+    test_dynamic_convolution_and_its_gradient(size, window, structure)
+    test_second_order_gradient_of_the_dynamic_convolution(structure)
+
+
+def test_compiled_norms_are_the_slow_loop(nothing_is_small):
+    window = Window((3, 3), strides=(2, 2))
+    test_patch_norm((4, 5), window)
+    test_cosine_sphere_convolution((4, 5), window)
+    test_zero_patches_and_zero_filters(True)
+    test_batch_norm((2, 3, 2, 4))
+    test_batch_norm_gradient_is_that_of_the_plain_form(2)
+
+
+def test_a_piece_is_compiled_where_it_is_large_or_of_unknown_size():
+    @ops.fused.fused
+    def squared(x, power):
+        return x**power
+
+    def compiled(shape):
+        traced = tf.function(lambda x: squared(x, power=2)).get_concrete_function(tf.TensorSpec(shape, tf.float32))
+        return any("_XlaMustCompile" in op.node_def.attr for op in traced.graph.get_operations())
+
+    assert not compiled((2, 3))
+    assert compiled((1 << 10, 1 << 10))
+    assert compiled((None, 3))
+    assert_near(squared(tf.fill((512, 512), 3.0), power=2), np.full((512, 512), 9.0))
+    assert_near(squared(tf.fill((512, 512), 3.0), power=3), np.full((512, 512), 27.0))
 
 
 # Sixteen bits, compilation, shapes that are not known

@@ -10,7 +10,7 @@ import tensorflow as tf
 from run_checks import assert_equal_runs
 
 from neural_similarity import config as configs
-from neural_similarity import load_run
+from neural_similarity import load_run, ops
 from neural_similarity.data import ImageSet, Splits
 from neural_similarity.data.images import stratified_split
 from neural_similarity.errors import UserError
@@ -148,15 +148,15 @@ def test_validation_selects_beside_the_last_step(tmp_path):
 
 def interrupt_at(step, monkeypatch):
     """Sends the process a Ctrl-C in the middle of `step`."""
-    batches = loop.Loop._batches
+    batches = loop.batches
 
-    def interrupted(self):
-        for number, batch in enumerate(batches(self), start=self.step + 1):
+    def interrupted(batch, first, last):
+        for number, made in enumerate(batches(batch, first, last), start=first + 1):
             if number == step:
                 signal.raise_signal(signal.SIGINT)
-            yield batch
+            yield made
 
-    monkeypatch.setattr(loop.Loop, "_batches", interrupted)
+    monkeypatch.setattr(loop, "batches", interrupted)
 
 
 @pytest.mark.parametrize("step", [3, 14])
@@ -394,6 +394,20 @@ def test_a_mirrored_step_is_the_mean_of_its_halves():
         np.testing.assert_allclose(own.numpy(), (a + b) / 2, rtol=1e-5, atol=1e-6, err_msg=own.path)
     for name in ("loss", "fit", "penalty", "accuracy"):
         assert metrics[name] == pytest.approx((halves[0][name] + halves[1][name]) / 2, rel=1e-5), name
+
+
+def test_compiled_pieces_serve_replicas(monkeypatch):
+    def steps():
+        replicas = MIRRORED.start()
+        _, task = build("dynamic_dns", replicas)
+        return train_steps(task, replicas, 2)
+
+    plain = steps()
+    monkeypatch.setattr(ops.fused, "_LARGE", 0)
+    compiled = steps()
+    assert compiled == steps()
+    for one, other in zip(plain, compiled, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
 
 
 def test_mirrored_evaluation_counts_every_image_once():

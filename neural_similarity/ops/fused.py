@@ -15,7 +15,7 @@ def fused(function):
     products are faster outside of it on a CPU. The settings are hashable, and each has a compiled function of its own.
     """
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def compiled(**settings):
         return tf.function(functools.partial(function, **settings), jit_compile=True, autograph=False)
 

@@ -58,6 +58,11 @@ def gradient_step(model, optimizer, loss):
     return step
 
 
+def batches(batch, first, last):
+    """The batches `batch(step)` of the steps from `first` to before `last`, two of them made ahead."""
+    return tf.data.Dataset.range(first, last).map(batch).prefetch(2)
+
+
 class Interrupted(Exception):
     """Somebody asked the run to stop; everything up to `step` is saved."""
 
@@ -112,7 +117,7 @@ class Loop:
         unfetched = []
         with _StopAsked() as stop_asked, _Progress(self.train_steps, self.step) as progress:
             stopwatch = _Stopwatch(self.step)
-            for batch in self._batches():
+            for batch in batches(self.task.batch, self.step, self.train_steps):
                 unfetched.append(compiled(batch))
                 self.step += 1
                 stop = stop_asked()
@@ -138,10 +143,6 @@ class Loop:
                 if stop and self.step < self.train_steps:
                     raise Interrupted(self.step)
         return metrics.rows
-
-    def _batches(self):
-        steps = tf.data.Dataset.range(self.step, self.train_steps)
-        return steps.map(self.task.batch).prefetch(2)
 
     def _fetch(self, unfetched):
         """Moves the steps' metrics from the device, and stops at the first loss that is not finite."""

@@ -1,0 +1,58 @@
+"""Images a second that the input pipeline delivers, beside what the fastest network takes.
+
+python -m benchmarks.input_pipeline
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import measure
+from benchmarks.train_step import Form, step_of
+from neural_similarity.data import ImageSet
+from neural_similarity.data.batches import training_batch
+from neural_similarity.training.loop import batches
+
+IMAGES = 50_000  # as CIFAR's training set, so that rows are as far apart in memory
+
+
+def pipeline_of(augmentation, batch_size):
+    """A function that takes one batch from the loop's own pipeline."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (IMAGES, 32, 32, 3), np.uint8)
+    images = ImageSet(pixels, random.integers(0, 10, IMAGES, np.int32))
+    stream = iter(batches(training_batch(images, 0, batch_size, augmentation), 0, 1 << 40))
+    return lambda: tf.nest.map_structure(lambda x: x.numpy(), next(stream))
+
+
+def main(arguments=None):
+    """The command line."""
+    options = measure.parser(__doc__.split("\n")[0], "input_pipeline", rounds=30).parse_args(arguments)
+    forms = {f"pipeline, {name}": pipeline_of(name, options.batch_size) for name in ("none", "crop_flip")}
+    for precision in ("float32", "mixed_bfloat16"):
+        forms[f"baseline step, {precision}"] = step_of(Form("baseline", "ours", precision), options.batch_size)
+    # one form after the other: beside a step, the pipeline's threads would have filled its buffer meanwhile
+    found = {}
+    for name, call in forms.items():
+        found[name] = measure.summary(measure.alternate({name: call}, options.rounds)[name])
+    fastest = min(times["median_s"] for name, times in found.items() if "step" in name)
+    rows = [
+        {
+            **{"what": name, **times},
+            "images_per_s": options.batch_size / times["median_s"],
+            "times_the_fastest_network": fastest / times["median_s"],
+        }
+        for name, times in found.items()
+    ]
+    measure.report("input_pipeline", COLUMNS, rows, options)
+
+
+COLUMNS = {
+    "what": lambda row: row["what"],
+    "ms a batch": measure.milliseconds,
+    "images/s": lambda row: f"{row['images_per_s']:,.0f}",
+    "× the fastest network's rate": measure.ratio("times_the_fastest_network"),
+}
+
+
+if __name__ == "__main__":
+    main()

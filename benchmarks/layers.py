@@ -1,0 +1,96 @@
+"""Single operations, forward and backward: the form they replace beside ours, at the three resolutions of CNN-9.
+
+python -m benchmarks.layers
+"""
+
+import functools
+
+import tensorflow as tf
+
+from benchmarks import measure
+from benchmarks.released import bank_convolution, moments_batch_norm, patch_norm, shifted_sums
+from neural_similarity import ops
+
+SHAPES = ((32, 32), (16, 64), (8, 128))  # height and width, channels in and out
+WINDOW = ops.Window((3, 3))
+EPSILON = 1e-3
+
+
+def plain(image, kernel):
+    """The convolution that dynamic similarity adds to."""
+    return tf.nn.conv2d(image, kernel, 1, "SAME")
+
+
+def dynamic(image, kernel, matrix):
+    """Ours, DNS and UNS."""
+    return ops.dynamic_similarity_conv2d(image, kernel, matrix, WINDOW)
+
+
+def cases(batch_size):
+    """(operation, form, precision, height, function, arguments), the form that is replaced before ours."""
+    for size, channels in SHAPES:
+        random = tf.random.Generator.from_seed(0)
+        map_shape = (batch_size, size, size)
+        image, kernel = random.normal((*map_shape, channels)), 0.05 * random.normal((3, 3, channels, channels))
+        for structure, shape, released in (("DNS", (9,), bank_convolution), ("UNS", (9, 9), shifted_sums)):
+            arguments = (image, kernel, 1 + 0.1 * random.normal((*map_shape, *shape)))
+            yield f"dynamic {structure}", "released", "float32", size, released, arguments
+            for precision in (tf.float32, tf.bfloat16):
+                cast = [tf.cast(argument, precision) for argument in arguments]
+                yield f"dynamic {structure}", "ours", precision.name, size, dynamic, cast
+                yield f"dynamic {structure}", "plain convolution", precision.name, size, plain, cast[:2]
+        for width in (channels, 9):  # a layer's own, and the predictor's last
+            arguments = (random.normal((*map_shape, width)), random.normal((width,)), random.normal((width,)))
+            for form, function in (("released", moments_batch_norm), ("ours", ops.batch_norm)):
+                normalize = functools.partial(_first, function)
+                yield f"batch normalisation, {width} channels", form, "float32", size, normalize, arguments
+        yield "patch norm", "released", "float32", size, patch_norm, (image,)
+        yield "patch norm", "ours", "float32", size, functools.partial(ops.patch_norm, window=WINDOW), (image,)
+
+
+def _first(function, *arguments):
+    return function(*arguments, EPSILON)[0]
+
+
+def _forward_and_backward(function, arguments):
+    @tf.function(autograph=False)
+    def both(*arguments):
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            outputs = function(*arguments)
+        return tape.gradient(outputs, arguments, output_gradients=tf.ones_like(outputs))
+
+    def call():
+        for gradient in both(*arguments):
+            float(tf.reshape(gradient, (-1,))[0])  # a transfer waits for the device
+
+    return call
+
+
+def main(arguments=None):
+    """The command line."""
+    options = measure.parser(__doc__.split("\n")[0], "layers", rounds=7).parse_args(arguments)
+    rows = []
+    todo = [(case[:4], _forward_and_backward(*case[4:])) for case in cases(options.batch_size)]
+    for operation, size in dict.fromkeys((name[0], name[3]) for name, _ in todo):
+        forms = {name: call for name, call in todo if (name[0], name[3]) == (operation, size)}
+        seconds = {name: measure.summary(times) for name, times in measure.alternate(forms, options.rounds).items()}
+        replaced = seconds[operation, "released", "float32", size]["median_s"]
+        for (_, form, precision, _), times in seconds.items():
+            faster = None if form == "plain convolution" else replaced / times["median_s"]
+            row = {"operation": operation, "size": size, "form": form, "precision": precision}
+            rows.append({**row, **times, "times_faster_than_released": faster})
+    measure.report("layers", COLUMNS, rows, options)
+
+
+COLUMNS = {
+    "operation": lambda row: f"{row['operation']}, {row['size']}×{row['size']}",
+    "form": lambda row: row["form"],
+    "precision": lambda row: row["precision"],
+    "ms": measure.milliseconds,
+    "times faster than released": measure.ratio("times_faster_than_released"),
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The largest batch whose train step fits into a given memory: the released form beside ours.
+
+python -m benchmarks.memory [--gigabytes 4]
+"""
+
+import dataclasses
+
+from benchmarks import measure
+from benchmarks.train_step import Form, two_steps
+
+FORMS = tuple(
+    Form(network, *form)
+    for network in ("baseline", "dynamic_dns", "nsl_fspherenet", "dynamic_uns")
+    for form in (("released",), ("ours",), ("ours", "mixed_bfloat16"))
+)
+_MULTIPLE = 8  # images
+
+
+def largest_batch(form, limit_bytes, batch_size):
+    """The largest multiple of 8 images that stays below the limit, and the memory that it adds.
+
+    Memory grows almost in proportion to the batch, so a few measurements close in on it; every one is of a fresh
+    process. `batch_size` is where to begin.
+    """
+    fits, too_much = {0: 0}, {}
+    while batch_size not in fits and batch_size not in too_much:
+        added = measure.added_memory_bytes(two_steps, form, batch_size)
+        (fits if added is not None and added <= limit_bytes else too_much)[batch_size] = added
+        estimate = int(batch_size * limit_bytes / added) if added else batch_size // 2
+        below, above = max(fits), min(too_much, default=None)
+        batch_size = max(estimate // _MULTIPLE * _MULTIPLE, below + _MULTIPLE)
+        if above is not None and batch_size >= above:
+            batch_size = max(above - _MULTIPLE, below)
+    return max(fits), fits[max(fits)]
+
+
+def main(arguments=None):
+    """The command line."""
+    parser = measure.parser(__doc__.split("\n")[0], "memory", rounds=1)
+    parser.add_argument("--gigabytes", type=float, default=4.0, help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    rows = []
+    for form in FORMS:
+        images, added = largest_batch(form, options.gigabytes * 1e9, options.batch_size)
+        rows.append({**dataclasses.asdict(form), "largest_batch_size": images, "added_memory_bytes": added})
+    measure.report("memory", COLUMNS, rows, options)
+
+
+COLUMNS = {
+    "step": lambda row: f"{row['network']}, {row['kind']}",
+    "precision": lambda row: row["precision"],
+    "largest batch, images": lambda row: f"{row['largest_batch_size']:,}",
+    "GB": lambda row: f"{row['added_memory_bytes'] / 1e9:.2f}",
+}
+
+
+if __name__ == "__main__":
+    main()

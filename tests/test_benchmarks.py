@@ -1,0 +1,140 @@
+"""The benchmarks compare what they say: equal functions, honest counts, alternating calls."""
+
+import argparse
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from benchmarks import count, input_pipeline, layers, measure, memory, train_step
+from benchmarks.released import released_form
+from neural_similarity import config as configs
+from neural_similarity.layers import DynamicSimilarityConv2D
+from neural_similarity.models import cnn9
+from neural_similarity.training import image_recognition
+
+
+def tiny_network(name):
+    config = configs.load(configs.REPOSITORY / "configs" / "cifar10" / f"{name}.yaml", environment={})
+    convolution = image_recognition.convolution(config)
+    model = cnn9(
+        10, convolution, widths=(3, 4, 5), weight_decay=config.loss.weight_decay, image_size=8, dtype="float64"
+    )
+    random = np.random.default_rng(0)
+    model.set_weights([weight + 0.1 * random.standard_normal(weight.shape) for weight in model.get_weights()])
+    return config, model
+
+
+@pytest.mark.parametrize("name", train_step.NETWORKS)
+def test_released_form_is_the_same_function_with_the_same_gradients(name):
+    config, ours = tiny_network(name)
+    released = released_form(ours)
+    random = np.random.default_rng(1)
+    batch = (tf.constant(random.uniform(0, 255, (3, 8, 8, 3))), tf.constant([1, 5, 9]))
+
+    def loss_and_gradients(model):
+        with tf.GradientTape() as tape:
+            loss, _ = image_recognition.build_loss(config, model)(batch)
+        return loss, *tape.gradient(loss, model.trainable_variables)
+
+    assert len(released.weights) == len(ours.weights)
+    for expected, found in zip(loss_and_gradients(ours), loss_and_gradients(released), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+    for expected, found in zip(ours.non_trainable_variables, released.non_trainable_variables, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, err_msg=expected.path)
+
+
+def test_multiply_adds():
+    """9·32·32·3·32 for the root, and so on by hand; the predictor's 9·(i·64 + 64·9), and 9·i for M, at every pixel."""
+    plain = 32**2 * 9 * (3 * 32 + 3 * 32 * 32) + 16**2 * 9 * (32 * 64 + 2 * 64**2) + 8**2 * 9 * (64 * 128 + 2 * 128**2)
+    plain += 4**2 * 128 * 10
+    assert count.multiply_adds(cnn9(10)) == plain
+    pixels = [(32**2, 32)] * 3 + [(16**2, 32)] + [(16**2, 64)] * 2 + [(8**2, 64)] + [(8**2, 128)] * 2
+    dns = sum(n * (9 * (i * 64 + 64 * 9) + 9 * i) for n, i in pixels)
+    uns = sum(n * (9 * (i * 128 + 128 * 81) + 81 * i) for n, i in pixels)
+    for structure, more in (("diagonal", dns), ("unconstrained", uns)):
+        network = cnn9(10, convolution=lambda *a, s=structure, **k: DynamicSimilarityConv2D(*a, structure=s, **k))
+        assert count.multiply_adds(network) == plain + more
+
+
+def test_multiply_adds_count_what_a_stride_leaves():
+    image = keras.Input((7, 5, 2))
+    layer = DynamicSimilarityConv2D(3, 3, strides=2, predictor_filters=4)
+    predictor = 7 * 5 * 9 * (2 * 4 + 4 * 9)
+    assert count.multiply_adds(keras.Model(image, layer(image))) == 3 * 2 * (9 * 2 * 3 + 9 * 2) + predictor
+
+
+def test_the_line_needs_as_much_and_hardly_more():
+    widths = count.widths_of_equal_work(1.9e8)
+    assert all(width % 16 == 0 for width in widths)
+    assert 1.9e8 <= count.multiply_adds(cnn9(10, widths=widths)) <= 2.05e8
+
+
+def test_calls_alternate():
+    calls = []
+    forms = {name: lambda name=name: calls.append(name) for name in "ab"}
+    seconds = measure.alternate(forms, rounds=3)
+    assert "".join(calls) == "aabb" + "ababab"
+    assert all(len(times) == 3 and min(times) >= 0 for times in seconds.values())
+    assert measure.summary([3.0, 1.0, 2.0]) == {"median_s": 2.0, "min_s": 1.0, "max_s": 3.0, "n": 3}
+
+
+def hold(number_of_bytes):
+    return lambda: np.ones(number_of_bytes, np.uint8).sum()
+
+
+def test_memory_is_what_the_work_adds():
+    assert measure.added_memory_bytes(hold, 200_000_000) == pytest.approx(200e6, rel=0.1)
+
+
+def test_largest_batch(monkeypatch):
+    tried = []
+
+    def added(prepare, form, batch_size):
+        tried.append(batch_size)
+        return None if batch_size > 4_000 else 3e8 + 2e7 * batch_size
+
+    monkeypatch.setattr(measure, "added_memory_bytes", added)
+    for begin in (8, 128, 5_000):
+        assert memory.largest_batch(None, 4e9, begin) == (184, 3e8 + 2e7 * 184)
+    assert len(tried) < 20
+    assert memory.largest_batch(None, 1e8, 128) == (0, 0)
+
+
+def test_train_step_prints_a_table_and_writes_a_line(tmp_path, capsys):
+    file = tmp_path / "new" / "train_step.jsonl"
+    train_step.main(["--quick", "--only", "baseline", "static_dns", "--json", str(file)])
+    before = file.read_text()
+    measure.report("again", {"a": lambda row: row["a"]}, [{"a": "é"}], argparse.Namespace(json=file, rounds=3))
+    assert file.read_text().startswith(before)
+    line, again = map(json.loads, file.read_text().splitlines())
+    assert (again["benchmark"], again["rounds"], again["rows"]) == ("again", 3, [{"a": "é"}])
+    assert (line["benchmark"], line["batch_size"]) == ("train_step", 16)
+    assert line["environment"]["tensorflow"] == tf.__version__
+    plain_released, plain, released, ours = line["rows"]
+    assert (ours["network"], ours["kind"], ours["precision"]) == ("static_dns", "ours", "float32")
+    assert ours["times_the_plain_step"] == pytest.approx(ours["median_s"] / plain["median_s"])
+    assert ours["times_faster_than_released"] == pytest.approx(released["median_s"] / ours["median_s"])
+    assert released["times_the_plain_step"] == pytest.approx(released["median_s"] / plain_released["median_s"])
+    table = capsys.readouterr().out
+    assert "| static_dns, ours | float32 |" in table
+    assert "| é |" in table
+
+
+def test_forms_of_single_operations_agree():
+    """What `benchmarks.layers` times computes the same in the same precision."""
+    found = {}
+    for operation, form, precision, size, function, arguments in layers.cases(batch_size=2):
+        if precision == "float32" and form != "plain convolution":
+            found.setdefault((operation, size), []).append(function(*arguments))
+    assert all(len(outputs) == 2 for outputs in found.values())
+    for (operation, size), (released, ours) in found.items():
+        np.testing.assert_allclose(ours, released, rtol=1e-4, atol=1e-4, err_msg=f"{operation}, {size}")
+
+
+def test_pipeline_delivers_batches():
+    images, labels = input_pipeline.pipeline_of("crop_flip", 4)()
+    assert images.shape == (4, 32, 32, 3)
+    assert labels.shape == (4,)
