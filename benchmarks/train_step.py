@@ -69,15 +69,19 @@ def build(form):
 
 def step_of(form, batch_size):
     """The step of a form on random images: a function that returns when the update is done."""
-    config, model = build(form)
-    optimizer = build_optimizer(config.optimizer, 1e-6)  # a rate at which nothing moves far, whatever the images
+    step = tf.function(update_of(*build(form)), jit_compile=form.kind == "compiled")
+    return functools.partial(_call, step, batch_of(batch_size))
+
+
+def update_of(config, model):
+    """The update that the loop would compile, at a rate at which nothing moves far, whatever the images."""
+    optimizer = build_optimizer(config.optimizer, 1e-6)
     optimizer.build(model.trainable_variables)
-    step = gradient_step(model, optimizer, image_recognition.build_loss(config, model))
-    step = tf.function(step, jit_compile=form.kind == "compiled")
-    return functools.partial(_call, step, _batch(batch_size))
+    return gradient_step(model, optimizer, image_recognition.build_loss(config, model))
 
 
-def _batch(batch_size):
+def batch_of(batch_size):
+    """Random images and labels."""
     random = tf.random.Generator.from_seed(0)
     images = random.uniform((batch_size, 32, 32, 3), maxval=255.0)
     return images, random.uniform((batch_size,), maxval=10, dtype=tf.int32)
@@ -90,7 +94,7 @@ def _call(step, batch):
 def two_steps(form, batch_size):
     """Two steps of a form as `added_memory_bytes` takes it: the images are there, the network is not."""
     step_of(Form("baseline", "ours"), 1)()  # TensorFlow's own pools
-    batch = _batch(batch_size)
+    batch = batch_of(batch_size)
 
     def work():
         step = step_of(form, batch_size)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import count, input_pipeline, layers, measure, memory, train_step
+from benchmarks import count, hlo, input_pipeline, layers, measure, memory, train_step
 from benchmarks.released import released_form
 from neural_similarity import config as configs
+from neural_similarity import ops
 from neural_similarity.layers import DynamicSimilarityConv2D
 from neural_similarity.models import cnn9
 from neural_similarity.training import image_recognition
@@ -138,3 +139,21 @@ def test_pipeline_delivers_batches():
     images, labels = input_pipeline.pipeline_of("crop_flip", 4)()
     assert images.shape == (4, 32, 32, 3)
     assert labels.shape == (4,)
+
+
+def test_pieces_write_no_array_that_they_could_fuse(monkeypatch):
+    """Of a layer's step under XLA: the mixed patches for the kernel's gradient, and their own gradient."""
+    monkeypatch.setattr(ops.fused, "_LARGE", 0)
+    shape = (2, 6, 5, 3)
+    image, kernel, matrix = tf.ones(shape), tf.ones((3, 3, 3, 4)), tf.ones((*shape[:3], 9))
+
+    def step(image, kernel, matrix):
+        with tf.GradientTape() as tape:
+            tape.watch((image, kernel, matrix))
+            outputs = ops.dynamic_similarity_conv2d(image, kernel, matrix, ops.Window((3, 3)))
+        return tape.gradient(outputs, (image, kernel, matrix), output_gradients=outputs)
+
+    ninefold = [
+        (opcode, shape) for _, opcode, shape in hlo.arrays(hlo.optimized_hlo(step, image, kernel, matrix), 1620)
+    ]
+    assert len(ninefold) == 2, ninefold

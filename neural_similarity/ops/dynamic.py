@@ -28,12 +28,11 @@ def dynamic_similarity_conv2d(image, kernel, matrix, window):
     @tf.custom_gradient
     def convolve(image, kernel, matrix):
         def grad(upstream):
-            with tf.control_dependencies([upstream]):  # or graph optimisation would keep the forward pass' patches
-                mixed = mix(tf.identity(image), matrix, window=window)
+            mixed = mix(image, matrix, window=window, after=upstream)
             # Σ_p mixed(p) upstream(p)ᵀ, which an einsum would transpose first
             d_kernel = tf.matmul(_flat(mixed, 2), _flat(upstream, 1), transpose_a=True)
             d_mixed = tf.einsum("byxo,sio->byxsi", upstream, _by_tap(kernel))
-            d_image, d_matrix = mix_gradient(image, matrix, d_mixed, window=window)
+            d_image, d_matrix = mix_gradient(image, matrix, d_mixed, window=window, after=upstream)
             return d_image, tf.reshape(d_kernel, kernel.shape), d_matrix
 
         return tf.einsum("byxsi,sio->byxo", mix(image, matrix, window=window), _by_tap(kernel)), grad
@@ -66,14 +65,19 @@ def _diagonal_gradient(image, matrix, d_mixed, window):
     return window.fold(d_mixed, matrix, image), tf.cast(tf.reduce_sum(products, axis=-1), matrix.dtype)
 
 
-def _full(image, matrix, window):
-    return tf.einsum("byxst,byxti->byxsi", matrix, window.patches(image))
+def _full(image, matrix, window, after=None):
+    return tf.einsum("byxst,byxti->byxsi", matrix, _patches(image, window=window, after=after))
 
 
-def _full_gradient(image, matrix, d_mixed, window):
-    d_matrix = tf.einsum("byxsi,byxti->byxst", d_mixed, window.patches(image))
+def _full_gradient(image, matrix, d_mixed, window, after=None):
+    patches = _patches(image, window=window, after=after)
     d_patches = tf.einsum("byxst,byxsi->byxti", matrix, d_mixed)
-    return _fold(d_patches, image, window=window), d_matrix
+    return _fold(d_patches, image, window=window), tf.einsum("byxsi,byxti->byxst", d_mixed, patches)
+
+
+@fused
+def _patches(image, window):
+    return window.patches(image)
 
 
 @fused
