@@ -16,8 +16,9 @@ from neural_similarity.training import image_recognition
 from neural_similarity.training.loop import gradient_step
 from neural_similarity.training.optimizers import build_optimizer
 
-NETWORKS = ("baseline", "static_dns", "static_uns", "dynamic_dns", "nsl_fspherenet", "dynamic_uns")
 QUICK = ("baseline", "dynamic_dns", "dynamic_uns")
+DYNAMIC = ("dynamic_dns", "nsl_fspherenet", "dynamic_uns")
+NETWORKS = ("baseline", "baseline_matched", "static_dns", "static_uns", *DYNAMIC)
 COMPILED = ("baseline", "static_dns", "dynamic_dns")
 
 
@@ -43,7 +44,7 @@ def forms_of(networks):
         yield Form(network, "released")
         yield Form(network, "ours")
         yield Form(network, "ours", "mixed_bfloat16")
-        if "static" not in network and network != "baseline":
+        if network in DYNAMIC:
             yield Form(network, "line")
             yield Form(network, "line", "mixed_bfloat16")
         if network in COMPILED:

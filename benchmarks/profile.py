@@ -1,0 +1,93 @@
+"""Where the time of a train step goes, by kind of operation, as TensorFlow's profiler sees it.
+
+python -m benchmarks.profile [--network dynamic_dns] [--kind released] [--precision mixed_bfloat16]
+"""
+
+import argparse
+import collections
+import tempfile
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+from benchmarks.measure import table
+from benchmarks.train_step import NETWORKS, Form, step_of
+
+STEPS = 3
+KINDS = {  # in this order: the first whose words are in an operation's type
+    "filter gradients of convolutions": ("Conv2DBackpropFilter",),
+    "input gradients of convolutions": ("Conv2DBackpropInput",),
+    "convolutions": ("Conv2D",),
+    "matrix products": ("MatMul", "Einsum"),
+    "batch normalisation, fused kernel": ("FusedBatchNorm",),
+    "pieces compiled by XLA": ("ExecuteAsyncOnStream",),
+    "ReLU": ("Relu",),
+    "elementwise, sums, copies": (
+        *("Mul", "Sub", "Add", "Div", "Neg", "Sq", "Rsqrt", "Sum", "Mean", "Tile", "Pad", "Slice", "Gather", "Cast"),
+        *("Reshape", "Transpose", "Concat", "Pack", "Broadcast", "Select"),
+    ),
+    "pooling": ("Pool",),
+}
+
+
+def milliseconds(step):
+    """{type of operation: ms a step} of a function, and the ms of the whole step."""
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        for _ in range(STEPS):
+            step()
+        tf.profiler.experimental.stop()
+        (trace,) = Path(folder).rglob("*.xplane.pb")
+        space = xplane_pb2.XSpace.FromString(trace.read_bytes())
+    found, whole = collections.Counter(), 0.0
+    for plane in space.planes:
+        for line in plane.lines:
+            for event in line.events:
+                name = plane.event_metadata[event.metadata_id].name
+                took = event.duration_ps / 1e9 / STEPS
+                if name.startswith("EagerLocalExecute: __inference_step"):
+                    whole += took
+                elif name.endswith("ExecuteAsyncOnStream"):
+                    found["ExecuteAsyncOnStream"] += took
+                elif ":" in name and " " not in name and not name.startswith("Thunk"):  # node:type
+                    found[name.rsplit(":", 1)[1]] += took
+    return found, whole
+
+
+def by_kind(found, whole):
+    """Rows of the kinds, the largest first, and what is left over."""
+    totals = collections.Counter()
+    for operation, took in found.items():
+        kind = next((kind for kind, words in KINDS.items() if any(word in operation for word in words)), None)
+        if kind:
+            totals[kind] += took
+    rest = whole - sum(totals.values())
+    rows = [*totals.most_common(), ("everything else", rest), ("the step", whole)]
+    return [{"kind": kind, "ms": took, "share": took / whole} for kind, took in rows]
+
+
+def main(arguments=None):
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__.split("\n")[0])
+    parser.add_argument("--network", choices=NETWORKS, default="dynamic_dns")
+    parser.add_argument("--kind", choices=("ours", "released", "line"), default="ours")
+    parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"), default="float32")
+    parser.add_argument("--batch-size", type=int, default=128)
+    options = parser.parse_args(arguments)
+    tf.config.threading.set_inter_op_parallelism_threads(1)  # one operation after the other, so that times add up
+    step = step_of(Form(options.network, options.kind, options.precision), options.batch_size)
+    step()
+    step()
+    print(table(COLUMNS, by_kind(*milliseconds(step))))
+
+
+COLUMNS = {
+    "kind": lambda row: row["kind"],
+    "ms": lambda row: f"{row['ms']:.0f}",
+    "share": lambda row: f"{100 * row['share']:.0f} %",
+}
+
+
+if __name__ == "__main__":
+    main()
