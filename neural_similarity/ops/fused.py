@@ -5,8 +5,8 @@ import functools
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
-# With fewer numbers than this in its largest tensor a piece is not worth compiling: that takes most of a second, and saves
-# less than half a millisecond a step (docs/performance.md).
+# With fewer numbers than this in its largest tensor a piece is not worth compiling: that takes most of a second, and
+# saves less than half a millisecond a step (docs/performance.md).
 _LARGE = 1 << 16
 
 

@@ -36,7 +36,7 @@ class Runtime:
 
     @classmethod
     def resolve(cls, section):
-        """Decides what a config leaves to `auto`: mirrored with several GPUs; XLA off, as measured (docs/performance.md).
+        """Decides what a config leaves to `auto`: mirrored with several GPUs; XLA off (measured: docs/performance.md).
 
         Raises:
             UserError: mirrored and compiled at once.
