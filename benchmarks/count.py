@@ -28,9 +28,8 @@ def _of_layer(layer):
 
 
 def widths_of_equal_work(total):
-    """Widths of the plain CNN-9 that needs at least `total` multiply-adds, and as few more as can be."""
+    """Widths of the plain CNN-9 whose multiply-adds come nearest to `total`."""
     base = (32, 64, 128)
     scale = math.sqrt(total / multiply_adds(cnn9(10, widths=base)))
     nearby = [[_VECTOR * max(1, round(scale * width / _VECTOR) + i) for i in (-1, 0, 1)] for width in base]
-    counts = {widths: multiply_adds(cnn9(10, widths=widths)) for widths in itertools.product(*nearby)}
-    return min((count, widths) for widths, count in counts.items() if count >= total)[1]
+    return min(itertools.product(*nearby), key=lambda widths: abs(multiply_adds(cnn9(10, widths=widths)) - total))

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import measure
-from benchmarks.train_step import Form, step_of
+from benchmarks.train_step import Form, batch_of, step_of
 from neural_similarity.data import ImageSet
 from neural_similarity.data.batches import training_batch
 from neural_similarity.training.loop import batches
@@ -28,8 +28,9 @@ def main(arguments=None):
     """The command line."""
     options = measure.parser(__doc__.split("\n")[0], "input_pipeline", rounds=30).parse_args(arguments)
     forms = {f"pipeline, {name}": pipeline_of(name, options.batch_size) for name in ("none", "crop_flip")}
+    batch = batch_of(options.batch_size)
     for precision in ("float32", "mixed_bfloat16"):
-        forms[f"baseline step, {precision}"] = step_of(Form("baseline", "ours", precision), options.batch_size)
+        forms[f"baseline step, {precision}"] = step_of(Form("baseline", "ours", precision), batch)
     # one form after the other: beside a step, the pipeline's threads would have filled its buffer meanwhile
     found = {}
     for name, call in forms.items():

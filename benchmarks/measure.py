@@ -17,10 +17,11 @@ import tensorflow as tf
 from neural_similarity.training.runtime import environment, peak_memory_bytes
 
 
-def parser(about, name, rounds):
-    """The options that every benchmark has."""
+def parser(about, name, rounds=None):
+    """The options that every benchmark has, and `--rounds` where calls are timed."""
     found = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about, allow_abbrev=False)
-    found.add_argument("--rounds", type=int, default=rounds, help="timed calls of each form (default: %(default)s)")
+    if rounds:
+        found.add_argument("--rounds", type=int, default=rounds, help="timed calls of each form (default: %(default)s)")
     found.add_argument("--batch-size", type=int, default=128, help="images a batch (default: %(default)s)")
     found.add_argument("--json", type=Path, metavar="FILE.jsonl", help="append the measurement to this file")
     return found

@@ -23,6 +23,7 @@ def largest_batch(form, limit_bytes, batch_size):
     process. `batch_size` is where to begin.
     """
     fits, too_much = {0: 0}, {}
+    batch_size = max(batch_size // _MULTIPLE, 1) * _MULTIPLE
     while batch_size not in fits and batch_size not in too_much:
         added = measure.added_memory_bytes(two_steps, form, batch_size)
         (fits if added is not None and added <= limit_bytes else too_much)[batch_size] = added
@@ -36,7 +37,7 @@ def largest_batch(form, limit_bytes, batch_size):
 
 def main(arguments=None):
     """The command line."""
-    parser = measure.parser(__doc__.split("\n")[0], "memory", rounds=1)
+    parser = measure.parser(__doc__.split("\n")[0], "memory")
     parser.add_argument("--gigabytes", type=float, default=4.0, help="default: %(default)s")
     options = parser.parse_args(arguments)
     rows = []

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from benchmarks.measure import table
-from benchmarks.train_step import NETWORKS, Form, step_of
+from benchmarks.train_step import NETWORKS, Form, batch_of, step_of
 
 STEPS = 3
 KINDS = {  # in this order: the first whose words are in an operation's type
@@ -23,6 +23,7 @@ KINDS = {  # in this order: the first whose words are in an operation's type
     "batch normalisation, fused kernel": ("FusedBatchNorm",),
     "pieces compiled by XLA": ("ExecuteAsyncOnStream",),
     "ReLU": ("Relu",),
+    "updates of weights": ("Assign",),
     "elementwise, sums, copies": (
         *("Mul", "Sub", "Add", "Div", "Neg", "Sq", "Rsqrt", "Sum", "Mean", "Tile", "Pad", "Slice", "Gather", "Cast"),
         *("Reshape", "Transpose", "Concat", "Pack", "Broadcast", "Select"),
@@ -76,7 +77,7 @@ def main(arguments=None):
     parser.add_argument("--batch-size", type=int, default=128)
     options = parser.parse_args(arguments)
     tf.config.threading.set_inter_op_parallelism_threads(1)  # one operation after the other, so that times add up
-    step = step_of(Form(options.network, options.kind, options.precision), options.batch_size)
+    step = step_of(Form(options.network, options.kind, options.precision), batch_of(options.batch_size))
     step()
     step()
     print(table(COLUMNS, by_kind(*milliseconds(step))))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import count, hlo, input_pipeline, layers, measure, memory, train_step
+from benchmarks import count, hlo, input_pipeline, layers, measure, memory, profile, train_step
 from benchmarks.released import released_form
 from neural_similarity import config as configs
 from neural_similarity import ops
@@ -67,10 +67,10 @@ def test_multiply_adds_count_what_a_stride_leaves():
     assert count.multiply_adds(keras.Model(image, layer(image))) == 3 * 2 * (9 * 2 * 3 + 9 * 2) + predictor
 
 
-def test_the_line_needs_as_much_and_hardly_more():
+def test_the_line_needs_about_as_much():
     widths = count.widths_of_equal_work(1.9e8)
     assert all(width % 16 == 0 for width in widths)
-    assert 1.9e8 <= count.multiply_adds(cnn9(10, widths=widths)) <= 2.05e8
+    assert count.multiply_adds(cnn9(10, widths=widths)) == pytest.approx(1.9e8, rel=0.05)
 
 
 def test_calls_alternate():
@@ -98,7 +98,7 @@ def test_largest_batch(monkeypatch):
         return None if batch_size > 4_000 else 3e8 + 2e7 * batch_size
 
     monkeypatch.setattr(measure, "added_memory_bytes", added)
-    for begin in (8, 128, 5_000):
+    for begin in (1, 100, 128, 5_000):
         assert memory.largest_batch(None, 4e9, begin) == (184, 3e8 + 2e7 * 184)
     assert len(tried) < 20
     assert memory.largest_batch(None, 1e8, 128) == (0, 0)
@@ -117,7 +117,7 @@ def test_train_step_prints_a_table_and_writes_a_line(tmp_path, capsys):
     plain_released, plain, released, ours = line["rows"]
     assert (ours["network"], ours["kind"], ours["precision"]) == ("static_dns", "ours", "float32")
     assert ours["times_the_plain_step"] == pytest.approx(ours["median_s"] / plain["median_s"])
-    assert ours["times_faster_than_released"] == pytest.approx(released["median_s"] / ours["median_s"])
+    assert ours["times_faster_than_released_float32"] == pytest.approx(released["median_s"] / ours["median_s"])
     assert released["times_the_plain_step"] == pytest.approx(released["median_s"] / plain_released["median_s"])
     table = capsys.readouterr().out
     assert "| static_dns, ours | float32 |" in table
@@ -157,3 +157,24 @@ def test_pieces_write_no_array_that_they_could_fuse(monkeypatch):
         (opcode, shape) for _, opcode, shape in hlo.arrays(hlo.optimized_hlo(step, image, kernel, matrix), 1620)
     ]
     assert len(ninefold) == 2, ninefold
+
+
+def test_profile_names_every_kind_once():
+    found = {
+        "_MklNativeConv2DBackpropFilter": 3.0,
+        "Conv2D": 2.0,
+        "ExecuteAsyncOnStream": 4.0,
+        "AssignSubVariableOp": 1.0,
+    }
+    rows = {row["kind"]: row["ms"] for row in profile.by_kind(found, 12.0)}
+    assert rows == {
+        "filter gradients of convolutions": 3.0,
+        "convolutions": 2.0,
+        "pieces compiled by XLA": 4.0,
+        "updates of weights": 1.0,
+        "everything else": 2.0,
+        "the step": 12.0,
+    }
+    step = tf.function(lambda x: tf.matmul(tf.matmul(x, x), x))
+    found, _ = profile.milliseconds(lambda: step(tf.ones((64, 64))).numpy())
+    assert any("MatMul" in operation for operation in found)

@@ -27,7 +27,7 @@ class DebiasedBatchNormalization(keras.layers.Layer):
         ValueError: `moving_average` is neither of the two, or the input has no channels to count.
     """
 
-    batch_norm = staticmethod(ops.batch_norm)  # a subclass may compute it otherwise
+    batch_norm = staticmethod(ops.batch_norm)  # the benchmarks' subclass computes it as the released code does
 
     def __init__(
         self,

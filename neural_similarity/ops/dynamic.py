@@ -5,6 +5,8 @@ import math
 import tensorflow as tf
 
 from neural_similarity.ops.fused import fused
+from neural_similarity.ops.wide import at_least_float32
+from neural_similarity.ops.window import Window
 
 
 def dynamic_similarity_conv2d(image, kernel, matrix, window):
@@ -24,33 +26,33 @@ def dynamic_similarity_conv2d(image, kernel, matrix, window):
         `(b, y, x, o)` tensor. All of one dtype.
     """
     mix, mix_gradient = (_diagonal, _diagonal_gradient) if len(matrix.shape) == 4 else (_full, _full_gradient)
+    window = Window(*(each if isinstance(each, str) else tuple(each) for each in window))  # hashable
+    *size, channels, filters = kernel.shape
+    taps = math.prod(size)
 
     @tf.custom_gradient
     def convolve(image, kernel, matrix):
+        kernel = tf.reshape(kernel, (taps, channels, filters))
+
         def grad(upstream):
             mixed = mix(image, matrix, window=window, after=upstream)
             # Σ_p mixed(p) upstream(p)ᵀ, which an einsum would transpose first
-            d_kernel = tf.matmul(_flat(mixed, 2), _flat(upstream, 1), transpose_a=True)
-            d_mixed = tf.einsum("byxo,sio->byxsi", upstream, _by_tap(kernel))
+            d_kernel = tf.matmul(
+                tf.reshape(mixed, (-1, taps * channels)), tf.reshape(upstream, (-1, filters)), transpose_a=True
+            )
+            with tf.control_dependencies([d_kernel]):  # by then the mixed patches have left the memory
+                d_mixed = tf.einsum("byxo,sio->byxsi", upstream, kernel)
             d_image, d_matrix = mix_gradient(image, matrix, d_mixed, window=window, after=upstream)
-            return d_image, tf.reshape(d_kernel, kernel.shape), d_matrix
+            return d_image, tf.reshape(d_kernel, (*size, channels, filters)), d_matrix
 
-        return tf.einsum("byxsi,sio->byxo", mix(image, matrix, window=window), _by_tap(kernel)), grad
+        return tf.einsum("byxsi,sio->byxo", mix(image, matrix, window=window), kernel), grad
 
     # tensors, as a custom gradient treats a variable among its arguments apart
     return convolve(*map(tf.convert_to_tensor, (image, kernel, matrix)))
 
 
-def _by_tap(kernel):
-    return tf.reshape(kernel, (-1, *kernel.shape[2:]))  # (k, i, o)
-
-
-def _flat(x, last_axes):
-    """One row a pixel: the last axes merged, and all others."""
-    return tf.reshape(x, (-1, math.prod(x.shape[-last_axes:])))
-
-
-# Σ_t M[s, t] x_t: the image's patches `(b, y, x, t, i)` mixed to `(b, y, x, s, i)`, and the gradients of that.
+# Σ_t M[s, t] x_t: the image's patches `(b, y, x, t, i)` mixed to `(b, y, x, s, i)`, and the gradients of that. Each
+# takes `after`, as every fused piece does.
 
 
 @fused
@@ -60,9 +62,8 @@ def _diagonal(image, matrix, window):
 
 @fused
 def _diagonal_gradient(image, matrix, d_mixed, window):
-    wide = tf.float32 if image.dtype.size < 4 else image.dtype
-    products = tf.cast(window.patches(image), wide) * tf.cast(d_mixed, wide)
-    return window.fold(d_mixed, matrix, image), tf.cast(tf.reduce_sum(products, axis=-1), matrix.dtype)
+    products = at_least_float32(window.patches(image)) * at_least_float32(d_mixed)
+    return window.fold(d_mixed, image, matrix), tf.cast(tf.reduce_sum(products, axis=-1), matrix.dtype)
 
 
 def _full(image, matrix, window, after=None):
@@ -82,4 +83,4 @@ def _patches(image, window):
 
 @fused
 def _fold(patches, image, window):
-    return window.fold(patches, tf.ones_like(patches[..., 0]), image)
+    return window.fold(patches, image)

@@ -1,46 +1,54 @@
 """Operations that XLA compiles as a piece, inside a step that is otherwise TensorFlow's own."""
 
 import functools
+import math
 
 import tensorflow as tf
-from tensorflow.compiler.tf2xla.ops import gen_xla_ops
+from tensorflow.compiler.tf2xla.ops import gen_xla_ops  # the barrier is not among tf.raw_ops
 
+# How many an unknown size, as that of a batch, is taken for.
+_UNKNOWN = 16
 # With fewer numbers than this in its largest tensor a piece is not worth compiling: that takes most of a second, and
 # saves less than half a millisecond a step (docs/performance.md).
 _LARGE = 1 << 16
 
 
 def fused(function):
-    """Compiles `function(*tensors, **settings)` by XLA where a tensor is large or of unknown size.
+    """Compiles `function(*tensors, **settings)` by XLA where a tensor is large.
 
     XLA makes one pass over memory of gathers, products and sums that would take one each; convolutions and matrix
     products are faster outside of it on a CPU. The settings are hashable, and each has a compiled function of its own.
-    A piece `after=` a tensor is computed once that is known, and never taken from an earlier call on the same tensors:
-    what a gradient recomputes must not be kept from the forward pass.
+    A piece `after=` a tensor is computed only after it, and never taken from an earlier call on the same tensors: what
+    a gradient recomputes must not be kept from the forward pass.
     """
 
     @functools.cache
     def compiled(again, **settings):
         def piece(*tensors):
-            if again:
-                *tensors, _ = _apart(*tensors)
+            if again:  # XLA does not look across a barrier for what it has computed before
+                *tensors, _ = gen_xla_ops.xla_optimization_barrier(tensors)
             return function(*tensors, **settings)
 
         return tf.function(piece, jit_compile=True, autograph=False)
 
     @functools.wraps(function)
     def call(*tensors, after=None, **settings):
-        tensors = tuple(map(tf.convert_to_tensor, tensors))
-        sizes = [tensor.shape.num_elements() for tensor in tensors]
-        if None not in sizes and max(sizes) < _LARGE:
-            return function(*tensors, **settings)
+        tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
         again = after is not None
-        return compiled(again, **settings)(*tensors, *([after] if again else []))
+        if max(map(_numbers, tensors)) >= _LARGE:
+            return compiled(again, **settings)(*tensors, *([after] if again else []))
+        if again:
+            with tf.control_dependencies([after]):
+                tensors = [tf.identity(tensor) for tensor in tensors]
+        return function(*tensors, **settings)
 
     return call
 
 
-@tf.custom_gradient
-def _apart(*tensors):
-    """The same tensors at once, of which XLA does not know that something was computed from them before."""
-    return gen_xla_ops.xla_optimization_barrier(tensors), lambda *upstream: upstream
+def _numbers(tensor):
+    return math.prod(_UNKNOWN if size is None else size for size in tensor.shape)
+
+
+@tf.RegisterGradient("XlaOptimizationBarrier")
+def _barrier_gradient(op, *upstream):
+    return upstream

@@ -3,14 +3,10 @@
 import tensorflow as tf
 
 from neural_similarity.ops.fused import fused
+from neural_similarity.ops.wide import at_least_float32
 
 # ε of the released code's norms, inside the root: √(Σx² + ε).
 NORM_EPSILON = 1e-4
-
-
-def _at_least_float32(x):
-    x = tf.convert_to_tensor(x)
-    return tf.cast(x, tf.float32) if x.dtype.size < 4 else x
 
 
 def patch_norm(image, window, epsilon=NORM_EPSILON):
@@ -23,7 +19,7 @@ def patch_norm(image, window, epsilon=NORM_EPSILON):
     Returns:
         `(b, y, x, 1)`, float32 or the image's wider type.
     """
-    squares = _squared_length(image)
+    squares = _squared_length(tf.convert_to_tensor(image))
     box = tf.ones((*window.kernel_size, 1, 1), squares.dtype)  # the sum over channels first: 1/i of the work
     total = tf.nn.conv2d(squares, box, window.strides, window.padding.upper(), dilations=window.dilation_rate)
     return tf.sqrt(total + epsilon)
@@ -31,7 +27,7 @@ def patch_norm(image, window, epsilon=NORM_EPSILON):
 
 def filter_norm(kernel, epsilon=NORM_EPSILON):
     """‖w‖ = √(Σ w² + ε) of every filter of a `(kh, kw, i, o)` kernel: `(o,)`, float32 or the kernel's wider type."""
-    return tf.sqrt(tf.einsum("klio,klio->o", *[_at_least_float32(kernel)] * 2) + epsilon)
+    return tf.sqrt(tf.einsum("klio,klio->o", *[at_least_float32(kernel)] * 2) + epsilon)
 
 
 def cosine_sphere_conv2d(image, kernel, window, normalize_kernel=True):
@@ -47,17 +43,51 @@ def cosine_sphere_conv2d(image, kernel, window, normalize_kernel=True):
         `(b, y, x, o)` tensor of the image's dtype; the norms are computed in float32 or wider.
     """
     if normalize_kernel:
-        kernel = tf.cast(_at_least_float32(kernel) / filter_norm(kernel), image.dtype)
+        kernel = tf.cast(at_least_float32(kernel) / filter_norm(kernel), image.dtype)
     product = tf.nn.conv2d(image, kernel, window.strides, window.padding.upper(), dilations=window.dilation_rate)
     return _divided(product, patch_norm(image, window))
 
 
-@fused
+# What follows has gradients of its own, as the gradient of a compiled piece would keep copies of what went in.
+
+
+@tf.custom_gradient
 def _squared_length(image):
     """Σ x² over the channels: `(b, h, w, 1)`."""
-    return tf.reduce_sum(tf.square(_at_least_float32(image)), axis=-1, keepdims=True)
+    return _sum_of_squares(image), lambda upstream: _sum_of_squares_gradient(image, upstream)
 
 
 @fused
+def _sum_of_squares(image):
+    return tf.reduce_sum(tf.square(at_least_float32(image)), axis=-1, keepdims=True)
+
+
+@fused
+def _sum_of_squares_gradient(image, upstream):
+    return tf.cast(2 * at_least_float32(image) * upstream, image.dtype)
+
+
 def _divided(product, norm):
-    return tf.cast(_at_least_float32(product) / norm, product.dtype)
+    """`(b, y, x, o)` by `(b, y, x, 1)`, of which the gradient needs the quotient: the product need not be kept."""
+
+    @tf.custom_gradient
+    def divide(product, norm):
+        def grad(upstream):
+            return _quotient_gradient(quotient, norm, upstream)  # as the tape knows it, for gradients of gradients
+
+        return _quotient(product, norm), grad
+
+    quotient = divide(product, norm)
+    return quotient
+
+
+@fused
+def _quotient(product, norm):
+    return tf.cast(at_least_float32(product) / norm, product.dtype)
+
+
+@fused
+def _quotient_gradient(quotient, norm, upstream):
+    slope = at_least_float32(upstream) / norm
+    d_norm = -tf.reduce_sum(slope * at_least_float32(quotient), axis=-1, keepdims=True)
+    return tf.cast(slope, upstream.dtype), d_norm

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from neural_similarity.ops.wide import at_least_float32
+
 
 class Window(NamedTuple):
     """Geometry of a 2-D convolution, with TensorFlow's meaning of `same` and `valid`.
@@ -22,40 +24,34 @@ class Window(NamedTuple):
     dilation_rate: tuple[int, int] = (1, 1)
 
     def patches(self, image):
-        """Every output pixel's patch, tap by tap: `(b, h, w, i)` → `(b, y, x, k, i)`."""
-        (down, rows), (right, columns) = (self._taken(image, axis) for axis in (0, 1))
-        padded = tf.pad(image, self._paddings(image))
-        batch, height, width, channels = _dimensions(padded)
-        index = down[:, None, :, None] * width + right[None, :, None, :]  # (y, x, kh, kw)
-        index = tf.reshape(index, (rows, columns, math.prod(self.kernel_size)))
-        pixels = tf.reshape(padded, (batch, height * width, channels))
-        return tf.gather(pixels, index, axis=1)  # which XLA fuses into its users, unlike a concatenation of slices
+        """Every output pixel's patch, tap by tap, zeros outside the image: `(b, h, w, i)` → `(b, y, x, k, i)`."""
+        batch, height, width, channels = _dimensions(image)
+        index, found = self._table(self._taken(image, 0), self._taken(image, 1), width)
+        return _look_up(tf.reshape(image, (batch, height * width, channels)), index, found)
 
-    def fold(self, patches, weights, image):
-        """The adjoint of `patches` on weighted patches: each tap's pixels added up where they came from.
+    def fold(self, patches, image, weights=None):
+        """The adjoint of `patches`: each tap's pixels, weighted, added up where they came from.
 
         Args:
             patches: `(b, y, x, k, i)`.
-            weights: a factor for every tap, `(b, y, x, k)`.
             image: for its shape, `(b, h, w, i)`.
+            weights: a factor for every tap, `(b, y, x, k)`; none are ones.
 
         Returns:
             `(b, h, w, i)`, summed in float32 or wider.
         """
-        (up, row_found), (left, column_found) = (self._given(image, axis) for axis in (0, 1))
+        if patches.shape.num_elements() == 0:
+            return tf.zeros_like(image)
         batch, rows, columns, taps, channels = _dimensions(patches)
-        _, height, width, _ = _dimensions(image)
-        index = tf.reshape(up[:, None, :, None] * columns + left[None, :, None, :], (height, width, taps))
-        found = tf.reshape(row_found[:, None, :, None] & column_found[None, :, None, :], (height, width, taps))
-        wide = tf.float32 if patches.dtype.size < 4 else patches.dtype
-        weights = tf.cast(tf.reshape(weights, (batch, rows * columns, taps)), wide)
-        weights = tf.stack(  # a stack, which XLA does not fuse into the sum below, where each channel would look again
-            [tf.gather(weights[..., t], index[..., t], axis=1) for t in range(taps)], axis=-1
-        )
-        weights = tf.where(found, weights, tf.zeros((), wide))
+        index, found = self._table(self._given(image, 0), self._given(image, 1), columns)
         pixels = tf.reshape(patches, (batch, rows * columns * taps, channels))
-        taken = tf.gather(pixels, index * taps + tf.range(taps), axis=1)  # (b, h, w, k, i)
-        return tf.cast(tf.reduce_sum(tf.cast(taken, wide) * weights[..., None], axis=-2), patches.dtype)
+        taken = at_least_float32(_look_up(pixels, index * taps + tf.range(taps), found))  # (b, h, w, k, i)
+        if weights is not None:
+            weights = at_least_float32(tf.reshape(weights, (batch, rows * columns, taps)))
+            # tap by tap, as XLA would fuse one gather into the sum below, where each channel would repeat it
+            weights = [tf.gather(weights[..., t], index[..., t], axis=1) for t in range(taps)]
+            taken *= tf.stack(weights, axis=-1)[..., None]
+        return tf.ensure_shape(tf.cast(tf.reduce_sum(taken, axis=-2), patches.dtype), image.shape)
 
     def centres(self, pixel_map):
         """A map `(b, h, w, …)` read at the centre of every patch: `(b, y, x, …)`.  For odd kernels."""
@@ -77,30 +73,46 @@ class Window(NamedTuple):
         size = tf.shape(image)[axis + 1] if size is None else size
         extent, stride = self._extent(axis), self.strides[axis]
         if self.padding == "valid":
-            return 0, 0, (size - extent) // stride + 1
+            out = (size - extent) // stride + 1
+            return 0, 0, max(out, 0) if isinstance(out, int) else tf.maximum(out, 0)
         out = (size + stride - 1) // stride
         total = (out - 1) * stride + extent - size if stride > 1 else extent - 1
         total = max(total, 0) if isinstance(total, int) else tf.maximum(total, 0)
         return total // 2, total - total // 2, out
 
-    def _paddings(self, image):
-        (top, bottom, _), (left, right, _) = self._axis(image, 0), self._axis(image, 1)
-        return [[0, 0], [top, bottom], [left, right], [0, 0]]
-
     def _taken(self, image, axis):
-        """Which padded row (or column) each tap of each output row sees, `(y, kh)`, and the number of output rows."""
-        *_, out = self._axis(image, axis)
-        taps = tf.range(self.kernel_size[axis]) * self.dilation_rate[axis]
-        return tf.range(out)[:, None] * self.strides[axis] + taps, out
+        """Which row (or column) of the image each output row sees by each tap, `(y, kh)`, and whether there is one."""
+        before, _, out = self._axis(image, axis)
+        size = _dimensions(image)[axis + 1]
+        index = tf.range(out)[:, None] * self.strides[axis] + self._offsets(axis) - before
+        return tf.clip_by_value(index, 0, size - 1), (index >= 0) & (index < size)
 
     def _given(self, image, axis):
-        """Which output row (or column) sees each input row by each tap, `(h, kh)`, and whether one does."""
+        """Which output row (or column) sees each row of the image by each tap, `(h, kh)`, and whether one does."""
         before, _, out = self._axis(image, axis)
-        taps = tf.range(self.kernel_size[axis]) * self.dilation_rate[axis]
-        offset = tf.range(_dimensions(image)[axis + 1])[:, None] + before - taps
+        offset = tf.range(_dimensions(image)[axis + 1])[:, None] + before - self._offsets(axis)
         index = offset // self.strides[axis]
         found = (offset % self.strides[axis] == 0) & (index >= 0) & (index < out)
         return tf.clip_by_value(index, 0, out - 1), found
+
+    def _offsets(self, axis):
+        return tf.range(self.kernel_size[axis]) * self.dilation_rate[axis]
+
+    def _table(self, rows, columns, width):
+        """Both axes' indices and marks, `(y, kh)` and `(x, kw)`, as those of the flat image: `(y, x, k)`."""
+        (row, row_found), (column, column_found) = rows, columns
+        shape = (*_dimensions(row)[:1], *_dimensions(column)[:1], math.prod(self.kernel_size))
+        index = row[:, None, :, None] * width + column[None, :, None, :]
+        found = row_found[:, None, :, None] & column_found[None, :, None, :]
+        return tf.reshape(index, shape), tf.reshape(found, shape)
+
+
+def _look_up(pixels, index, found):
+    """The pixels `(b, n, i)` at `index` `(y, x, k)`, zeros where not `found`: `(b, y, x, k, i)`.
+
+    XLA fuses a gather into what uses it and runs it on all cores; a concatenation of shifted slices it does not.
+    """
+    return tf.where(found[..., None], tf.gather(pixels, index, axis=1), tf.zeros((), pixels.dtype))
 
 
 def _dimensions(x):
