@@ -59,7 +59,7 @@ class Window(NamedTuple):
             return pixel_map  # a slice, even of everything, would cost a copy in the gradient
         rows, columns = (self._axis(pixel_map, axis) for axis in (0, 1))
         index = []
-        for axis, (before, _, out) in enumerate((rows, columns)):
+        for axis, (before, out) in enumerate((rows, columns)):
             start = (self._extent(axis) - 1) // 2 - before
             index.append(slice(start, start + (out - 1) * self.strides[axis] + 1, self.strides[axis]))
         return pixel_map[:, index[0], index[1]]
@@ -68,28 +68,27 @@ class Window(NamedTuple):
         return (self.kernel_size[axis] - 1) * self.dilation_rate[axis] + 1
 
     def _axis(self, image, axis):
-        """(padding before, padding after, output size) of rows (axis 0) or columns (axis 1)."""
-        size = image.shape[axis + 1]
-        size = tf.shape(image)[axis + 1] if size is None else size
+        """(padding before, output size) of rows (axis 0) or columns (axis 1)."""
+        size = _dimensions(image)[axis + 1]
         extent, stride = self._extent(axis), self.strides[axis]
         if self.padding == "valid":
             out = (size - extent) // stride + 1
-            return 0, 0, max(out, 0) if isinstance(out, int) else tf.maximum(out, 0)
+            return 0, max(out, 0) if isinstance(out, int) else tf.maximum(out, 0)
         out = (size + stride - 1) // stride
         total = (out - 1) * stride + extent - size if stride > 1 else extent - 1
         total = max(total, 0) if isinstance(total, int) else tf.maximum(total, 0)
-        return total // 2, total - total // 2, out
+        return total // 2, out
 
     def _taken(self, image, axis):
         """Which row (or column) of the image each output row sees by each tap, `(y, kh)`, and whether there is one."""
-        before, _, out = self._axis(image, axis)
+        before, out = self._axis(image, axis)
         size = _dimensions(image)[axis + 1]
         index = tf.range(out)[:, None] * self.strides[axis] + self._offsets(axis) - before
         return tf.clip_by_value(index, 0, size - 1), (index >= 0) & (index < size)
 
     def _given(self, image, axis):
         """Which output row (or column) sees each row of the image by each tap, `(h, kh)`, and whether one does."""
-        before, _, out = self._axis(image, axis)
+        before, out = self._axis(image, axis)
         offset = tf.range(_dimensions(image)[axis + 1])[:, None] + before - self._offsets(axis)
         index = offset // self.strides[axis]
         found = (offset % self.strides[axis] == 0) & (index >= 0) & (index < out)
