@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import count, hlo, input_pipeline, layers, measure, memory, profile, train_step
+from benchmarks import count, hlo, input_pipeline, layers, measure, memory, precision, profile, train_step
 from benchmarks.released import released_form
 from neural_similarity import config as configs
 from neural_similarity import ops
-from neural_similarity.layers import DynamicSimilarityConv2D
+from neural_similarity.data import ImageSet
+from neural_similarity.layers import DebiasedBatchNormalization, DynamicSimilarityConv2D
 from neural_similarity.models import cnn9
 from neural_similarity.training import image_recognition
 
@@ -128,8 +129,8 @@ def test_train_step_prints_a_table_and_writes_a_line(tmp_path, capsys):
 def test_forms_of_single_operations_agree():
     """What `benchmarks.layers` times computes the same in the same precision."""
     found = {}
-    for operation, form, precision, size, function, arguments in layers.cases(batch_size=2):
-        if precision == "float32" and form != "plain convolution":
+    for operation, form, dtype, size, function, arguments in layers.cases(batch_size=2):
+        if dtype == "float32" and form != "plain convolution":
             found.setdefault((operation, size), []).append(function(*arguments))
     assert all(len(outputs) == 2 for outputs in found.values())
     for (operation, size), (released, ours) in found.items():
@@ -178,3 +179,16 @@ def test_profile_names_every_kind_once():
     step = tf.function(lambda x: tf.matmul(tf.matmul(x, x), x))
     found, _ = profile.milliseconds(lambda: step(tf.ones((64, 64))).numpy())
     assert any("MatMul" in operation for operation in found)
+
+
+def test_accuracy_by_the_batch_and_by_the_averages():
+    """A network that reads the class off the sign of a normalised pixel: by averages that are far off it sees one."""
+    image = keras.Input((1, 1, 1))
+    normalised = DebiasedBatchNormalization()(image)
+    model = keras.Model(image, keras.layers.Flatten()(keras.ops.concatenate([normalised, -normalised], -1)))
+    model.layers[1].moving_mean.assign([100.0])
+    model.layers[1].updates.assign(10_000.0)
+    pixels = np.array([1, 9] * 5, np.uint8).reshape(10, 1, 1, 1)
+    images = ImageSet(pixels, np.array([1, 0] * 5, np.int32))
+    assert precision.accuracy(model, images, 4, training=False) == 0.5
+    assert precision.accuracy(model, images, 4, training=True) == 1.0
