@@ -111,7 +111,7 @@ def main(arguments=None):
     parser = measure.parser(__doc__.split("\n")[0], "train_step", rounds=5)
     parser.add_argument("--only", nargs="+", choices=NETWORKS, metavar="NETWORK", help=f"of {', '.join(NETWORKS)}")
     parser.add_argument("--no-memory", action="store_true", help="leave out the fresh processes that measure memory")
-    parser.add_argument("--quick", action="store_true", help="float32, batch 16, once, no memory: under a minute")
+    parser.add_argument("--quick", action="store_true", help="float32, batch 16, once, no memory: about a minute")
     options = parser.parse_args(arguments)
     forms = list(forms_of(options.only or (QUICK if options.quick else NETWORKS)))
     if options.quick:
