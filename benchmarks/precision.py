@@ -42,7 +42,7 @@ def row(folder):
     run = open_run(folder)
     config = run.config
     test = image_recognition.load_data(config).test
-    rows = [row["accuracy"] for row in read_rows(run.folder / "metrics.jsonl") if row["split"] == "train"]
+    rows = [each["accuracy"] for each in read_rows(run.folder / "metrics.jsonl") if each["split"] == "train"]
     model = load_run(folder)
     by_averages, by_batch = (accuracy(model, test, config.data.global_batch_size, how) for how in (False, True))
     return {

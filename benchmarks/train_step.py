@@ -120,22 +120,21 @@ def main(arguments=None):
     batch = batch_of(options.batch_size)
     calls = {form: step_of(form, batch) for form in forms}
     seconds = measure.alternate(calls, options.rounds, warm_up=1 if options.quick else 2)
-    rows = [_row(form, seconds, options) for form in forms]
+    found = {form: measure.summary(times) for form, times in seconds.items()}
+    rows = [_row(form, found, options) for form in forms]
     measure.report("train_step", COLUMNS, rows, options)
 
 
-def _row(form, seconds, options):
-    median = {each: measure.summary(times)["median_s"] for each, times in seconds.items()}
-
+def _row(form, found, options):
     def times(**changes):
-        other = median.get(dataclasses.replace(form, **changes))
-        return other and median[form] / other
+        other = found.get(dataclasses.replace(form, **changes))
+        return other and found[form]["median_s"] / other["median_s"]
 
     released = times(kind="released", precision="float32")
     memory = None if options.no_memory else measure.added_memory_bytes(two_steps, form, options.batch_size)
     return {
         **dataclasses.asdict(form),
-        **measure.summary(seconds[form]),
+        **found[form],
         "times_faster_than_released_float32": released and 1 / released,
         "times_the_plain_step": times(network="baseline", kind="released" if form.kind == "released" else "ours"),
         "times_the_line": times(kind="line"),
