@@ -21,6 +21,8 @@ LARGEST = 2**31 - 1  # step counters and seeds go through int32
 NOT_OF_A_RECIPE = ("seed", "schedule.scale", "data.root", "runtime", "evaluation", "checkpoint")
 # These change where and when a run reads and writes, not its numbers.
 NOT_OF_A_RUN = ("data.root", "evaluation", "checkpoint")
+# Keys that are younger than recorded results: at these values a config has the hash that it had without them.
+AS_BEFORE = {"data.input_scaling": "none"}
 
 Index = Annotated[int, Field(ge=0, le=LARGEST, description=f"an integer from 0 to {LARGEST}")]
 Count = Annotated[int, Field(ge=1, le=LARGEST, description=f"an integer from 1 to {LARGEST}")]
@@ -50,14 +52,18 @@ class Section(pydantic.BaseModel):
 
 
 class Data(Section):
-    """The data set, and what the training images go through. A relative `root` starts at the repository's root."""
+    """The data set, and what its images go through. A relative `root` starts at the repository's root.
+
+    `augmentation` is of the training images; `input_scaling: centred` is (x − 127.5)/128 in training and test.
+    """
 
     name: str  # which values, the two kinds below say
     root: Annotated[
         str, Field(min_length=1, description="the path of a folder, as text"), pydantic.AfterValidator(_printable)
     ]
     global_batch_size: Count
-    augmentation: Literal["none", "crop_flip"]
+    augmentation: Literal["none", "flip", "crop_flip"]
+    input_scaling: Literal["none", "centred"]
     validation_fraction: Annotated[float, Field(ge=0, le=0.5, description="a number from 0 to 0.5")]
 
 
@@ -78,14 +84,46 @@ class FolderData(Data):
     image_size: Annotated[int, Field(ge=8, le=4096, multiple_of=8, description="a multiple of 8 from 8 to 4096")] = 32
 
 
-class Model(Section):
-    """The network. `widths`: the filters of its three stages."""
+class Network(Section):
+    """What the networks share. `widths`: the filters of their three stages."""
 
-    name: Literal["cnn9"]
+    name: str  # which values, the three kinds below say
     # Lists become tuples, so that a loaded config cannot change; that takes strict=False, for the outer shell alone.
     widths: Annotated[
         tuple[Count, Count, Count], Field(strict=False, description=f"a list of three integers from 1 to {LARGEST}")
     ]
+
+
+class Cnn9(Network):
+    """The network of the similarity experiments."""
+
+    name: Literal["cnn9"]
+
+
+class WithHead(Network):
+    """Networks whose last stage ends in "fc6"; `head_batch_norm`: whether its batches are normalised."""
+
+    head_batch_norm: Switch
+
+
+class SphereNet9(WithHead):
+    """SphereConvs. `operator`: what each makes of the angle between patch and filter."""
+
+    name: Literal["spherenet9"]
+    operator: Literal["cosine", "linear", "sigmoid", "learnable_sigmoid"]
+
+
+class Cnn9Of128(WithHead):
+    """The plain counterpart of SphereNet-9."""
+
+    name: Literal["cnn9_128"]
+
+
+class Attention(Section):
+    """Global similarity behind the first two stages of SphereNet-9. `query_relu`: a ReLU on the query, where enabled."""
+
+    enabled: Switch
+    query_relu: Switch
 
 
 class NoSimilarity(Section):
@@ -141,10 +179,11 @@ class BatchNorm(Section):
 
 
 class Loss(Section):
-    """Smoothed cross-entropy plus weight_decay · Σw²/2."""
+    """Smoothed cross-entropy plus weight_decay · Σw²/2, and in SphereNet-9 plus orthogonality · ‖WᵀW − I‖²/2."""
 
     label_smoothing: BelowOne
     weight_decay: NonNegative
+    orthogonality: NonNegative | None = Field(default=None, description="a number, at least 0")
 
 
 class Sgd(Section):
@@ -251,9 +290,10 @@ class Config(Section):
 
     seed: Index
     data: PublishedData | FolderData = Field(discriminator="name")
-    model: Model
+    model: Cnn9 | SphereNet9 | Cnn9Of128 = Field(discriminator="name")
+    attention: Attention | None = Field(default=None, validate_default=True)
     similarity: NoSimilarity | StaticSimilarity | DynamicSimilarity = Field(discriminator="kind")
-    # The one section that may be absent, and has to be unless the similarity is dynamic.
+    # This section, and `attention`, may be absent, and have to be unless the similarity is dynamic, the model SphereNet-9.
     predictor: Predictor | None = Field(default=None, validate_default=True)
     batch_norm: BatchNorm
     loss: Loss
@@ -262,6 +302,42 @@ class Config(Section):
     evaluation: Evaluation
     checkpoint: Checkpoint
     runtime: Runtime
+
+    @pydantic.field_validator("attention", mode="wrap")
+    @classmethod
+    def _attention_fits_model(cls, value, check, info):
+        model = info.data.get("model")  # None if that section is wrong itself
+        if isinstance(model, SphereNet9):
+            if value is None:
+                keys = ", ".join(sorted(Attention.model_fields))
+                raise ValueError(f"`model.name: spherenet9` needs the section `attention` ({keys}).")
+        elif model is not None and value is not None:
+            raise ValueError(f"`model.name: {model.name}` has no `attention`; leave that section out.")
+        attention = check(value)
+        if attention and attention.enabled and model and min(model.widths[:2]) < 8:
+            raise ValueError(
+                "`attention.enabled: true` needs 8 or more filters in the first two stages, as query and key have an "
+                f"eighth of them; `model.widths` is {list(model.widths)}."
+            )
+        return attention
+
+    @pydantic.field_validator("similarity", mode="after")
+    @classmethod
+    def _similarity_fits_model(cls, value, info):
+        model = info.data.get("model")
+        if model and model.name != "cnn9" and value.kind != "none":
+            raise ValueError(f"`model.name: {model.name}` goes with `similarity.kind: none` only.")
+        return value
+
+    @pydantic.field_validator("loss", mode="after")
+    @classmethod
+    def _loss_fits_model(cls, value, info):
+        model = info.data.get("model")
+        if isinstance(model, SphereNet9) and value.orthogonality is None:
+            raise ValueError("`model.name: spherenet9` needs the key `loss.orthogonality` (a number, at least 0).")
+        if model and not isinstance(model, SphereNet9) and "orthogonality" in value.model_fields_set:
+            raise ValueError(f"`model.name: {model.name}` has no `loss.orthogonality`; leave it out.")
+        return value
 
     @pydantic.field_validator("predictor", mode="wrap")
     @classmethod
@@ -283,9 +359,10 @@ class Config(Section):
         return predictor
 
     @pydantic.model_validator(mode="after")
-    def _predictor_is_no_null(self):
-        if self.predictor is None and "predictor" in self.model_fields_set:
-            raise ValueError("the section `predictor` is empty; leave it out.")
+    def _no_section_is_null(self):
+        for name in ("attention", "predictor"):
+            if getattr(self, name) is None and name in self.model_fields_set:
+                raise ValueError(f"the section `{name}` is empty; leave it out.")
         return self
 
     def evaluation_every_steps(self):
@@ -323,6 +400,8 @@ class Config(Section):
         if self.root_is_the_set:
             left_out = [path for path in left_out if path != "data.root"]
             document["data"]["root"] = os.path.normpath(os.path.expanduser(self.data.root))  # `photos/` is `photos`
+        flat = _flat(document)
+        left_out = [*left_out, *(path for path, value in AS_BEFORE.items() if flat.get(path) == value)]
         for path in left_out:
             section, _, key = path.partition(".")
             if key:
@@ -341,6 +420,8 @@ _EXPERIMENTS = {
     ("cnn9", "dynamic", "diagonal", "partial"): "nsl_image_recog/dynamic_dns",
     ("cnn9", "dynamic", "unconstrained", "partial"): "nsl_image_recog/dynamic_uns",
     ("cnn9", "dynamic", "diagonal", "full"): "nsl_image_recog/nsl_fspherenet",
+    ("spherenet9", "none", None, None): "sa_spherenet",
+    ("cnn9_128", "none", None, None): "sa_spherenet",
 }
 
 

@@ -3,6 +3,13 @@
 import tensorflow as tf
 
 
+def flip(images, seed, step):
+    """Random horizontal flip (released code).  Arguments and result as of `crop_flip`."""
+    _, flip_key = _keys(seed, step)
+    chosen = tf.random.stateless_uniform((images.shape[0], 1, 1, 1), flip_key) < 0.5
+    return tf.where(chosen, images[:, :, ::-1], images)
+
+
 def crop_flip(images, seed, step, pad=4):
     """Random crop after symmetric padding, and random horizontal flip (released code).
 
@@ -16,8 +23,7 @@ def crop_flip(images, seed, step, pad=4):
         `(b, h, w, c)` of the same dtype.
     """
     b, h, w, _ = images.shape
-    key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), tf.cast(step, tf.int64))
-    crop_key, flip_key = tf.unstack(tf.random.experimental.stateless_split(key, 2))
+    crop_key, flip_key = _keys(seed, step)
     padded = tf.pad(images, [(0, 0), (pad, pad), (pad, pad), (0, 0)], mode="SYMMETRIC")
     top, left = tf.unstack(tf.random.stateless_uniform((2, b), crop_key, maxval=2 * pad + 1, dtype=tf.int32))
     columns = left[:, None] + tf.range(w)
@@ -25,3 +31,9 @@ def crop_flip(images, seed, step, pad=4):
     columns = tf.where(flip, columns[:, ::-1], columns)  # a flip is the same gather, right to left
     rows = tf.gather(padded, top[:, None] + tf.range(h), axis=1, batch_dims=1)
     return tf.gather(rows, columns, axis=2, batch_dims=1)
+
+
+def _keys(seed, step):
+    """The keys of the crop's and of the flip's draws."""
+    key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), tf.cast(step, tf.int64))
+    return tf.unstack(tf.random.experimental.stateless_split(key, 2))

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from neural_similarity.data.augment import crop_flip
+from neural_similarity.data.augment import crop_flip, flip
 
 
 def example_rows(seed, step, batch_size, size):
@@ -26,8 +26,9 @@ def _permutation(seed, number, size):
 def training_batch(image_set, seed, batch_size, augmentation):
     """Returns `batch(step) → (images, labels)`, a pure function of the step that `tf.data` can trace.
 
-    Images are `(b, h, w, c)` float32 in 0–255, labels `(b,)` int32. `augmentation` is `"none"` or `"crop_flip"`.
+    Images are `(b, h, w, c)` float32 in 0–255, labels `(b,)` int32. `augmentation` is `"none"`, `"flip"` or `"crop_flip"`.
     """
+    augment = {"none": lambda images, seed, step: images, "flip": flip, "crop_flip": crop_flip}[augmentation]
 
     def rows(step):
         chosen = example_rows(seed, int(step), batch_size, len(image_set.labels))
@@ -36,9 +37,7 @@ def training_batch(image_set, seed, batch_size, augmentation):
     def batch(step):
         images, labels = tf.numpy_function(rows, [step], (tf.uint8, tf.int32), stateful=False)
         images = tf.ensure_shape(images, (batch_size, *image_set.images.shape[1:]))
-        if augmentation == "crop_flip":
-            images = crop_flip(images, seed, step)
-        return tf.cast(images, tf.float32), tf.ensure_shape(labels, (batch_size,))
+        return tf.cast(augment(images, seed, step), tf.float32), tf.ensure_shape(labels, (batch_size,))
 
     return batch
 

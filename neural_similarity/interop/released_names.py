@@ -5,7 +5,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from neural_similarity.layers import DebiasedBatchNormalization, DynamicSimilarityConv2D, StaticSimilarityConv2D
+from neural_similarity.layers import (
+    DebiasedBatchNormalization,
+    DynamicSimilarityConv2D,
+    GlobalSimilarity2D,
+    StaticSimilarityConv2D,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Released:
 
 
 def released_variables(model):
-    """Released name → `Released`, for every variable of a CNN-9 but the debiased averages' update counts."""
+    """Released name → `Released`, for every variable of a released network but the debiased averages' update counts."""
     table = {}
 
     def add(name, variable, shape=None, decode=None, encode=None):
@@ -49,15 +54,25 @@ def released_variables(model):
             if predictor.batch_norm:
                 add_batch_norm(f"{scope}/m{i + 1}", predictor.batch_norms[i])
 
-    inner = {layer.name for layer in model.layers if layer.name.startswith("conv") and hasattr(layer, "kernel")}
+    def add_attention(scope, layer):
+        for name, kernel in (("first", layer.query_kernel), ("second", layer.key_kernel), ("third", layer.value_kernel)):
+            add(f"{scope}/att_{name}/filter", kernel)
+        add(f"{scope}/gamma", layer.gamma, (1,))
+
+    # The similarity experiments kept their nine convolutions a scope deeper than the SphereNets.
+    deep = {layer.name for layer in model.layers if layer.name.startswith("conv") and hasattr(layer, "kernel")}
+    deep = deep if model.name == "cnn9" else set()
     for layer in model.layers:
         if isinstance(layer, DebiasedBatchNormalization):
             owner = layer.name.removesuffix("_bn")
-            add_batch_norm(f"{owner}/conv" if owner in inner else owner, layer)
+            add_batch_norm(f"{owner}/conv" if owner in deep else owner, layer)
+            continue
+        if isinstance(layer, GlobalSimilarity2D):
+            add_attention(layer.name, layer)
             continue
         if not hasattr(layer, "kernel"):
             continue
-        scope = f"{layer.name}/conv" if layer.name in inner else layer.name
+        scope = f"{layer.name}/conv" if layer.name in deep else layer.name
         if isinstance(layer, StaticSimilarityConv2D):
             square = (9, 9) if layer.structure == "unconstrained" else (1, 9)
             add(f"{scope}/mask", layer.similarity_matrix, square)

@@ -1,10 +1,10 @@
 """Batch normalisation with the released networks' averages, or with the same ones debiased."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from neural_similarity import ops
+from neural_similarity.layers import averages
 from neural_similarity.layers.arguments import MOVING_AVERAGES, one_of
 
 
@@ -48,10 +48,6 @@ class DebiasedBatchNormalization(keras.layers.Layer):
         self.beta_regularizer = keras.regularizers.get(beta_regularizer)
         self.supports_masking = True
 
-    @property
-    def _rate(self):
-        return float(1 - np.float32(self.decay))  # in float32 at any precision, as TensorFlow 1 computed it
-
     def build(self, input_shape):
         """Creates γ, β and the averages, in float32 also under a 16-bit policy."""
         channels = input_shape[-1]
@@ -77,9 +73,8 @@ class DebiasedBatchNormalization(keras.layers.Layer):
         gamma, beta = keras.ops.convert_to_tensor(self.gamma), keras.ops.convert_to_tensor(self.beta)
         if training and self.trainable:
             outputs, mean, variance = self.batch_norm(inputs, gamma, beta, self.epsilon)
-            rate = tf.cast(self._rate, mean.dtype)
-            self.moving_mean.assign(self.moving_mean + (mean - self.moving_mean) * rate)
-            self.moving_variance.assign(self.moving_variance + (variance - self.moving_variance) * rate)
+            averages.move(self.moving_mean, mean, self.decay)
+            averages.move(self.moving_variance, variance, self.decay)
             self.updates.assign_add(tf.ones_like(self.updates))
             return outputs
         return ops.normalize(inputs, gamma, beta, *self.averages(), self.epsilon)
@@ -91,10 +86,10 @@ class DebiasedBatchNormalization(keras.layers.Layer):
         )
         if self.moving_average == "released":
             return mean, variance  # DEVIATION Q4
-        weight = -tf.math.expm1(updates * tf.math.log1p(tf.cast(-self._rate, updates.dtype)))  # 1 − decayᵗ
-        started = updates > 0
-        safe = tf.where(started, weight, 1.0)
-        return mean / safe, tf.where(started, variance / safe, tf.ones_like(variance))
+        return tuple(
+            averages.debiased(average, updates, self.decay, before)
+            for average, before in ((mean, 0.0), (variance, 1.0))
+        )
 
     def compute_output_shape(self, input_shape):
         """The input's shape."""

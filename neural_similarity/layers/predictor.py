@@ -8,6 +8,7 @@ import tensorflow as tf
 from neural_similarity import ops
 from neural_similarity.layers.arguments import INITIALIZERS, MOVING_AVERAGES, STRUCTURES, one_of
 from neural_similarity.layers.batch_norm import DebiasedBatchNormalization
+from neural_similarity.layers.initializers import he_normal
 
 # The released code's numbers: width of the first convolution, and whether the predictor normalises its batches.
 _FILTERS = {"diagonal": 64, "unconstrained": 128}
@@ -146,8 +147,3 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
             "regularizer": keras.regularizers.serialize(self.regularizer),
             "batch_norm_regularizer": keras.regularizers.serialize(self.batch_norm_regularizer),
         }
-
-
-def he_normal(scale=1.0):
-    """The released code's start of every filter: untruncated normal of std `scale`·√(2 / (kh·kw·i))."""
-    return keras.initializers.VarianceScaling(2.0 * scale**2, "fan_in", "untruncated_normal")

@@ -1,5 +1,6 @@
 """Networks: layers composed, nothing else."""
 
 from neural_similarity.models.cnn9 import cnn9
+from neural_similarity.models.spherenet9 import cnn9_128, spherenet9
 
-__all__ = ["cnn9"]
+__all__ = ["cnn9", "cnn9_128", "spherenet9"]

@@ -4,20 +4,42 @@ The letters of every shape: b batch · y, x rows and columns · k = kh*kw taps (
 input) · i in-channels · o filters.
 """
 
+from neural_similarity.ops.angle import (
+    SIGMOID_K,
+    linear_operator,
+    safe_acos,
+    sigmoid_operator,
+    squared_cosine_operator,
+)
+from neural_similarity.ops.attention import attention_map, global_similarity
 from neural_similarity.ops.batch_norm import batch_norm, normalize
 from neural_similarity.ops.dynamic import dynamic_similarity_conv2d
-from neural_similarity.ops.sphere import cosine_sphere_conv2d, filter_norm, patch_norm
+from neural_similarity.ops.magnitude import ball_magnitude, segmented_magnitude, tanh_magnitude
+from neural_similarity.ops.shapes import dimensions
+from neural_similarity.ops.sphere import cosine_sphere_conv2d, filter_norm, patch_norm, weight_normalized_conv2d
 from neural_similarity.ops.static import similarity_kernel, static_similarity_conv2d
 from neural_similarity.ops.window import Window
 
 __all__ = [
+    "SIGMOID_K",
     "Window",
+    "attention_map",
+    "ball_magnitude",
     "batch_norm",
     "cosine_sphere_conv2d",
+    "dimensions",
     "dynamic_similarity_conv2d",
     "filter_norm",
+    "global_similarity",
+    "linear_operator",
     "normalize",
     "patch_norm",
+    "safe_acos",
+    "segmented_magnitude",
+    "sigmoid_operator",
     "similarity_kernel",
+    "squared_cosine_operator",
     "static_similarity_conv2d",
+    "tanh_magnitude",
+    "weight_normalized_conv2d",
 ]

@@ -45,6 +45,33 @@ def fused(function):
     return call
 
 
+def recomputed(function):
+    """`fused`, with a gradient that is one compiled pass too and keeps nothing but the arguments.
+
+    For functions of tensors alone that are cheap beside reading and writing them. The gradient of a compiled piece
+    would otherwise keep every intermediate result that it uses.
+    """
+    forward = fused(function)
+
+    @fused
+    def backward(*tensors):
+        *arguments, upstream = tensors
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            outputs = function(*arguments)
+        return tape.gradient(outputs, arguments, upstream)
+
+    @functools.wraps(function)
+    def call(*tensors):
+        @tf.custom_gradient
+        def compute(*tensors):
+            return forward(*tensors), lambda upstream: backward(*tensors, upstream, after=upstream)
+
+        return compute(*map(tf.convert_to_tensor, tensors))
+
+    return call
+
+
 def _numbers(tensor):
     return math.prod(_UNKNOWN if size is None else size for size in tensor.shape)
 

@@ -30,22 +30,37 @@ def filter_norm(kernel, epsilon=NORM_EPSILON):
     return tf.sqrt(tf.einsum("klio,klio->o", *[at_least_float32(kernel)] * 2) + epsilon)
 
 
-def cosine_sphere_conv2d(image, kernel, window, normalize_kernel=True):
-    """Cosine SphereConv, y = wᵀx / (‖w‖‖x‖) = cos θ, so that |y| < 1.
+def weight_normalized_conv2d(image, kernel, window):
+    """Convolution with filters of length 1, y = wᵀx / ‖w‖ = ‖x‖ cos θ.
 
     Args:
         image: `(b, h, w, i)`.
         kernel: `(kh, kw, i, o)`, of the image's dtype.
         window: the `Window`; its kernel size is the kernel's.
-        normalize_kernel: False leaves out ‖w‖, as the released "partial" predictor does.
 
     Returns:
         `(b, y, x, o)` tensor of the image's dtype; the norms are computed in float32 or wider.
     """
+    kernel = tf.cast(at_least_float32(kernel) / filter_norm(kernel), image.dtype)
+    return tf.nn.conv2d(image, kernel, window.strides, window.padding.upper(), dilations=window.dilation_rate)
+
+
+def cosine_sphere_conv2d(image, kernel, window, normalize_kernel=True, norm=None):
+    """Cosine SphereConv, y = wᵀx / (‖w‖‖x‖) = cos θ, so that |y| < 1.
+
+    Args:
+        image, kernel, window: as for `weight_normalized_conv2d`.
+        normalize_kernel: False leaves out ‖w‖, as the released "partial" predictor does.
+        norm: `patch_norm(image, window)`, where it is there already.
+
+    Returns:
+        As from `weight_normalized_conv2d`.
+    """
     if normalize_kernel:
-        kernel = tf.cast(at_least_float32(kernel) / filter_norm(kernel), image.dtype)
-    product = tf.nn.conv2d(image, kernel, window.strides, window.padding.upper(), dilations=window.dilation_rate)
-    return _divided(product, patch_norm(image, window))
+        product = weight_normalized_conv2d(image, kernel, window)
+    else:
+        product = tf.nn.conv2d(image, kernel, window.strides, window.padding.upper(), dilations=window.dilation_rate)
+    return _divided(product, patch_norm(image, window) if norm is None else norm)
 
 
 # What follows has gradients of its own, as the gradient of a compiled piece would keep copies of what went in.

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from neural_similarity.ops.shapes import dimensions
 from neural_similarity.ops.wide import at_least_float32
 
 
@@ -25,7 +26,7 @@ class Window(NamedTuple):
 
     def patches(self, image):
         """Every output pixel's patch, tap by tap, zeros outside the image: `(b, h, w, i)` → `(b, y, x, k, i)`."""
-        batch, height, width, channels = _dimensions(image)
+        batch, height, width, channels = dimensions(image)
         index, found = self._table(self._taken(image, 0), self._taken(image, 1), width)
         return _look_up(tf.reshape(image, (batch, height * width, channels)), index, found)
 
@@ -42,7 +43,7 @@ class Window(NamedTuple):
         """
         if patches.shape.num_elements() == 0:
             return tf.zeros_like(image)
-        batch, rows, columns, taps, channels = _dimensions(patches)
+        batch, rows, columns, taps, channels = dimensions(patches)
         index, found = self._table(self._given(image, 0), self._given(image, 1), columns)
         pixels = tf.reshape(patches, (batch, rows * columns * taps, channels))
         taken = at_least_float32(_look_up(pixels, index * taps + tf.range(taps), found))  # (b, h, w, k, i)
@@ -69,7 +70,7 @@ class Window(NamedTuple):
 
     def _axis(self, image, axis):
         """(padding before, output size) of rows (axis 0) or columns (axis 1)."""
-        size = _dimensions(image)[axis + 1]
+        size = dimensions(image)[axis + 1]
         extent, stride = self._extent(axis), self.strides[axis]
         if self.padding == "valid":
             out = (size - extent) // stride + 1
@@ -82,14 +83,14 @@ class Window(NamedTuple):
     def _taken(self, image, axis):
         """Which row (or column) of the image each output row sees by each tap, `(y, kh)`, and whether there is one."""
         before, out = self._axis(image, axis)
-        size = _dimensions(image)[axis + 1]
+        size = dimensions(image)[axis + 1]
         index = tf.range(out)[:, None] * self.strides[axis] + self._offsets(axis) - before
         return tf.clip_by_value(index, 0, size - 1), (index >= 0) & (index < size)
 
     def _given(self, image, axis):
         """Which output row (or column) sees each row of the image by each tap, `(h, kh)`, and whether one does."""
         before, out = self._axis(image, axis)
-        offset = tf.range(_dimensions(image)[axis + 1])[:, None] + before - self._offsets(axis)
+        offset = tf.range(dimensions(image)[axis + 1])[:, None] + before - self._offsets(axis)
         index = offset // self.strides[axis]
         found = (offset % self.strides[axis] == 0) & (index >= 0) & (index < out)
         return tf.clip_by_value(index, 0, out - 1), found
@@ -100,7 +101,7 @@ class Window(NamedTuple):
     def _table(self, rows, columns, width):
         """Both axes' indices and marks, `(y, kh)` and `(x, kw)`, as those of the flat image: `(y, x, k)`."""
         (row, row_found), (column, column_found) = rows, columns
-        shape = (*_dimensions(row)[:1], *_dimensions(column)[:1], math.prod(self.kernel_size))
+        shape = (*dimensions(row)[:1], *dimensions(column)[:1], math.prod(self.kernel_size))
         index = row[:, None, :, None] * width + column[None, :, None, :]
         found = row_found[:, None, :, None] & column_found[None, :, None, :]
         return tf.reshape(index, shape), tf.reshape(found, shape)
@@ -112,9 +113,3 @@ def _look_up(pixels, index, found):
     XLA fuses a gather into what uses it and runs it on all cores; a concatenation of shifted slices it does not.
     """
     return tf.where(found[..., None], tf.gather(pixels, index, axis=1), tf.zeros((), pixels.dtype))
-
-
-def _dimensions(x):
-    """The sizes of a tensor: integers where they are known, scalar tensors elsewhere."""
-    known, shape = x.shape.as_list(), tf.shape(x)
-    return [shape[axis] if size is None else size for axis, size in enumerate(known)]

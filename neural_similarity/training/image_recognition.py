@@ -8,7 +8,12 @@ import tensorflow as tf
 
 from neural_similarity import data, models
 from neural_similarity.data.batches import evaluation_batches, training_batch
-from neural_similarity.layers import DynamicSimilarityConv2D, StaticSimilarityConv2D, TowardsIdentity
+from neural_similarity.layers import (
+    DynamicSimilarityConv2D,
+    Orthogonality,
+    StaticSimilarityConv2D,
+    TowardsIdentity,
+)
 from neural_similarity.losses import smoothed_cross_entropy
 from neural_similarity.training.loop import Task, gradient_step
 from neural_similarity.training.optimizers import build_optimizer, build_schedule
@@ -34,15 +39,28 @@ def load_data(config):
 def build_model(config, num_classes, dtype=None):
     """The network of a config, with the initial weights that belong to its seed; `dtype` replaces its precision."""
     keras.utils.set_random_seed(config.seed)
-    return models.cnn9(
+    model = config.model
+    shared = {
+        "widths": model.widths,
+        "weight_decay": config.loss.weight_decay,
+        "moving_average": config.batch_norm.moving_average,
+        "batch_norm_decay": config.batch_norm.decay,
+        "image_size": config.data.image_size,
+        "input_scaling": config.data.input_scaling,
+        "dtype": dtype or config.runtime.precision,
+    }
+    if model.name == "cnn9":
+        return models.cnn9(num_classes, convolution(config), **shared)
+    if model.name == "cnn9_128":
+        return models.cnn9_128(num_classes, head_batch_norm=model.head_batch_norm, **shared)
+    return models.spherenet9(
         num_classes,
-        convolution(config),
-        widths=config.model.widths,
-        weight_decay=config.loss.weight_decay,
-        moving_average=config.batch_norm.moving_average,
-        batch_norm_decay=config.batch_norm.decay,
-        image_size=config.data.image_size,
-        dtype=dtype or config.runtime.precision,
+        model.operator,
+        attention=config.attention.enabled,
+        query_relu=config.attention.query_relu,
+        head_batch_norm=model.head_batch_norm,
+        orthogonality=config.loss.orthogonality,
+        **shared,
     )
 
 
@@ -76,16 +94,29 @@ def convolution(config):
 
 
 def build_loss(config, model):
-    """`loss(batch) → (fit + penalty, {name: scalar})` on (images `(b, h, w, 3)`, labels `(b,)`), in training mode."""
+    """`loss(batch) → (fit + penalties, {name: scalar})` on (images `(b, h, w, 3)`, labels `(b,)`), in training mode."""
 
     def loss(batch):
         images, labels = batch
         logits = model(images, training=True)
         fit = tf.reduce_mean(smoothed_cross_entropy(labels, logits, config.loss.label_smoothing))
-        penalty = tf.add_n(model.losses)
-        return fit + penalty, {"fit": fit, "penalty": penalty, "accuracy": tf.reduce_mean(_correct(labels, logits))}
+        terms = {"fit": fit, **penalties(model)}
+        return tf.add_n(list(terms.values())), {**terms, "accuracy": tf.reduce_mean(_correct(labels, logits))}
 
     return loss
+
+
+def penalties(model):
+    """The penalties of a model: `"penalty"`, of sizes, and where it has one `"orthogonality"`, scalars."""
+    terms = {"penalty": []}
+    for weight in model.trainable_weights:
+        penalty = weight.regularizer
+        if isinstance(penalty, Orthogonality):
+            terms.setdefault("orthogonality", []).append(penalty.orthogonality(weight))
+            penalty = penalty.decay if penalty.l2 else None
+        if penalty:
+            terms["penalty"].append(penalty(weight))
+    return {name: tf.add_n(parts) for name, parts in terms.items()}
 
 
 def build_task(config, model, replicas, splits):

@@ -1,0 +1,77 @@
+"""What SphereConv makes of the angle θ between patch and filter: the operators g(θ), as functions of cos θ.
+
+All fall from 1 at θ = 0 to −1 at θ = π, through 0 at a right angle (Liu et al., NeurIPS 2017 and CVPR 2018).
+"""
+
+import math
+
+import tensorflow as tf
+
+from neural_similarity.ops.fused import recomputed
+from neural_similarity.ops.wide import at_least_float32
+
+SIGMOID_K = 0.3  # of the released sigmoid operator
+# The slope of acos is capped at 1/√ε: beyond |x| = 1 − 5e-7, some roundings of float32 away from ±1.
+_ACOS_EPSILON = 1e-6
+
+
+@tf.custom_gradient
+def safe_acos(x):
+    """acos, whose slope is infinite at ±1; here it is −1/√max(1 − x², 1e-6), and rounding beyond ±1 does no harm.
+
+    Args:
+        x: any shape; clipped to [−1, 1].
+
+    Returns:
+        The angle, 0 to π rad, in the dtype of `x`; computed in float32 or wider.
+    """
+    wide = tf.clip_by_value(at_least_float32(x), -1.0, 1.0)
+
+    def grad(upstream):
+        slope = -tf.math.rsqrt(tf.maximum(1 - tf.square(wide), _ACOS_EPSILON))
+        return tf.cast(at_least_float32(upstream) * slope, x.dtype)
+
+    return tf.cast(tf.acos(wide), x.dtype), grad
+
+
+@recomputed
+def linear_operator(cosine):
+    """g(θ) = 1 − 2θ/π.
+
+    Args:
+        cosine: cos θ, any shape.
+
+    Returns:
+        The same shape and dtype; computed in float32 or wider, as for every operator here.
+    """
+    return tf.cast(_linear(at_least_float32(cosine)), cosine.dtype)
+
+
+def sigmoid_operator(cosine, k):
+    """g(θ) = (1 + e^(−π/2k)) / (1 − e^(−π/2k)) · (1 − e^(θ/k − π/2k)) / (1 + e^(θ/k − π/2k)).
+
+    That is tanh((π/2 − θ)/2k) / tanh(π/4k), in which nothing overflows, however small k is.
+
+    Args:
+        cosine: cos θ, `(…, o)`.
+        k: how wide the fall is, in rad, above 0: a number, or a tensor `(o,)`, one for each filter. Towards infinity g
+            becomes linear.
+    """
+    wide = at_least_float32(cosine).dtype
+    return _sigmoid(cosine, tf.cast(k, wide) if tf.is_tensor(k) else tf.constant(k, wide))
+
+
+@recomputed
+def _sigmoid(cosine, k):
+    scale = math.pi / 4 / k
+    return tf.cast(tf.tanh(_linear(at_least_float32(cosine)) * scale) / tf.tanh(scale), cosine.dtype)
+
+
+@recomputed
+def squared_cosine_operator(cosine):
+    """g(θ) = sign(cos θ) · cos² θ.  Any shape."""
+    return cosine * tf.abs(cosine)
+
+
+def _linear(cosine):
+    return 1 - 2 / math.pi * safe_acos(cosine)

@@ -1,0 +1,10 @@
+"""Global neural similarity (Liu et al., NeurIPS 2019, appendix B): SphereNet-9 whose pixels see the whole image.
+
+`configs/cifar10/sa_spherenet.yaml` by default. The rows without attention, by operator, are `spherenet_cosine`,
+`spherenet_linear`, `spherenet_sigmoid` and `spherenet_learnable_sigmoid`; `cnn9_128` is the plain network of that size.
+"""
+
+from neural_similarity.training import image_recognition, main
+
+if __name__ == "__main__":
+    main("sa_spherenet", "configs/cifar10/sa_spherenet.yaml", image_recognition)
