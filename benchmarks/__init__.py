@@ -3,3 +3,7 @@
 from neural_similarity.quiet import import_tensorflow
 
 import_tensorflow()
+
+import tensorflow as tf  # noqa: E402
+
+tf.get_logger().setLevel("ERROR")  # many steps side by side look to TensorFlow like one that is traced again and again

@@ -12,7 +12,10 @@ import tensorflow as tf
 from neural_similarity.layers import (
     DebiasedBatchNormalization,
     DynamicSimilarityConv2D,
+    GlobalSimilarity2D,
     NeuralSimilarityPredictor,
+    Orthogonality,
+    SphereConv2D,
     StaticSimilarityConv2D,
     TowardsIdentity,
 )
@@ -196,6 +199,16 @@ STRUCTURE = "`structure` must be one of 'diagonal', 'unconstrained'. Received: '
         (lambda: StaticSimilarityConv2D(4, 3, "dns"), STRUCTURE),
         (lambda: DynamicSimilarityConv2D(4, 3, "dns"), STRUCTURE),
         (lambda: NeuralSimilarityPredictor((3, 3), "dns"), STRUCTURE),
+        (
+            lambda: SphereConv2D(4, 3, "cos"),
+            "`operator` must be one of 'cosine', 'linear', 'sigmoid', 'learnable_sigmoid', 'squared_cosine'. Received",
+        ),
+        (
+            lambda: SphereConv2D(4, 3, magnitude="cube"),
+            "`magnitude` must be one of 'sphere', 'linear', 'tanh', 'ball', 'segmented'. Received: 'cube'",
+        ),
+        (lambda: SphereConv2D(4, 3, groups=2), "SphereConv2D needs groups=1 and data_format='channels_last'"),
+        (lambda: SphereConv2D(4, 3, data_format="channels_first"), "Received: groups=1, data_format='channels_first'"),
         (
             lambda: DynamicSimilarityConv2D(4, 3, predictor_normalization="none"),
             "`normalization` must be one of 'partial', 'full'. Received: 'none'",
@@ -507,6 +520,24 @@ LAYERS = {
             "regularizer": "l2",
         },
     ),
+    "sphere": (SphereConv2D, {"filters": 4, "kernel_size": 3, "kernel_regularizer": Orthogonality(0.1, 0.2, True)}),
+    "sphere_learnable": (
+        SphereConv2D,
+        {"filters": 4, "kernel_size": (3, 1), "operator": "learnable_sigmoid", "strides": 2, "activation": "relu"},
+    ),
+    "sphere_decoupled": (
+        SphereConv2D,
+        {
+            "filters": 4,
+            "kernel_size": 3,
+            "operator": "linear",
+            "magnitude": "tanh",
+            "magnitude_decay": 0.9,
+            "dilation_rate": 2,
+            "use_bias": False,
+        },
+    ),
+    "global": (GlobalSimilarity2D, {"filters": 2, "query_relu": False, "kernel_regularizer": "l2"}),
     "batch_norm": (DebiasedBatchNormalization, {}),
     "batch_norm_released": (
         DebiasedBatchNormalization,
@@ -520,6 +551,7 @@ LAYERS = {
     ),
 }
 SHAPE = (2, 7, 6, 3)
+FLOAT32_AT_LEAST = ("gamma", "beta", "moving_mean", "moving_variance", "updates", "k", "radius", "moving_norm")
 each_layer = pytest.mark.parametrize("name", LAYERS)
 
 
@@ -545,6 +577,9 @@ def test_config_and_keras_file_keep_everything(name, tmp_path):
         ("static_uns", (2, 7, 6, 4), 2, 0, 1),
         ("dynamic_dns", (2, 4, 3, 4), 8, 6, 2),
         ("predictor_uns", (2, 7, 6, 3, 3), 6, 6, 2),
+        ("sphere_learnable", (2, 3, 3, 4), 3, 0, 0),
+        ("sphere_decoupled", (2, 3, 2, 4), 2, 2, 0),
+        ("global", SHAPE, 4, 0, 3),
         ("batch_norm_released", SHAPE, 2, 3, 1),
     ],
 )
@@ -566,6 +601,9 @@ def test_as_keras_does(name, output_shape, trainable, fixed, losses):
 def test_every_weight_gets_a_gradient(name):
     x = normal(1, *SHAPE)
     layer = create(name)
+    layer.build(SHAPE)
+    if name == "global":
+        layer.gamma.assign(0.5)  # its kernels learn once γ has left 0
     with tf.GradientTape() as tape:
         y = layer(x, training=True)
         loss = tf.reduce_sum(y * normal(2, *y.shape))
@@ -574,7 +612,19 @@ def test_every_weight_gets_a_gradient(name):
         assert np.any(gradient), weight.path
 
 
-@pytest.mark.parametrize("name", ["static_uns", "dynamic_dns", "dynamic_uns", "full", "batch_norm"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "static_uns",
+        "dynamic_dns",
+        "dynamic_uns",
+        "full",
+        "sphere_learnable",
+        "sphere_decoupled",
+        "global",
+        "batch_norm",
+    ],
+)
 @pytest.mark.parametrize("policy", ["bfloat16", "float16", "mixed_bfloat16", "mixed_float16", "float64"])
 def test_precisions(name, policy):
     """The same weights give the same outputs, within the rounding of the policy."""
@@ -582,6 +632,9 @@ def test_precisions(name, policy):
     reference, layer = create(name), create(name, dtype=policy)
     reference.build(SHAPE)
     layer.build(SHAPE)
+    reference.set_weights(
+        [0.5 if weight.name == "gamma" and not weight.shape else weight for weight in reference.weights]
+    )
     layer.set_weights(reference.get_weights())
     expected = reference(x, training=True)
     with tf.GradientTape() as tape:
@@ -593,7 +646,7 @@ def test_precisions(name, policy):
     for gradient in tape.gradient(loss, layer.trainable_weights):
         assert np.all(np.isfinite(tf.cast(gradient, tf.float64)))
     for weight in layer.weights:
-        if weight.name in ("gamma", "beta", "moving_mean", "moving_variance", "updates"):
+        if weight.name in FLOAT32_AT_LEAST:
             assert weight.dtype == ("float64" if policy == "float64" else "float32")
         else:
             assert weight.dtype == layer.variable_dtype
@@ -603,11 +656,12 @@ def test_precisions(name, policy):
 
 
 def stack(inputs):
-    """The three convolutions behind each other, and a classifier."""
+    """The convolutions behind each other, global similarity, and a classifier."""
     x = StaticSimilarityConv2D(4, 3, "unconstrained", padding="same")(inputs)
     x = DebiasedBatchNormalization()(x)
     x = DynamicSimilarityConv2D(4, 3, strides=2, predictor_filters=6)(x)
     x = DynamicSimilarityConv2D(4, (1, 3), "unconstrained", predictor_filters=6, padding="same", activation="relu")(x)
+    x = GlobalSimilarity2D(2)(SphereConv2D(4, 3, "learnable_sigmoid", "segmented", padding="same")(x))
     return keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x))
 
 

@@ -55,7 +55,11 @@ def released_variables(model):
                 add_batch_norm(f"{scope}/m{i + 1}", predictor.batch_norms[i])
 
     def add_attention(scope, layer):
-        for name, kernel in (("first", layer.query_kernel), ("second", layer.key_kernel), ("third", layer.value_kernel)):
+        for name, kernel in (
+            ("first", layer.query_kernel),
+            ("second", layer.key_kernel),
+            ("third", layer.value_kernel),
+        ):
             add(f"{scope}/att_{name}/filter", kernel)
         add(f"{scope}/gamma", layer.gamma, (1,))
 

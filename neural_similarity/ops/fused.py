@@ -22,21 +22,24 @@ def fused(function):
     a gradient recomputes must not be kept from the forward pass.
     """
 
-    @functools.cache
-    def compiled(again, **settings):
-        def piece(*tensors):
-            if again:  # XLA does not look across a barrier for what it has computed before
-                *tensors, _ = gen_xla_ops.xla_optimization_barrier(tensors)
-            return function(*tensors, **settings)
+    def piece(again, settings, *tensors):
+        if again:  # XLA does not look across a barrier for what it has computed before
+            *tensors, _ = gen_xla_ops.xla_optimization_barrier(tensors)
+        return function(*tensors, **settings)
 
-        return tf.function(piece, jit_compile=True, autograph=False)
+    @functools.cache
+    def compiled(signature, again, **settings):
+        # One a signature, each a partial: TensorFlow warns when what it takes for one function is traced five times.
+        return tf.function(functools.partial(piece, again, settings), jit_compile=True, autograph=False)
 
     @functools.wraps(function)
     def call(*tensors, after=None, **settings):
         tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
         again = after is not None
         if max(map(_numbers, tensors)) >= _LARGE:
-            return compiled(again, **settings)(*tensors, *([after] if again else []))
+            tensors += [after] if again else []
+            signature = tuple((tensor.dtype, tuple(tensor.shape)) for tensor in tensors)
+            return compiled(signature, again, **settings)(*tensors)
         if again:
             with tf.control_dependencies([after]):
                 tensors = [tf.identity(tensor) for tensor in tensors]

@@ -1,0 +1,89 @@
+"""Global similarity forward and backward, in pieces, against the plain form that keeps the whole map.
+
+python -m benchmarks.attention
+"""
+
+import functools
+
+import tensorflow as tf
+
+from benchmarks import measure
+from neural_similarity import ops
+
+SIDES = (16, 32, 64)
+FORMS = ("plain", "ours")
+CHANNELS = (16, 16, 128)  # of query, key and value, as in the first attention of SphereNet-9
+
+
+def plain(query, key, value):
+    """softmax(QKᵀ) V with the gradient that TensorFlow finds by itself, which keeps the map."""
+    return tf.einsum("bnm,bmc->bnc", tf.cast(ops.attention_map(query, key), value.dtype), value)
+
+
+def step_of(form, side, dtype, batch_size):
+    """A function that computes outputs and gradients on feature maps of `side` × `side` pixels."""
+    attend = plain if form == "plain" else ops.global_similarity
+    random = tf.random.Generator.from_seed(0)
+    tensors = [tf.cast(random.normal((batch_size, side * side, channels)), dtype) for channels in CHANNELS]
+
+    @tf.function
+    def step(*tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            outputs = attend(*tensors)
+        return outputs, *tape.gradient(outputs, tensors, output_gradients=outputs)
+
+    return functools.partial(_call, step, tensors)
+
+
+def _call(step, tensors):
+    float(tf.reduce_sum(step(*tensors)[1]))
+
+
+def prepared(form, side, dtype, batch_size):
+    """For `added_memory_bytes`: TensorFlow, XLA and the tensors are there; the step is not."""
+    step_of(form, 2, dtype, 1)()
+    tf.function(lambda x: x + 1, jit_compile=True)(tf.ones(1))
+    return step_of(form, side, dtype, batch_size)
+
+
+def main(arguments=None):
+    """The command line."""
+    parser = measure.parser(__doc__.split("\n")[0], "attention", rounds=9)
+    parser.set_defaults(batch_size=8)
+    parser.add_argument("--no-memory", action="store_true", help="leave out the fresh processes that measure memory")
+    options = parser.parse_args(arguments)
+    rows = []
+    for side in SIDES:
+        for dtype in ("float32", "bfloat16"):
+            forms = {form: step_of(form, side, dtype, options.batch_size) for form in FORMS}
+            found = {form: measure.summary(times) for form, times in measure.alternate(forms, options.rounds).items()}
+            for form in FORMS:
+                memory = (prepared, form, side, dtype, options.batch_size)
+                rows.append(
+                    {
+                        **{"side": side, "form": form, "precision": dtype, **found[form]},
+                        "times_faster_than_plain": found["plain"]["median_s"] / found[form]["median_s"],
+                        "map_bytes": 4 * options.batch_size * side**4,
+                        "added_memory_bytes": None if options.no_memory else measure.added_memory_bytes(*memory),
+                    }
+                )
+    measure.report("attention", COLUMNS, rows, options)
+
+
+def _megabytes(key):
+    return lambda row: "" if row[key] is None else f"{row[key] / 1e6:,.0f}"
+
+
+COLUMNS = {
+    "map": lambda row: f"{row['side']}×{row['side']}, {row['form']}",
+    "precision": lambda row: row["precision"],
+    "ms": measure.milliseconds,
+    "times faster than plain": measure.ratio("times_faster_than_plain"),
+    "MB": _megabytes("added_memory_bytes"),
+    "one map in float32, MB": _megabytes("map_bytes"),
+}
+
+
+if __name__ == "__main__":
+    main()

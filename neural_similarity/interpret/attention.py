@@ -1,0 +1,138 @@
+"""Draws where a network with global similarity looks, for chosen pixels of images.
+
+python -m neural_similarity.interpret.attention RUN --images 0 7 photo.png [--pixels 8,8 20,24] [--out attention.png]
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from neural_similarity import config as configs
+from neural_similarity.data.image_files import read_image
+from neural_similarity.errors import UserError
+from neural_similarity.layers import GlobalSimilarity2D
+from neural_similarity.training import image_recognition
+from neural_similarity.training.main import guarded
+from neural_similarity.training.runs import load_run, open_run
+
+
+def attention_maps(model, images):
+    """Where every pixel of the global similarity layers' inputs looks, in inference.
+
+    Args:
+        model: a functional Keras model with `GlobalSimilarity2D` layers.
+        images: `(b, h, w, c)`, as the model takes them.
+
+    Returns:
+        Layer name → `(b, y, x, y, x)` float32 array, in the model's order: for a pixel, its weights over all pixels,
+        which sum to 1.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, GlobalSimilarity2D)]
+    inputs = keras.Model(model.input, [layer.input for layer in layers])(images, training=False) if layers else []
+    inputs = inputs if isinstance(inputs, list) else [inputs]
+    maps = {}
+    for layer, x in zip(layers, inputs, strict=True):
+        size = x.shape[1:3]
+        maps[layer.name] = np.asarray(layer.attention_map(x), np.float32).reshape(-1, *size, *size)
+    return maps
+
+
+def draw_attention(images, maps, pixels, path):
+    """Draws an image a row, and for each chosen pixel and each layer the image's pixels by the weight they get.
+
+    Args:
+        images: `(b, h, w, 3)` in 0–255.
+        maps: what `attention_maps` returns for them.
+        pixels: `(row, column)` in the images, from 0.
+        path: of the PNG.
+    """
+    from matplotlib.figure import Figure
+
+    height, width = images.shape[1:3]
+    columns = 1 + len(pixels) * len(maps)
+    figure = Figure(figsize=(1.9 * columns, 2.1 * len(images) + 0.4), layout="constrained")
+    axes = figure.subplots(len(images), columns, squeeze=False)
+    for row, image in enumerate(images):
+        axes[row, 0].imshow(image.astype(np.uint8))
+        axes[row, 0].scatter(*zip(*[(x, y) for y, x in pixels], strict=True), c="red", marker="+", s=60)
+        for column, (pixel, name) in enumerate(((p, n) for p in pixels for n in maps), start=1):
+            rows, across = maps[name].shape[1:3]
+            weights = maps[name][row, pixel[0] * rows // height, pixel[1] * across // width]
+            axis = axes[row, column]
+            axis.imshow(np.mean(image, axis=-1), cmap="gray", vmin=0, vmax=510)
+            extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+            axis.imshow(weights, cmap="inferno", vmin=0, alpha=0.75, extent=extent, interpolation="nearest")
+            axis.plot(pixel[1], pixel[0], "+", color="red", markersize=8)
+            share = np.max(weights) * weights.size
+            axis.set_title(f"{name}, {pixel[0]},{pixel[1]}\nmost: {share:.1f} × even", fontsize=7)
+    axes[0, 0].set_title("image", fontsize=8)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    figure.savefig(path, dpi=110)
+
+
+def main(arguments=None):
+    """The command line; exits with 2 at a mistake."""
+    about = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m neural_similarity.interpret.attention", description=about)
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder of a network with attention")
+    parser.add_argument(
+        "--images", metavar="IMAGE", nargs="+", required=True, help="number of a test image, from 0, or an image file"
+    )
+    parser.add_argument("--pixels", metavar="ROW,COLUMN", nargs="+", type=_pixel, help="default: three on the diagonal")
+    parser.add_argument("--out", metavar="FILE.png", type=Path, help="default: attention.png in RUN")
+    options = parser.parse_args(arguments)
+    sys.exit(guarded(lambda: _draw(options.run, options.images, options.pixels, options.out)))
+
+
+def _pixel(text):
+    if not re.fullmatch(r"\d+,\d+", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"expected row,column, as 8,20; got {text!r}")
+    row, column = text.split(",")
+    return int(row), int(column)
+
+
+def _draw(folder, names, pixels, out):
+    run, model = open_run(folder), load_run(folder)
+    if not any(isinstance(layer, GlobalSimilarity2D) for layer in model.layers):
+        raise UserError(f"{folder}: this network has no attention. Take a run of configs/cifar10/sa_spherenet.yaml.")
+    size = model.input_shape[1]
+    pixels = pixels or [(size // 4, size // 4), (size // 2, size // 2), (3 * size // 4, 3 * size // 4)]
+    for pixel in pixels:
+        if max(pixel) >= size:
+            raise UserError(f"--pixels {pixel[0]},{pixel[1]}: the images have {size} rows and columns, counted from 0.")
+    images = _images(run, names, size)
+    maps = attention_maps(model, images)
+    out = out or folder / "attention.png"
+    if out.suffix != ".png":
+        raise UserError(f"{out}: the picture is a PNG. Next: --out {out.with_suffix('.png')}")
+    draw_attention(images, maps, pixels, out)
+    for name, weights in maps.items():
+        share = np.max(weights, axis=(3, 4)) * np.prod(weights.shape[3:])
+        gamma = float(model.get_layer(name).gamma)
+        print(f"{name}: γ {gamma:+.4f}, the pixel most looked at gets {np.mean(share):.2f} times an even share (mean)")
+    print(out)
+
+
+def _images(run, names, size):
+    """`(b, size, size, 3)` float32: test images by their numbers, others from files."""
+    test = None
+    images = []
+    for name in names:
+        if not re.fullmatch(r"\d+", name, re.ASCII):
+            images.append(read_image(Path(name), size))
+            continue
+        if test is None:
+            test = image_recognition.load_data(configs.load(run.folder / "config.yaml")).test
+        if int(name) >= len(test):
+            raise UserError(f"--images {name}: the run has {len(test):,} test images, counted from 0.")
+        images.append(test.images[int(name)])
+    return np.stack(images).astype(np.float32)
+
+
+if __name__ == "__main__":
+    main()
