@@ -17,10 +17,16 @@ BASELINE = "configs/cifar10/baseline.yaml"
 TEXT = (REPOSITORY / DYNAMIC).read_text()
 SETS = ("cifar10", "cifar100")
 ROWS = ("baseline", "baseline_matched", "static_dns", "static_uns", "dynamic_dns", "dynamic_uns", "nsl_fspherenet")
+SPHERES = (
+    "sa_spherenet",
+    *(f"spherenet_{g}" for g in ("cosine", "linear", "sigmoid", "learnable_sigmoid")),
+    "cnn9_128",
+)
 RELEASED = [(name, row) for name in SETS for row in ROWS[2:] if (name, row) != ("cifar100", "nsl_fspherenet")]
 ABLATIONS = {
     "dynamic_dns_decay10": ("dynamic_dns", "predictor.decay_multiplier", 10.0),
     "static_uns_penalty_identity": ("static_uns", "similarity.penalty_target", "identity"),
+    "sa_spherenet_no_query_relu": ("sa_spherenet", "attention.query_relu", False),
 }
 FOLDER = "configs/folder/dynamic_dns.yaml"
 SHIPPED = sorted(
@@ -102,7 +108,7 @@ def test_dictionary_leads_back_to_the_same_config(tmp_path):
         ),
         (", scale: 1}", "}", "missing key `schedule.scale` (a number greater than 0)."),
         ("loss: ", "los: ", "unknown section `los`. Did you mean `loss`?"),
-        ("loss: ", "los: ", "missing section `loss` (label_smoothing, weight_decay)."),
+        ("loss: ", "los: ", "missing section `loss` (label_smoothing, orthogonality, weight_decay)."),
         ("momentum: 0.9", "warmup_steps: 3", "unknown key `optimizer.warmup_steps`. Did you mean `schedule."),
         (
             "learning_rate: 0.1",
@@ -143,7 +149,7 @@ def test_dictionary_leads_back_to_the_same_config(tmp_path):
         ("seed:       0", "seed: [", "not readable as YAML"),
         ("seed:       0", "\tseed: 0", "line 6: not readable as YAML"),
         ("seed:       0", "seed: 0\n---", "not readable as YAML"),
-        ("name: cnn9", "name: cnn8", '`model.name` must be `cnn9`; got "cnn8".'),
+        ("name: cnn9", "name: cnn8", '`model.name` must be one of `cnn9`, `spherenet9`, `cnn9_128`; got "cnn8".'),
         (
             "name: cifar10",
             "name: cifar",
@@ -234,6 +240,64 @@ def test_impossible_combinations():
     assert "`runtime.deterministic: true` cannot go with `runtime.jit_compile: true`" in text
     assert len(text.splitlines()) == 1
     assert settings(DYNAMIC, "runtime.deterministic=true").runtime.jit_compile == "auto"
+
+
+SPHERE = "configs/cifar10/sa_spherenet.yaml"
+
+
+@pytest.mark.parametrize(
+    ("path", "overrides", "expected"),
+    [
+        (
+            SPHERE,
+            ["similarity.kind=dynamic", "similarity.structure=diagonal"],
+            "goes with `similarity.kind: none` only.",
+        ),
+        (
+            SPHERE,
+            ["model.widths=[7, 16, 24]"],
+            "`attention.enabled: true` needs 8 or more filters in the first two stag",
+        ),
+        (
+            SPHERE,
+            ["model.operator=cosin"],
+            "`model.operator` must be one of `cosine`, `linear`, `sigmoid`, `learnable_s",
+        ),
+        (SPHERE, ["loss.orthogonality=-1"], "`loss.orthogonality` must be a number, at least 0; got -1."),
+        (SPHERE, ["loss.orthogonality="], "`model.name: spherenet9` needs the key `loss.orthogonality` (a number, at"),
+        (SPHERE, ["attention.query_rely=true"], "unknown key `attention.query_rely`. Did you mean `query_relu`?"),
+        (SPHERE, ["data.augmentation=flop"], "`data.augmentation` must be one of `none`, `flip`, `crop_flip`; got"),
+        (SPHERE, ["data.input_scaling=cent"], "`data.input_scaling` must be one of `none`, `centred`; got"),
+        (DYNAMIC, ["attention.enabled=true"], "`model.name: cnn9` has no `attention`; leave that section out."),
+        (DYNAMIC, ["loss.orthogonality=0"], "`model.name: cnn9` has no `loss.orthogonality`; leave it out."),
+        (DYNAMIC, ["loss.orthogonality="], "`model.name: cnn9` has no `loss.orthogonality`; leave it out."),
+    ],
+)
+def test_what_does_not_go_with_the_network(path, overrides, expected):
+    text = message(path, *overrides)
+    assert expected in text
+    assert len(text.splitlines()) == 1
+
+
+def test_attention_exactly_for_spherenet9(tmp_path):
+    section = "attention:  {enabled: true, query_relu: true}\n"
+    text = (REPOSITORY / SPHERE).read_text()
+    assert text.count(section) == 1
+    for replacement, expected in [
+        ("", "`model.name: spherenet9` needs the section `attention` (enabled, query_relu)."),
+        ("attention:\n", "`model.name: spherenet9` needs the section `attention` (enabled, query_relu)."),
+    ]:
+        (tmp_path / "x.yaml").write_text(text.replace(section, replacement))
+        assert expected in message(tmp_path / "x.yaml")
+    (tmp_path / "x.yaml").write_text(TEXT + "attention:\n")
+    assert "the section `attention` is empty; leave it out." in message(tmp_path / "x.yaml")
+    assert settings(SPHERE, "attention.enabled=false", "model.widths=[4, 4, 4]").attention.query_relu
+
+
+def test_keys_that_are_younger_than_results_leave_their_hashes():
+    """`04f3cb4d45b1` is the hash of recorded results, from before `data.input_scaling`."""
+    assert settings(BASELINE).config_hash() == "04f3cb4d45b1"
+    assert settings(BASELINE, "data.input_scaling=centred").config_hash() != "04f3cb4d45b1"
 
 
 def test_wrong_similarity_does_not_blame_the_predictor():
@@ -548,7 +612,8 @@ def test_differing_keys():
 
 
 def test_the_rows_are_all_there():
-    expected = [f"configs/{name}/{row}.yaml" for name in SETS for row in ROWS]
+    expected = [f"configs/{name}/{row}.yaml" for name in SETS for row in (*ROWS, *SPHERES)]
+    expected += ["configs/cifar10/released/sa_spherenet.yaml"]
     expected += [f"configs/{name}/released/{row}.yaml" for name, row in RELEASED]
     expected += [f"configs/cifar10/ablations/{row}.yaml" for row in ABLATIONS] + [FOLDER]
     assert set(expected) <= set(SHIPPED)
@@ -601,7 +666,17 @@ def test_released_differs_by_its_switches(name, row):
     assert (ours.evaluation.every_steps, released.evaluation.every_steps) == ("auto", 500)
 
 
-@pytest.mark.parametrize("row", [*ROWS, *(f"released/{row}" for name, row in RELEASED if name == "cifar100")])
+def test_spherenets_have_one_owner():
+    for row in (*SPHERES, "released/sa_spherenet", "ablations/sa_spherenet_no_query_relu"):
+        assert experiment_of(settings(f"configs/cifar10/{row}.yaml")) == "sa_spherenet"
+
+
+def test_released_spherenet_differs_by_its_averages_alone():
+    ours, released = (settings(f"configs/cifar10/{folder}sa_spherenet.yaml") for folder in ("", "released/"))
+    assert differing_keys(ours, released) == ["batch_norm.moving_average", "evaluation.every_steps"]
+
+
+@pytest.mark.parametrize("row", [*ROWS, *SPHERES, *(f"released/{row}" for name, row in RELEASED if name == "cifar100")])
 def test_sets_differ_by_their_data_alone(row):
     pair = [settings(f"configs/{name}/{row}.yaml") for name in SETS]
     assert differing_keys(*pair) == ["data.name"]
@@ -629,6 +704,13 @@ def test_ablation_changes_one_key(ablation):
         ("static_dns", "static_uns", {"similarity.structure", "similarity.weight_decay"}),
         ("dynamic_dns", "dynamic_uns", {"similarity.structure", "predictor.filters", "predictor.batch_norm"}),
         ("dynamic_dns", "nsl_fspherenet", {"predictor.normalization"}),
+        *(("spherenet_cosine", row, {"model.operator"}) for row in SPHERES[2:5]),
+        ("sa_spherenet", "spherenet_cosine", {"attention.enabled", "model.head_batch_norm"}),
+        (
+            "spherenet_cosine",
+            "cnn9_128",
+            {"model.name", "model.operator", "attention.enabled", "attention.query_relu", "loss.orthogonality"},
+        ),
         (
             "baseline",
             "static_dns",

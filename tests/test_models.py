@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import math
 
 import keras
 import numpy as np
@@ -25,6 +26,10 @@ PARAMETERS = {  # the last part of a config's name → trainable parameters with
     "dynamic_dns_decay10": 890_946,
     "nsl_fspherenet": 890_946,
     "dynamic_uns": 2_014_560,
+    "sa_spherenet": 3_926_274,
+    "sa_spherenet_no_query_relu": 3_926_274,
+    **dict.fromkeys(("spherenet_cosine", "spherenet_linear", "spherenet_sigmoid", "cnn9_128"), 3_860_224),
+    "spherenet_learnable_sigmoid": 3_860_224 + 3 * (128 + 192 + 256) + 256,
 }
 SHIPPED = sorted(
     file.relative_to(config.REPOSITORY / "configs").with_suffix("").as_posix()
@@ -68,10 +73,10 @@ def convolutions(model):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_parameters(name):
-    """The classifier of 100 classes has 90 more filters of 4×4 on the last block's width."""
+    """The classifier of 100 classes has 90 more filters, of 4×4 on the last block's width, or of 1×1 behind fc6."""
     folder, _, variant = name.partition("/")
     model = model_of(variant) if folder == "cifar10" else build(name)
-    more_classes = 90 * 16 * model.get_layer("score").kernel.shape[2] if folder == "cifar100" else 0
+    more_classes = 90 * math.prod(model.get_layer("score").kernel.shape[:3]) if folder == "cifar100" else 0
     assert count(model.trainable_weights) == PARAMETERS[variant.split("/")[-1]] + more_classes
     assert model.output_shape == (None, CLASSES[folder])
 

@@ -120,7 +120,7 @@ class Cnn9Of128(WithHead):
 
 
 class Attention(Section):
-    """Global similarity behind the first two stages of SphereNet-9. `query_relu`: a ReLU on the query, where enabled."""
+    """Global similarity behind the first two stages of SphereNet-9. `query_relu`: a ReLU on its query, if enabled."""
 
     enabled: Switch
     query_relu: Switch
@@ -293,7 +293,7 @@ class Config(Section):
     model: Cnn9 | SphereNet9 | Cnn9Of128 = Field(discriminator="name")
     attention: Attention | None = Field(default=None, validate_default=True)
     similarity: NoSimilarity | StaticSimilarity | DynamicSimilarity = Field(discriminator="kind")
-    # This section, and `attention`, may be absent, and have to be unless the similarity is dynamic, the model SphereNet-9.
+    # May be absent, and has to be unless the similarity is dynamic; so may `attention`, which is SphereNet-9's.
     predictor: Predictor | None = Field(default=None, validate_default=True)
     batch_norm: BatchNorm
     loss: Loss

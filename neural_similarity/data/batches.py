@@ -26,7 +26,8 @@ def _permutation(seed, number, size):
 def training_batch(image_set, seed, batch_size, augmentation):
     """Returns `batch(step) → (images, labels)`, a pure function of the step that `tf.data` can trace.
 
-    Images are `(b, h, w, c)` float32 in 0–255, labels `(b,)` int32. `augmentation` is `"none"`, `"flip"` or `"crop_flip"`.
+    Images are `(b, h, w, c)` float32 in 0–255, labels `(b,)` int32; `augmentation` is `"none"`, `"flip"` or
+    `"crop_flip"`.
     """
     augment = {"none": lambda images, seed, step: images, "flip": flip, "crop_flip": crop_flip}[augmentation]
 

@@ -103,7 +103,7 @@ def _owners(held):
     found = []
     for name in NETWORKS:
         path = f"configs/cifar10/released/{name}.yaml"
-        config = configs.load(path, ["model.widths=[1, 1, 1]"], environment={})
+        config = configs.load(path, ["model.widths=[8, 8, 8]"], environment={})
         found += [path] if held == _kinds(released_variables(build_model(config, 1))) else []
     return f" Its variables are those of {' or '.join(found)}." if found else ""
 

@@ -40,8 +40,8 @@ class GlobalSimilarity2D(keras.layers.Layer):
     def build(self, input_shape):
         """Creates the kernels of query, key and value, and γ, which is float32 under a 16-bit policy too."""
         channels = input_shape[-1]
-        filters = self.filters or (channels or 0) // 8
-        if filters < 1:
+        filters = (channels or 0) // 8 if self.filters is None else self.filters
+        if channels is None or filters < 1:
             raise ValueError(
                 "The channels (last axis) must be known, and 8 or more where `filters` is not given. "
                 f"Received an input of shape {input_shape}"
@@ -70,6 +70,7 @@ class GlobalSimilarity2D(keras.layers.Layer):
 
     def attention_map(self, inputs):
         """Where each pixel looks: `(b, h, w, c)` → `(b, h·w, h·w)`, rows that sum to 1, float32 or wider."""
+        inputs = tf.cast(inputs, self.compute_dtype)
         return ops.attention_map(*self._projected(inputs, self.query_kernel, self.key_kernel))
 
     def _projected(self, inputs, *kernels):

@@ -48,7 +48,7 @@ def global_similarity(query, key, value, rows=None):
         pieces = _Pieces(query, key, rows)
 
         def grad(upstream):
-            if pieces.count == 1:
+            if pieces.whole:
                 return _attend_gradient(query, key, value, upstream)
             queries, upstreams = pieces.cut(query), pieces.cut(upstream)
 
@@ -73,7 +73,7 @@ def global_similarity(query, key, value, rows=None):
             d_query = tf.ensure_shape(pieces.join(d_queries.stack()), query.shape)
             return d_query, tf.cast(d_key, key.dtype), tf.cast(d_value, value.dtype)
 
-        if pieces.count == 1:
+        if pieces.whole:
             return _attend(query, key, value), grad
         outputs = tf.map_fn(
             lambda some: _attend(some, key, value),
@@ -116,6 +116,7 @@ class _Pieces:
             rows = _largest(1, _LARGEST_MAP // _largest(1, entries))
         self.rows = -_largest(-rows, -_largest(1, self.pixels))
         self.count = -(-self.pixels // self.rows)
+        self.whole = isinstance(self.count, int) and self.count == 1
 
     def cut(self, x):
         """`(b, n, d)` → `(count, b, rows, d)`."""
