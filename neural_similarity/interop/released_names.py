@@ -31,6 +31,8 @@ class Released:
 def released_variables(model):
     """Released name → `Released`, for every variable of a released network but the debiased averages' update counts."""
     table = {}
+    # The similarity experiments kept their nine convolutions a scope deeper than the SphereNets, and γ and β in 4-D.
+    similarity = model.name == "cnn9"
 
     def add(name, variable, shape=None, decode=None, encode=None):
         own = tuple(variable.shape)
@@ -41,7 +43,7 @@ def released_variables(model):
         )
 
     def add_batch_norm(scope, layer):
-        channels = (1, 1, 1, layer.gamma.shape[0])
+        channels = (1, 1, 1, layer.gamma.shape[0]) if similarity else layer.gamma.shape
         add(f"{scope}/bn/gamma/bias", layer.gamma, channels)
         add(f"{scope}/bn/beta/bias", layer.beta, channels)
         moments = f"{scope}/bn/{scope}/bn/moments"  # TensorFlow 1 doubled the scope of a moving average
@@ -63,9 +65,8 @@ def released_variables(model):
             add(f"{scope}/att_{name}/filter", kernel)
         add(f"{scope}/gamma", layer.gamma, (1,))
 
-    # The similarity experiments kept their nine convolutions a scope deeper than the SphereNets.
     deep = {layer.name for layer in model.layers if layer.name.startswith("conv") and hasattr(layer, "kernel")}
-    deep = deep if model.name == "cnn9" else set()
+    deep = deep if similarity else set()
     for layer in model.layers:
         if isinstance(layer, DebiasedBatchNormalization):
             owner = layer.name.removesuffix("_bn")

@@ -119,11 +119,11 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
 
     def _convolve(self, x, i):
         kernel = keras.ops.convert_to_tensor(self.kernels[i])
-        full = self.normalization == "full"
+        full, window = self.normalization == "full", ops.Window((3, 3))
         if full or i == 0:
-            x = ops.cosine_sphere_conv2d(x, kernel, ops.Window((3, 3)), normalize_kernel=full)
+            x = ops.cosine_sphere_conv2d(x, kernel, window, normalize_kernel=full)
         else:
-            x = tf.nn.conv2d(x, kernel, 1, "SAME")
+            x = window.convolve(x, kernel)
         return self.batch_norms[i](x) if self.batch_norm else x
 
     def compute_output_shape(self, input_shape):

@@ -21,8 +21,7 @@ def patch_norm(image, window, epsilon=NORM_EPSILON):
     """
     squares = _squared_length(tf.convert_to_tensor(image))
     box = tf.ones((*window.kernel_size, 1, 1), squares.dtype)  # the sum over channels first: 1/i of the work
-    total = tf.nn.conv2d(squares, box, window.strides, window.padding.upper(), dilations=window.dilation_rate)
-    return tf.sqrt(total + epsilon)
+    return tf.sqrt(window.convolve(squares, box) + epsilon)
 
 
 def filter_norm(kernel, epsilon=NORM_EPSILON):
@@ -41,8 +40,7 @@ def weight_normalized_conv2d(image, kernel, window):
     Returns:
         `(b, y, x, o)` tensor of the image's dtype; the norms are computed in float32 or wider.
     """
-    kernel = tf.cast(at_least_float32(kernel) / filter_norm(kernel), image.dtype)
-    return tf.nn.conv2d(image, kernel, window.strides, window.padding.upper(), dilations=window.dilation_rate)
+    return window.convolve(image, tf.cast(at_least_float32(kernel) / filter_norm(kernel), image.dtype))
 
 
 def cosine_sphere_conv2d(image, kernel, window, normalize_kernel=True, norm=None):
@@ -56,10 +54,7 @@ def cosine_sphere_conv2d(image, kernel, window, normalize_kernel=True, norm=None
     Returns:
         As from `weight_normalized_conv2d`.
     """
-    if normalize_kernel:
-        product = weight_normalized_conv2d(image, kernel, window)
-    else:
-        product = tf.nn.conv2d(image, kernel, window.strides, window.padding.upper(), dilations=window.dilation_rate)
+    product = weight_normalized_conv2d(image, kernel, window) if normalize_kernel else window.convolve(image, kernel)
     return _divided(product, patch_norm(image, window) if norm is None else norm)
 
 

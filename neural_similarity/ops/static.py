@@ -30,6 +30,4 @@ def static_similarity_conv2d(image, kernel, matrix, window):
     Returns:
         `(b, y, x, o)` tensor.
     """
-    return tf.nn.conv2d(
-        image, similarity_kernel(kernel, matrix), window.strides, window.padding.upper(), dilations=window.dilation_rate
-    )
+    return window.convolve(image, similarity_kernel(kernel, matrix))

@@ -24,6 +24,11 @@ class Window(NamedTuple):
     padding: str = "same"
     dilation_rate: tuple[int, int] = (1, 1)
 
+    def convolve(self, image, kernel):
+        """The plain convolution of `(b, h, w, i)` with `(kh, kw, i, o)`: `(b, y, x, o)`."""
+        # not conv2d, whose gradient with dilation exists for some dtypes only on a CPU
+        return tf.nn.convolution(image, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate)
+
     def patches(self, image):
         """Every output pixel's patch, tap by tap, zeros outside the image: `(b, h, w, i)` → `(b, y, x, k, i)`."""
         batch, height, width, channels = dimensions(image)
