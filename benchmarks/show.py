@@ -1,10 +1,11 @@
 """Prints the tables of recorded measurements again.
 
-python -m benchmarks.show results/benchmarks/train_step.jsonl [--column "× the line"]
+python -m benchmarks.show results/benchmarks/train_step.jsonl [--number 2 | --column "× the line" | --summary]
 """
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 
 from benchmarks import attention, inference, input_pipeline, layers, measure, memory, train_step
@@ -13,44 +14,83 @@ COLUMNS = {
     module.__name__.split(".")[1]: module.COLUMNS
     for module in (attention, inference, input_pipeline, layers, memory, train_step)
 }
+SUMMARY = {
+    "released, float32": ("released", "float32"),
+    "ours, float32": ("ours", "float32"),
+    "ours, bfloat16": ("ours", "mixed_bfloat16"),
+    "line, float32": ("line", "float32"),
+}
 
 
-def tables(file):
-    """(when, on what, Markdown) of every line of a file that a benchmark's `--json` has written."""
-    for line in file.read_text(encoding="utf-8").splitlines():
-        found = json.loads(line)
-        environment = found["environment"]
-        place = f"{environment['device']}, TensorFlow {environment['tensorflow']}, commit {environment['commit']}"
-        yield found["finished"], place, measure.table(COLUMNS[found["benchmark"]], found["rows"])
+def measurements(file):
+    """The lines of a file that a benchmark's `--json` has written, as dicts."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def ratios(file, title):
-    """Markdown of one column over all lines of a file: a row of it by its first two columns, a column a measurement."""
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+def table(line):
+    """The Markdown table of one measurement."""
+    return measure.table(COLUMNS[line["benchmark"]], line["rows"])
+
+
+def place(line):
+    """When and on what it was made."""
+    environment = line["environment"]
+    where = f"{environment['device']}, TensorFlow {environment['tensorflow']}, commit {environment['commit']}"
+    return f"{line['finished']}, {where}"
+
+
+def one_column(lines, title):
+    """Markdown of one column over all measurements, those rows that have it."""
     columns = COLUMNS[lines[0]["benchmark"]]
     first, second = list(columns)[:2]
-    found = [
-        {(columns[first](row), columns[second](row)): columns[title](row) for row in line["rows"]} for line in lines
-    ]
-    keys = [key for key in dict.fromkeys(key for one in found for key in one) if any(one.get(key) for one in found)]
+    found = []
+    for line in lines:
+        found.append({(columns[first](row), columns[second](row)): columns[title](row) for row in line["rows"]})
+    keys = [key for key in found[0] if any(one.get(key) for one in found)]
     shown = {first: lambda key: key[0], second: lambda key: key[1]}
     for number, one in enumerate(found, start=1):
         shown[f"{title}, {number}"] = lambda key, one=one: one.get(key, "")
     return measure.table(shown, keys)
 
 
+def summary(lines):
+    """Markdown of `train_step`: ms a step of each network in each form, the median of the measurements' medians."""
+    times = {}
+    for line in lines:
+        for row in line["rows"]:
+            times.setdefault((row["network"], row["kind"], row["precision"]), []).append(row["median_s"])
+
+    def cell(form):
+        def median(network):
+            found = times.get((network, *form))
+            return f"{1e3 * statistics.median(found):,.0f}" if found else ""
+
+        return median
+
+    networks = list(dict.fromkeys(network for network, *_ in times))
+    return measure.table({"ms a step": str, **{title: cell(form) for title, form in SUMMARY.items()}}, networks)
+
+
 def main(arguments=None):
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.show", description=__doc__.split("\n")[0])
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.jsonl")
-    parser.add_argument("--column", metavar="TITLE", help="this column alone, over all measurements of a file")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--number", type=int, metavar="N", help="the Nth measurement alone, counted from 1")
+    what.add_argument("--column", metavar="TITLE", help="this column alone, of all measurements")
+    what.add_argument("--summary", action="store_true", help="of train_step: ms a step by network and form")
     options = parser.parse_args(arguments)
     for file in options.files:
+        lines = measurements(file)
         if options.column:
-            print(ratios(file, options.column))
-            continue
-        for finished, place, table in tables(file):
-            print(f"{finished}, {place}\n\n{table}\n")
+            print(one_column(lines, options.column))
+        elif options.summary:
+            print(summary(lines))
+        elif options.number:
+            print(table(lines[options.number - 1]))
+        else:
+            for line in lines:
+                print(f"{place(line)}\n\n{table(line)}\n")
 
 
 if __name__ == "__main__":

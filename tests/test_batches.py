@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from neural_similarity.data import ImageSet
-from neural_similarity.data.augment import crop_flip
+from neural_similarity.data.augment import crop_flip, flip
 from neural_similarity.data.batches import evaluation_batches, example_rows, training_batch
 
 
@@ -35,7 +35,7 @@ def test_a_batch_may_be_larger_than_the_set():
     np.testing.assert_array_equal(shown.numpy()[counted.numpy() > 0], [0, 1, 2])
 
 
-@pytest.mark.parametrize("augmentation", ["none", "crop_flip"])
+@pytest.mark.parametrize("augmentation", ["none", "flip", "crop_flip"])
 def test_a_batch_depends_on_seed_and_step_alone(augmentation):
     images = images_of(20)
     batch = training_batch(images, 1, 6, augmentation)
@@ -71,6 +71,18 @@ def test_crop_flip_is_a_crop_of_the_padded_image_flipped_or_not():
     assert set(tops) == set(lefts) == set(range(5))
     assert 16 < sum(flips) < 48
     assert len(set(seen)) > 25
+
+
+def test_flip_mirrors_about_half_of_the_images():
+    images = images_of(64).images
+    out = flip(tf.constant(images), 5, tf.constant(11, tf.int64)).numpy()
+    mirrored = np.array([np.array_equal(one, image[:, ::-1]) for one, image in zip(out, images, strict=True)])
+    kept = np.array([np.array_equal(one, image) for one, image in zip(out, images, strict=True)])
+    np.testing.assert_array_equal(mirrored, ~kept)
+    assert 16 < mirrored.sum() < 48
+    again = [flip(tf.constant(images), 5, tf.constant(step, tf.int64)).numpy() for step in (11, 12)]
+    np.testing.assert_array_equal(again[0], out)
+    assert np.any(again[1] != out)
 
 
 @pytest.mark.parametrize("size", [8, 16, 24, 64])

@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import count, hlo, input_pipeline, layers, measure, memory, precision, profile, train_step
+from benchmarks import (
+    attention,
+    count,
+    docs,
+    hlo,
+    input_pipeline,
+    layers,
+    measure,
+    memory,
+    precision,
+    profile,
+    train_step,
+)
 from benchmarks.released import released_form
 from neural_similarity import config as configs
 from neural_similarity import ops
@@ -124,6 +136,31 @@ def test_train_step_prints_a_table_and_writes_a_line(tmp_path, capsys):
     table = capsys.readouterr().out
     assert "| static_dns, ours | float32 |" in table
     assert "| é |" in table
+
+
+@pytest.mark.parametrize("document", docs.DOCS)
+def test_tables_in_the_docs_are_the_recorded_ones(document):
+    """`python -m benchmarks.docs` writes them anew."""
+    found = docs.tables(document)
+    assert found
+    for command, table in found:
+        assert table == docs.printed(command), command
+
+
+def test_attention_forms_agree():
+    steps = [attention.step_of(form, 3, "float32", 2) for form in attention.FORMS]
+    for one, other in zip(*(step.args[0](*step.args[1]) for step in steps), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_prints_a_table(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(attention, "SIDES", (2,))
+    attention.main(["--no-memory", "--rounds", "1", "--batch-size", "1", "--json", str(tmp_path / "a.jsonl")])
+    rows = json.loads((tmp_path / "a.jsonl").read_text())["rows"]
+    assert [(row["form"], row["precision"], row["map_bytes"]) for row in rows] == [
+        (form, precision, 64) for precision in ("float32", "bfloat16") for form in ("plain", "ours")
+    ]
+    assert "| 2×2, ours | bfloat16 |" in capsys.readouterr().out
 
 
 def test_forms_of_single_operations_agree():

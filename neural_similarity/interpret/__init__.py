@@ -1,1 +1,5 @@
 """What a network learned: its similarity matrices, in numbers and pictures."""
+
+from neural_similarity.quiet import import_tensorflow
+
+import_tensorflow()

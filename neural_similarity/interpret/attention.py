@@ -42,7 +42,9 @@ def attention_maps(model, images):
 
 
 def draw_attention(images, maps, pixels, path):
-    """Draws an image a row, and for each chosen pixel and each layer the image's pixels by the weight they get.
+    """Draws an image a row, and for each chosen pixel and each layer the weights of all pixels.
+
+    Colours go from the least weight to the most, dark to light; the title gives both in shares of an even weight.
 
     Args:
         images: `(b, h, w, 3)` in 0–255.
@@ -58,17 +60,19 @@ def draw_attention(images, maps, pixels, path):
     axes = figure.subplots(len(images), columns, squeeze=False)
     for row, image in enumerate(images):
         axes[row, 0].imshow(image.astype(np.uint8))
-        axes[row, 0].scatter(*zip(*[(x, y) for y, x in pixels], strict=True), c="red", marker="+", s=60)
+        axes[row, 0].scatter(*zip(*[(x, y) for y, x in pixels], strict=True), c="cyan", marker="+", s=60)
         for column, (pixel, name) in enumerate(((p, n) for p in pixels for n in maps), start=1):
             rows, across = maps[name].shape[1:3]
             weights = maps[name][row, pixel[0] * rows // height, pixel[1] * across // width]
             axis = axes[row, column]
-            axis.imshow(np.mean(image, axis=-1), cmap="gray", vmin=0, vmax=510)
+            axis.imshow(np.mean(image, axis=-1), cmap="gray", vmin=0, vmax=255)
             extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-            axis.imshow(weights, cmap="inferno", vmin=0, alpha=0.75, extent=extent, interpolation="nearest")
-            axis.plot(pixel[1], pixel[0], "+", color="red", markersize=8)
-            share = np.max(weights) * weights.size
-            axis.set_title(f"{name}, {pixel[0]},{pixel[1]}\nmost: {share:.1f} × even", fontsize=7)
+            shares = weights * weights.size  # from the least to the most, whatever they are: the title says it
+            axis.imshow(shares, cmap="inferno", alpha=0.7, extent=extent, interpolation="nearest")
+            axis.plot(pixel[1], pixel[0], "+", color="cyan", markersize=9)
+            axis.set_title(
+                f"{name}, pixel {pixel[0]},{pixel[1]}\n{np.min(shares):.2f}–{np.max(shares):.2f} × even", fontsize=7
+            )
     axes[0, 0].set_title("image", fontsize=8)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -112,9 +116,12 @@ def _draw(folder, names, pixels, out):
         raise UserError(f"{out}: the picture is a PNG. Next: --out {out.with_suffix('.png')}")
     draw_attention(images, maps, pixels, out)
     for name, weights in maps.items():
-        share = np.max(weights, axis=(3, 4)) * np.prod(weights.shape[3:])
-        gamma = float(model.get_layer(name).gamma)
-        print(f"{name}: γ {gamma:+.4f}, the pixel most looked at gets {np.mean(share):.2f} times an even share (mean)")
+        most = np.max(weights, axis=(3, 4)) * np.prod(weights.shape[3:])
+        gamma, even = float(model.get_layer(name).gamma), np.mean(most < 1.0005)
+        print(
+            f"{name}: γ {gamma:+.4f}; the pixel most looked at gets {np.mean(most):.2f} times an even share (mean); "
+            f"{100 * even:.0f} % of the pixels look at all alike"
+        )
     print(out)
 
 

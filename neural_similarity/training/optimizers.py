@@ -77,4 +77,5 @@ def build_optimizer(optimizer, rate):
     """The optimiser that the config section `optimizer` describes, at a `rate` that is a number or a schedule."""
     if optimizer.name == "sgd":
         return Momentum(rate, optimizer.momentum)
-    return keras.optimizers.Adam(rate, optimizer.beta_1, optimizer.beta_2, optimizer.epsilon)
+    # named, as Keras numbers a process' second Adam, and checkpoints go by these names
+    return keras.optimizers.Adam(rate, optimizer.beta_1, optimizer.beta_2, optimizer.epsilon, name="adam")

@@ -1,0 +1,122 @@
+"""The self-attention SphereNet from its train.py to the picture of where it looks."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from run_checks import assert_equal_runs
+
+from neural_similarity import models
+from neural_similarity.interpret import attention
+from neural_similarity.predict import predict
+from neural_similarity.training import image_recognition, main
+from neural_similarity.training.runs import Run, load_run
+
+CONFIG = "configs/quickstart/sa_spherenet.yaml"
+SETTINGS = ["model.widths=[8, 8, 8]", "schedule.train_steps=4", "schedule.boundaries_steps=[2]"]
+SETTINGS += ["data.global_batch_size=64", "evaluation.every_steps=2"]
+
+
+def train(folder, *arguments, settings=()):
+    words = [word for setting in (*SETTINGS, *settings) for word in ("--set", setting)]
+    with pytest.raises(SystemExit) as stop:
+        main("sa_spherenet", CONFIG, image_recognition, [*words, "--run-dir", str(folder), *arguments])
+    return stop.value.code
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "looking"
+    assert train(folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digit(tmp_path_factory):
+    path = tmp_path_factory.mktemp("digit") / "digit.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 32, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def draw(*arguments):
+    with pytest.raises(SystemExit) as stop:
+        attention.main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+def test_run_and_its_metrics(run):
+    result = Run(run).result
+    assert (result["config"], result["experiment"]) == ("quickstart/sa_spherenet", "sa_spherenet")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    train_rows = [row for row in rows if row["split"] == "train"]
+    for row in train_rows:
+        assert row["loss"] == pytest.approx(row["fit"] + row["penalty"] + row["orthogonality"], rel=1e-5)
+    assert train_rows[-1]["learning_rate"] == pytest.approx(0.0003)
+
+
+def test_resumed_run_is_the_uninterrupted_one(run, tmp_path):
+    """From its checkpoint at step 2 on."""
+    folder = tmp_path / "resumed"
+    assert train(folder) == 0
+    (folder / "result.json").unlink()
+    Run(folder).checkpoints.path(4).unlink()
+    assert train(folder, "--resume") == 0
+    assert_equal_runs(folder, run)
+
+
+def test_dry_run_names_what_is_special(tmp_path, capsys):
+    assert train(tmp_path / "dry", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "attention: {enabled: true, query_relu: true}" in said
+    assert "operator: cosine" in said
+
+
+def test_predicts(run, digit):
+    np.testing.assert_allclose(predict(run, [digit]).sum(), 1)
+
+
+def test_picture(run, digit, capsys):
+    assert draw(run, "--images", 0, 359, digit, "--pixels", "0,31", "16,8") == 0
+    first, second, path = capsys.readouterr().out.splitlines()
+    assert first.startswith("att1: γ ")
+    assert "% of the pixels look at all alike" in second
+    assert path == str(run / "attention.png")
+    with Image.open(path) as picture:
+        assert picture.size[0] > picture.size[1] > 300
+
+
+def test_maps_are_the_layers_own(run):
+    model = load_run(run)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    maps = attention.attention_maps(model, images)
+    assert {name: m.shape for name, m in maps.items()} == {"att1": (2, 16, 16, 16, 16), "att2": (2, 8, 8, 8, 8)}
+    for weights in maps.values():
+        np.testing.assert_allclose(weights.sum((3, 4)), 1, rtol=1e-5)
+    alone = attention.attention_maps(model, images[1:])
+    np.testing.assert_allclose(alone["att2"][0], maps["att2"][1], rtol=1e-4)
+    assert attention.attention_maps(models.spherenet9(10, widths=(8, 8, 8)), images) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--images", "360"], "--images 360: the run has 360 test images, counted from 0."),
+        (["--images", "nowhere.png"], "nowhere.png: no such file."),
+        (["--images", "0", "--pixels", "32,0"], "--pixels 32,0: the images have 32 rows and columns, counted from 0."),
+        (["--images", "0", "--pixels", "1,2,3"], "expected row,column, as 8,20; got '1,2,3'"),
+        (["--images", "0", "--pixels", "-1,2"], "--pixels"),
+        (["--images", "0", "--out", "picture.jpg"], "picture.jpg: the picture is a PNG. Next: --out picture.png"),
+        ([], "the following arguments are required: --images"),
+    ],
+)
+def test_mistakes(run, arguments, expected, capsys):
+    assert draw(run, *arguments) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_a_network_without_attention(tmp_path, capsys):
+    folder = tmp_path / "blind"
+    assert train(folder, settings=["attention.enabled=false", "schedule.train_steps=1"]) == 0
+    assert draw(folder, "--images", 0) == 2
+    assert f"{folder}: this network has no attention." in capsys.readouterr().err
