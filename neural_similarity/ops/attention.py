@@ -10,7 +10,7 @@ from neural_similarity.ops.shapes import dimensions
 from neural_similarity.ops.wide import at_least_float32
 
 # How many entries of the (b, n, m) map are in memory at once: 32 MB of float32. Pieces of that size are as fast as the
-# whole map where that fits, and faster where it does not fit into the cache (docs/performance.md).
+# whole map, and smaller ones slower (docs/performance.md).
 _LARGEST_MAP = 1 << 23
 
 
