@@ -81,7 +81,14 @@ def main(arguments=None):
     what.add_argument("--summary", action="store_true", help="of train_step: ms a step by network and form")
     options = parser.parse_args(arguments)
     for file in options.files:
-        lines = measurements(file)
+        lines = measurements(file) if file.is_file() else parser.error(f"{file}: no such file")
+        columns = COLUMNS[lines[0]["benchmark"]]
+        if options.column is not None and options.column not in columns:
+            parser.error(f"--column {options.column}: {file} has {', '.join(columns)}")
+        if options.number is not None and not 1 <= options.number <= len(lines):
+            parser.error(f"--number {options.number}: {file} has {len(lines)} measurements")
+        if options.summary and columns is not train_step.COLUMNS:
+            parser.error(f"--summary: {file} holds no train steps")
         if options.column:
             print(one_column(lines, options.column))
         elif options.summary:

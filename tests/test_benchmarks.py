@@ -20,6 +20,7 @@ from benchmarks import (
     memory,
     precision,
     profile,
+    show,
     train_step,
 )
 from benchmarks.released import released_form
@@ -145,6 +146,25 @@ def test_tables_in_the_docs_are_the_recorded_ones(document):
     assert found
     for command, table in found:
         assert table == docs.printed(command), command
+
+
+def test_show(tmp_path, capsys):
+    file = configs.REPOSITORY / "results/benchmarks/layers.jsonl"
+    count = len(show.measurements(file))
+    show.main([str(file)])
+    assert capsys.readouterr().out.count("| operation | form | precision |") == count
+    for words, expected in [
+        (["--number", "0"], f"--number 0: {file} has {count} measurements"),
+        (["--number", "99"], f"--number 99: {file} has {count} measurements"),
+        (["--column", "GB"], f"--column GB: {file} has operation, form, precision, ms, times faster than released"),
+        (["--summary"], f"--summary: {file} holds no train steps"),
+    ]:
+        with pytest.raises(SystemExit):
+            show.main([str(file), *words])
+        assert expected in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        show.main([str(tmp_path / "none.jsonl")])
+    assert "none.jsonl: no such file" in capsys.readouterr().err
 
 
 def test_attention_forms_agree():

@@ -2,16 +2,19 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from run_checks import assert_equal_runs
 
-from neural_similarity import models
+from neural_similarity import models, ops
+from neural_similarity.interop import merge
 from neural_similarity.interpret import attention
 from neural_similarity.predict import predict
 from neural_similarity.training import image_recognition, main
-from neural_similarity.training.runs import Run, load_run
+from neural_similarity.training.runs import Run
 
 CONFIG = "configs/quickstart/sa_spherenet.yaml"
 SETTINGS = ["model.widths=[8, 8, 8]", "schedule.train_steps=4", "schedule.boundaries_steps=[2]"]
@@ -80,22 +83,47 @@ def test_picture(run, digit, capsys):
     assert draw(run, "--images", 0, 359, digit, "--pixels", "0,31", "16,8") == 0
     first, second, path = capsys.readouterr().out.splitlines()
     assert first.startswith("att1: γ ")
-    assert "% of the pixels look at all alike" in second
+    assert second.endswith(" of 6 look at all pixels alike")
     assert path == str(run / "attention.png")
     with Image.open(path) as picture:
         assert picture.size[0] > picture.size[1] > 300
 
 
-def test_maps_are_the_layers_own(run):
-    model = load_run(run)
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_maps_are_those_that_the_network_uses(policy):
+    """y = x + γ · map · value: read back from what the layer does to values of one-hot pixels' sums."""
+    model = models.spherenet9(10, widths=(8, 8, 8), attention=True, dtype=policy)
+    layer = model.get_layer("att1")
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
-    maps = attention.attention_maps(model, images)
-    assert {name: m.shape for name, m in maps.items()} == {"att1": (2, 16, 16, 16, 16), "att2": (2, 8, 8, 8, 8)}
-    for weights in maps.values():
-        np.testing.assert_allclose(weights.sum((3, 4)), 1, rtol=1e-5)
-    alone = attention.attention_maps(model, images[1:])
-    np.testing.assert_allclose(alone["att2"][0], maps["att2"][1], rtol=1e-4)
-    assert attention.attention_maps(models.spherenet9(10, widths=(8, 8, 8)), images) == {}
+    layer.gamma.assign(1.0)
+    pixels = [(0, 0), (9, 30), (31, 2)]
+    maps = attention.attention_maps(model, images, pixels)
+    assert {name: m.shape for name, m in maps.items()} == {"att1": (2, 3, 16, 16), "att2": (2, 3, 8, 8)}
+    x = keras.Model(model.input, layer.input)(images, training=False)
+    seen = np.asarray(tf.cast(layer(x) - x, tf.float32))
+    value = ops.cosine_sphere_conv2d(x, tf.cast(layer.value_kernel, x.dtype), ops.Window((1, 1)))
+    value = np.asarray(tf.cast(value, tf.float32)).reshape(2, 256, 8)
+    for number, (row, column) in enumerate(pixels):
+        weights = maps["att1"][:, number].reshape(2, 1, 256)
+        np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+        expected = (weights @ value)[:, 0]
+        tolerance = 1e-5 if policy == "float32" else 0.02
+        np.testing.assert_allclose(seen[:, row // 2, column // 2], expected, atol=tolerance)
+
+
+def test_no_attention_no_maps():
+    model = models.spherenet9(10, widths=(8, 8, 8))
+    assert attention.attention_maps(model, np.zeros((1, 32, 32, 3), np.float32), [(0, 0)]) == {}
+
+
+def test_merging_is_refused(run, capsys, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        merge.main([str(run), "--out", str(tmp_path / "plain.keras")])
+    assert stop.value.code == 2
+    expected = (
+        f"{run}: cannot be merged. conv1_0: depends on the length of each patch and cannot merge into a plain kernel"
+    )
+    assert expected in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

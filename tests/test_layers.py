@@ -614,7 +614,7 @@ def test_every_weight_gets_a_gradient(name):
 
 @pytest.mark.parametrize(
     "name",
-    sorted(LAYERS.keys() - {"static_dns", "predictor", "predictor_uns", "sphere", "batch_norm_released"}),
+    sorted(LAYERS.keys() - {"static_dns", "predictor", "predictor_uns", "batch_norm_released"}),
 )
 @pytest.mark.parametrize("policy", ["bfloat16", "float16", "mixed_bfloat16", "mixed_float16", "float64"])
 def test_precisions(name, policy):
@@ -633,6 +633,7 @@ def test_precisions(name, policy):
     assert found.dtype == policy.removeprefix("mixed_")
     tolerance = {"bfloat16": 0.1, "float16": 0.02, "float64": 1e-4}[found.dtype.name]
     assert np.abs(tf.cast(found, tf.float64) - tf.cast(expected, tf.float64)).max() < tolerance * np.std(expected)
+    assert all(np.isfinite(float(penalty)) for penalty in layer.losses)
     for gradient in tape.gradient(loss, layer.trainable_weights):
         assert np.all(np.isfinite(tf.cast(gradient, tf.float64)))
     for weight in layer.weights:

@@ -150,6 +150,15 @@ def damaged_npz(folder):
     (folder / "static_dns.npz").write_bytes(content)
 
 
+def missing_angles(folder):
+    """A sa_spherenet without its penalty of angles."""
+    (folder / "static_dns.json").unlink()
+    (folder / "static_dns.npz").unlink()
+    shutil.copy(GOLDEN / "sa_spherenet.json", folder / "sa_spherenet.json")
+    with np.load(GOLDEN / "sa_spherenet.npz") as file:
+        np.savez(folder / "sa_spherenet.npz", **{name: array for name, array in file.items() if name != "orth"})
+
+
 def truncated_json(folder):
     path = folder / "static_dns.json"
     path.write_text(path.read_text()[:3000])
@@ -170,6 +179,7 @@ def empty_json(folder):
         (truncated_npz, "cannot read them"),
         (damaged_npz, "cannot read them"),
         (truncated_json, "cannot read them"),
+        (missing_angles, "sa_spherenet.npz: lacks the array orth."),
         (empty_json, "expected n_class, salt and variables"),
     ],
 )
@@ -177,7 +187,7 @@ def test_damaged_files_end_in_one_line(damage, message, folder, capsys):
     damage(folder)
     assert run_main(folder, "--no-require-all") == 1
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("static_dns: ")
+    assert line.startswith(("static_dns: ", "sa_spherenet: "))
     assert message in line
 
 

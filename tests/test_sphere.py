@@ -170,6 +170,29 @@ def test_operator_gradients_at_the_edges(operator, dtype):
 
 
 @each_operator
+@pytest.mark.parametrize("function", ["acos", "operator"])
+def test_large_gradients_stay_finite_in_float16(operator, function):
+    """As loss scaling makes them: a slope of 1,000 times 6e4 is beyond float16."""
+    apply = ops.safe_acos if function == "acos" else lambda c: OPERATORS[operator][0](c, tf.constant(0.05))
+    x = tf.constant([-1, -0.9999, 0.9999, 1], tf.float16)
+    _, slope = gradients(apply, x, upstream=tf.fill((4,), tf.constant(6e4, tf.float16)))
+    assert slope.dtype == tf.float16
+    assert np.all(np.isfinite(slope)) or operator == "squared_cosine"
+
+
+def test_compiled_operators(monkeypatch):
+    """By XLA, as in every real network."""
+    monkeypatch.setattr(ops.fused, "_LARGE", 0)
+    for operator in OPERATORS:
+        test_operator_is_the_papers_formula(operator)
+        test_operator_falls_from_one_to_minus_one(operator)
+        test_operator_gradient_against_differences(operator)
+        test_second_order_gradient_of_an_operator(operator)
+        for dtype in DTYPES:
+            test_operator_gradients_at_the_edges(operator, dtype)
+
+
+@each_operator
 def test_second_order_gradient_of_an_operator(operator):
     function, _ = OPERATORS[operator]
     x = 0.9 * cosines(4)
@@ -298,6 +321,16 @@ def test_orthogonality(normalize):
     assert float(penalty(tf.constant(kernel))) == pytest.approx(expected + 0.5 * np.sum(kernel**2))
     exact, numeric = tf.test.compute_gradient(penalty, [tf.constant(kernel)], delta=1e-6)
     np.testing.assert_allclose(exact[0], numeric[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_orthogonality_of_narrow_filters_is_computed_in_float32(dtype):
+    kernel = tf.cast(normal(1, 3, 3, 2, 4), dtype)
+    for normalize in (False, True):
+        penalty = layers.Orthogonality(0.1, 0.2, normalize)
+        found = penalty(kernel)
+        assert found.dtype == tf.float32
+        np.testing.assert_allclose(found, penalty(tf.cast(kernel, tf.float64)), rtol=1e-5)
 
 
 def test_orthonormal_filters_pay_nothing():

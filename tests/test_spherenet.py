@@ -156,6 +156,51 @@ def test_what_is_refused():
         models.spherenet9(10, widths=(4, 8, 8), attention=True)
 
 
+def test_query_relu_is_the_configs():
+    """Where the query is negative they differ; the golden query filters are positive, so that parity is blind."""
+    ours, ablation = (narrow(row)[1] for row in ("sa_spherenet", "ablations/sa_spherenet_no_query_relu"))
+    assert [model.get_layer("att1").query_relu for model in (ours, ablation)] == [True, False]
+    for model in (ours, ablation):
+        model.set_weights(ours.get_weights())
+        model.get_layer("att1").gamma.assign(1.0)
+    assert np.max(np.abs(ours(images()) - ablation(images()))) > 1e-4
+
+
+def test_recipe_is_the_released_codes():
+    released = config_of("released/sa_spherenet").to_dict()
+    assert released["data"] == {
+        "name": "cifar10",
+        "root": "data",
+        "global_batch_size": 128,
+        "augmentation": "flip",
+        "input_scaling": "centred",
+        "validation_fraction": 0.0,
+    }
+    assert released["model"] == {
+        "name": "spherenet9",
+        "widths": [128, 192, 256],
+        "head_batch_norm": False,
+        "operator": "cosine",
+    }
+    assert released["attention"] == {"enabled": True, "query_relu": True}
+    assert released["batch_norm"] == {"moving_average": "released", "decay": 0.999}
+    assert released["loss"] == {"label_smoothing": 0.01, "weight_decay": 5e-4, "orthogonality": 2e-4}
+    assert released["optimizer"] == {
+        "name": "adam",
+        "learning_rate": 1e-3,
+        "beta_1": 0.9,
+        "beta_2": 0.999,
+        "epsilon": 1e-8,
+    }
+    assert released["schedule"] == {
+        "train_steps": 64_000,
+        "boundaries_steps": [34_000, 54_000],
+        "factor": 0.1,
+        "warmup_steps": 0,
+        "scale": 1.0,
+    }
+
+
 def test_mixed_precision_gives_float32_logits():
     _, model = narrow("sa_spherenet")
     for name in ("att1", "att2"):

@@ -113,7 +113,7 @@ class SphereNet9(WithHead):
     operator: Literal["cosine", "linear", "sigmoid", "learnable_sigmoid"]
 
 
-class Cnn9Of128(WithHead):
+class WideCnn9(WithHead):
     """The plain counterpart of SphereNet-9."""
 
     name: Literal["cnn9_128"]
@@ -290,7 +290,7 @@ class Config(Section):
 
     seed: Index
     data: PublishedData | FolderData = Field(discriminator="name")
-    model: Cnn9 | SphereNet9 | Cnn9Of128 = Field(discriminator="name")
+    model: Cnn9 | SphereNet9 | WideCnn9 = Field(discriminator="name")
     attention: Attention | None = Field(default=None, validate_default=True)
     similarity: NoSimilarity | StaticSimilarity | DynamicSimilarity = Field(discriminator="kind")
     # May be absent, and has to be unless the similarity is dynamic; so may `attention`, which is SphereNet-9's.

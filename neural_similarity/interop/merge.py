@@ -14,7 +14,13 @@ import numpy as np
 
 from neural_similarity.errors import UserError
 from neural_similarity.interop.keras_files import check_new_file, count_parameters, save_whole
-from neural_similarity.layers import DebiasedBatchNormalization, DynamicSimilarityConv2D, StaticSimilarityConv2D
+from neural_similarity.layers import (
+    DebiasedBatchNormalization,
+    DynamicSimilarityConv2D,
+    GlobalSimilarity2D,
+    SphereConv2D,
+    StaticSimilarityConv2D,
+)
 from neural_similarity.training.main import guarded
 from neural_similarity.training.runs import load_run
 
@@ -37,7 +43,8 @@ def merge(model):
 
     Raises:
         TypeError: the model, or one inside it, is neither functional nor Sequential.
-        ValueError: a layer's similarity is dynamic or inside a wrapper, or the model has no weights yet.
+        ValueError: a layer's similarity is dynamic, hyperspherical, global or inside a wrapper, or the model has no
+            weights yet.
 
     Example:
         >>> inputs = keras.Input((8, 8, 3))
@@ -70,6 +77,8 @@ def _plain(layer):
     config = layer.get_config()
     if isinstance(layer, DynamicSimilarityConv2D):
         raise ValueError(f"{layer.name}: dynamic similarity depends on the input and cannot merge into a plain kernel.")
+    if isinstance(layer, (SphereConv2D, GlobalSimilarity2D)):
+        raise ValueError(f"{layer.name}: depends on the length of each patch and cannot merge into a plain kernel.")
     if isinstance(layer, StaticSimilarityConv2D):
         for argument in ("structure", "similarity_initializer", "similarity_regularizer"):
             del config[argument]

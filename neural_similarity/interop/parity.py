@@ -101,6 +101,8 @@ class Golden:
         if lacking := sorted(ARRAYS - set(self.arrays)):
             raise UserError(f"{path}.npz: lacks the arrays {', '.join(lacking)}.")
         self.config = configs.load(f"configs/cifar10/released/{name}.yaml", environment={})
+        if self.config.loss.orthogonality is not None and "orth" not in self.arrays:
+            raise UserError(f"{path}.npz: lacks the array orth.")
         self.float32 = build_model(self.config, self.facts["n_class"])
         self.float64 = build_model(self.config, self.facts["n_class"], dtype="float64")
         self.loss = build_loss(self.config, self.float64)

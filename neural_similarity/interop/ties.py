@@ -17,7 +17,7 @@ class Ties:
     `Ties` is at work the model runs eagerly.
 
     Args:
-        model: a CNN-9; its ReLU layers are replaced in place.
+        model: a released network; its ReLU layers are replaced in place, but for the one inside an attention.
 
     Attributes:
         flipped: number of the ReLU → flat positions of the units that were moved.

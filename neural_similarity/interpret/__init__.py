@@ -1,4 +1,4 @@
-"""What a network learned: its similarity matrices, in numbers and pictures."""
+"""What a network learned: its similarity matrices and where it looks, in numbers and pictures."""
 
 from neural_similarity.quiet import import_tensorflow
 

@@ -4,6 +4,7 @@ python -m neural_similarity.interpret.attention RUN --images 0 7 photo.png [--pi
 """
 
 import argparse
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -19,25 +20,30 @@ from neural_similarity.training import image_recognition
 from neural_similarity.training.main import guarded
 from neural_similarity.training.runs import load_run, open_run
 
+EVEN = 1.0005  # up to this many times an even weight is no more than rounding
 
-def attention_maps(model, images):
-    """Where every pixel of the global similarity layers' inputs looks, in inference.
+
+def attention_maps(model, images, pixels):
+    """Where chosen pixels look in the global similarity layers of a network, in inference.
 
     Args:
         model: a functional Keras model with `GlobalSimilarity2D` layers.
         images: `(b, h, w, c)`, as the model takes them.
+        pixels: `(row, column)` of p pixels in the images, from 0; a layer's pixel is the one that holds it.
 
     Returns:
-        Layer name → `(b, y, x, y, x)` float32 array, in the model's order: for a pixel, its weights over all pixels,
+        Layer name → `(b, p, y, x)` float32 array, in the model's order: the weights of all pixels of the layer's input,
         which sum to 1.
     """
     layers = [layer for layer in model.layers if isinstance(layer, GlobalSimilarity2D)]
     inputs = keras.Model(model.input, [layer.input for layer in layers])(images, training=False) if layers else []
-    inputs = inputs if isinstance(inputs, list) else [inputs]
     maps = {}
     for layer, x in zip(layers, inputs, strict=True):
-        size = x.shape[1:3]
-        maps[layer.name] = np.asarray(layer.attention_map(x), np.float32).reshape(-1, *size, *size)
+        rows, columns = x.shape[1:3]
+        height, width = images.shape[1:3]
+        numbers = [row * rows // height * columns + column * columns // width for row, column in pixels]
+        weights = np.asarray(layer.attention_map(x, numbers), np.float32)
+        maps[layer.name] = weights.reshape(len(images), len(pixels), rows, columns)
     return maps
 
 
@@ -48,7 +54,7 @@ def draw_attention(images, maps, pixels, path):
 
     Args:
         images: `(b, h, w, 3)` in 0–255.
-        maps: what `attention_maps` returns for them.
+        maps: what `attention_maps` returns for them and for `pixels`.
         pixels: `(row, column)` in the images, from 0.
         path: of the PNG.
     """
@@ -61,9 +67,8 @@ def draw_attention(images, maps, pixels, path):
     for row, image in enumerate(images):
         axes[row, 0].imshow(image.astype(np.uint8))
         axes[row, 0].scatter(*zip(*[(x, y) for y, x in pixels], strict=True), c="cyan", marker="+", s=60)
-        for column, (pixel, name) in enumerate(((p, n) for p in pixels for n in maps), start=1):
-            rows, across = maps[name].shape[1:3]
-            weights = maps[name][row, pixel[0] * rows // height, pixel[1] * across // width]
+        for column, (number, name) in enumerate(itertools.product(range(len(pixels)), maps), start=1):
+            pixel, weights = pixels[number], maps[name][row, number]
             axis = axes[row, column]
             axis.imshow(np.mean(image, axis=-1), cmap="gray", vmin=0, vmax=255)
             extent = (-0.5, width - 0.5, height - 0.5, -0.5)
@@ -110,17 +115,17 @@ def _draw(folder, names, pixels, out):
         if max(pixel) >= size:
             raise UserError(f"--pixels {pixel[0]},{pixel[1]}: the images have {size} rows and columns, counted from 0.")
     images = _images(run, names, size)
-    maps = attention_maps(model, images)
+    maps = attention_maps(model, images, pixels)
     out = out or folder / "attention.png"
     if out.suffix != ".png":
         raise UserError(f"{out}: the picture is a PNG. Next: --out {out.with_suffix('.png')}")
     draw_attention(images, maps, pixels, out)
     for name, weights in maps.items():
-        most = np.max(weights, axis=(3, 4)) * np.prod(weights.shape[3:])
-        gamma, even = float(model.get_layer(name).gamma), np.mean(most < 1.0005)
+        most = np.max(weights, axis=(2, 3)) * np.prod(weights.shape[2:])
+        gamma, even = float(model.get_layer(name).gamma), np.sum(most < EVEN)
         print(
-            f"{name}: γ {gamma:+.4f}; the pixel most looked at gets {np.mean(most):.2f} times an even share (mean); "
-            f"{100 * even:.0f} % of the pixels look at all alike"
+            f"{name}: γ {gamma:+.4f}; the pixel most looked at gets {np.mean(most):.2f} times an even weight (mean); "
+            f"{even} of {most.size} look at all pixels alike"
         )
     print(out)
 

@@ -68,18 +68,29 @@ class GlobalSimilarity2D(keras.layers.Layer):
         seen = tf.reshape(ops.global_similarity(query, key, value), tf.shape(inputs))
         return inputs + tf.cast(keras.ops.convert_to_tensor(self.gamma), inputs.dtype) * seen
 
-    def attention_map(self, inputs):
-        """Where each pixel looks: `(b, h, w, c)` → `(b, h·w, h·w)`, rows that sum to 1, float32 or wider."""
+    def attention_map(self, inputs, pixels=None):
+        """Where pixels look, as `call` computes it.
+
+        Args:
+            inputs: `(b, h, w, c)`.
+            pixels: `(p,)` numbers of pixels, counted row by row; by default all h·w.
+
+        Returns:
+            `(b, p, h·w)`, rows that sum to 1, float32 or wider.
+        """
         inputs = tf.cast(inputs, self.compute_dtype)
-        return ops.attention_map(*self._projected(inputs, self.query_kernel, self.key_kernel))
+        if not self.built:
+            self.build(inputs.shape)
+        query, key = self._projected(inputs, self.query_kernel, self.key_kernel)
+        return ops.attention_map(query if pixels is None else tf.gather(query, pixels, axis=1), key)
 
     def _projected(self, inputs, *kernels):
         """1×1 cosine SphereConvs of the input, the first through the ReLU: `(b, n, …)` each."""
         window = ops.Window((1, 1))
         norm = ops.patch_norm(inputs, window)
-        kernels = map(keras.ops.convert_to_tensor, kernels)
+        kernels = [tf.cast(keras.ops.convert_to_tensor(kernel), inputs.dtype) for kernel in kernels]
         maps = [ops.cosine_sphere_conv2d(inputs, kernel, window, norm=norm) for kernel in kernels]
-        if self.query_relu:
+        if self.query_relu:  # DEVIATION Q6
             maps[0] = tf.nn.relu(maps[0])
         batch, height, width, _ = ops.dimensions(inputs)
         return [tf.reshape(each, (batch, height * width, each.shape[-1])) for each in maps]

@@ -43,12 +43,12 @@ class Orthogonality(keras.regularizers.Regularizer):
         self.normalize = normalize
 
     def __call__(self, x):
-        """The penalty of one kernel, a scalar."""
+        """The penalty of one kernel, a scalar in float32 or wider."""
         return self.orthogonality(x) + self.decay(x)
 
     def orthogonality(self, x):
         """The first term alone."""
-        x = keras.ops.convert_to_tensor(x)
+        x = ops.at_least_float32(x)
         if self.normalize:
             x /= ops.filter_norm(x)
         gram = keras.ops.einsum("klio,klip->op", x, x)
@@ -56,7 +56,7 @@ class Orthogonality(keras.regularizers.Regularizer):
 
     def decay(self, x):
         """The second term alone."""
-        return self.l2 * keras.ops.sum(keras.ops.square(x))
+        return self.l2 * keras.ops.sum(keras.ops.square(ops.at_least_float32(x)))
 
     def get_config(self):
         """The constructor's arguments."""

@@ -21,7 +21,7 @@ class SphereConv2D(keras.layers.Conv2D):
 
     A drop-in for `keras.layers.Conv2D`, whose arguments it takes. With the default magnitude, h = 1, it is SphereConv
     (Liu et al., NeurIPS 2017); the others are decoupled convolution (Liu et al., CVPR 2018). Every operator goes with
-    every magnitude. Norms are √(Σ x² + 1e-4), so that |cos θ| < 1.
+    every magnitude. Norms are √(Σ x² + 1e-4), so that |cos θ| < 1 but for rounding.
 
     Args:
         operator: g, one of

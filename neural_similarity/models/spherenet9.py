@@ -26,13 +26,13 @@ def spherenet9(
 
     Args:
         num_classes: width of the classifier, which is linear in the cosines of the last SphereConv, "fc6".
-        operator: of every SphereConv, as `SphereConv2D` takes it.
+        operator: of the SphereConvs of the stages and of fc6, as `SphereConv2D` takes it; the attention's are cosine.
         widths: filters of the three stages; fc6 has the last one's.
         attention: a `GlobalSimilarity2D` behind the first two poolings.
         query_relu: of the attention.
         head_batch_norm: batch normalisation behind fc6, without a ReLU.
         weight_decay: the penalty `weight_decay · Σ w² / 2` on the classifier, the attention's filters, γ and β of batch
-            normalisation; not on the SphereConvs, whose length does not matter.
+            normalisation; not on the filters of the stages and of fc6, whose length does not matter.
         orthogonality: the penalty `orthogonality · ‖WᵀW − I‖² / 2` on every filter but the classifier's.
         **network: `moving_average`, `batch_norm_decay`, `image_size`, `input_scaling` (here `"centred"` by default) and
             `dtype` of `cnn9`.

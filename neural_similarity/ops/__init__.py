@@ -18,11 +18,13 @@ from neural_similarity.ops.magnitude import ball_magnitude, segmented_magnitude,
 from neural_similarity.ops.shapes import dimensions
 from neural_similarity.ops.sphere import cosine_sphere_conv2d, filter_norm, patch_norm, weight_normalized_conv2d
 from neural_similarity.ops.static import similarity_kernel, static_similarity_conv2d
+from neural_similarity.ops.wide import at_least_float32
 from neural_similarity.ops.window import Window
 
 __all__ = [
     "SIGMOID_K",
     "Window",
+    "at_least_float32",
     "attention_map",
     "ball_magnitude",
     "batch_norm",

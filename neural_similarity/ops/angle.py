@@ -29,7 +29,7 @@ def safe_acos(x):
 
     def grad(upstream):
         slope = -tf.math.rsqrt(tf.maximum(1 - tf.square(wide), _ACOS_EPSILON))
-        return tf.cast(at_least_float32(upstream) * slope, x.dtype)
+        return _cast_finite(at_least_float32(upstream) * slope, x.dtype)
 
     return tf.cast(tf.acos(wide), x.dtype), grad
 
@@ -44,18 +44,18 @@ def linear_operator(cosine):
     Returns:
         The same shape and dtype; computed in float32 or wider, as for every operator here.
     """
-    return tf.cast(_linear(at_least_float32(cosine)), cosine.dtype)
+    return tf.cast(_linear(_cast_to_wide(cosine)), cosine.dtype)
 
 
 def sigmoid_operator(cosine, k):
     """g(θ) = (1 + e^(−π/2k)) / (1 − e^(−π/2k)) · (1 − e^(θ/k − π/2k)) / (1 + e^(θ/k − π/2k)).
 
-    That is tanh((π/2 − θ)/2k) / tanh(π/4k), in which nothing overflows, however small k is.
+    That is tanh((π/2 − θ)/2k) / tanh(π/4k), in which no small k overflows.
 
     Args:
         cosine: cos θ, `(…, o)`.
-        k: how wide the fall is, in rad, above 0: a number, or a tensor `(o,)`, one for each filter. Towards infinity g
-            becomes linear.
+        k: how wide the fall is, in rad, 1e-30 or more: a number, or a tensor `(o,)`, one for each filter. Towards
+            infinity g becomes linear.
     """
     wide = at_least_float32(cosine).dtype
     return _sigmoid(cosine, tf.cast(k, wide) if tf.is_tensor(k) else tf.constant(k, wide))
@@ -64,7 +64,7 @@ def sigmoid_operator(cosine, k):
 @recomputed
 def _sigmoid(cosine, k):
     scale = math.pi / 4 / k
-    return tf.cast(tf.tanh(_linear(at_least_float32(cosine)) * scale) / tf.tanh(scale), cosine.dtype)
+    return tf.cast(tf.tanh(_linear(_cast_to_wide(cosine)) * scale) / tf.tanh(scale), cosine.dtype)
 
 
 @recomputed
@@ -75,3 +75,13 @@ def squared_cosine_operator(cosine):
 
 def _linear(cosine):
     return 1 - 2 / math.pi * safe_acos(cosine)
+
+
+@tf.custom_gradient
+def _cast_to_wide(x):
+    """`at_least_float32`, with a gradient that stays finite on its way back into sixteen bits."""
+    return at_least_float32(x), lambda upstream: _cast_finite(upstream, x.dtype)
+
+
+def _cast_finite(x, dtype):
+    return tf.cast(tf.clip_by_value(x, tf.cast(dtype.min, x.dtype), tf.cast(dtype.max, x.dtype)), dtype)

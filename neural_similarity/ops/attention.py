@@ -10,7 +10,7 @@ from neural_similarity.ops.shapes import dimensions
 from neural_similarity.ops.wide import at_least_float32
 
 # How many entries of the (b, n, m) map are in memory at once: 32 MB of float32. Pieces of that size are as fast as the
-# whole map, and smaller ones slower (docs/performance.md).
+# whole map, and smaller ones slower (docs/performance.md). The gradient holds three arrays of that size.
 _LARGEST_MAP = 1 << 23
 
 
@@ -28,10 +28,10 @@ def attention_map(query, key):
 
 
 def global_similarity(query, key, value, rows=None):
-    """o = softmax(QKᵀ) V, of whose (b, n, m) map only a piece is ever in memory.
+    """o = softmax(QKᵀ) V, of whose (b, n, m) map only a piece at a time is in memory.
 
     The map is made for some query pixels at a time, and again in the gradient, so that memory grows with n + m and not
-    with n·m.
+    with n·m. A map that is no larger than one piece may be kept for the gradient.
 
     Args:
         query: `(b, n, d)`.
@@ -41,7 +41,12 @@ def global_similarity(query, key, value, rows=None):
 
     Returns:
         `(b, n, c)` of that dtype; the softmax is computed in float32 or wider.
+
+    Raises:
+        ValueError: `rows` is less than 1.
     """
+    if rows is not None and rows < 1:
+        raise ValueError(f"`rows` must be 1 or more. Received: {rows!r}")
 
     @tf.custom_gradient
     def attend(query, key, value):
@@ -115,7 +120,7 @@ class _Pieces:
         if rows is None:
             rows = _largest(1, _LARGEST_MAP // _largest(1, entries))
         self.rows = -_largest(-rows, -_largest(1, self.pixels))
-        self.count = -(-self.pixels // self.rows)
+        self.count = _largest(1, -(-self.pixels // self.rows))  # one, of zeros, where there are no pixels
         self.whole = isinstance(self.count, int) and self.count == 1
 
     def cut(self, x):

@@ -44,7 +44,7 @@ def weight_normalized_conv2d(image, kernel, window):
 
 
 def cosine_sphere_conv2d(image, kernel, window, normalize_kernel=True, norm=None):
-    """Cosine SphereConv, y = wᵀx / (‖w‖‖x‖) = cos θ, so that |y| < 1.
+    """Cosine SphereConv, y = wᵀx / (‖w‖‖x‖) = cos θ, so that |y| < 1 but for rounding.
 
     Args:
         image, kernel, window: as for `weight_normalized_conv2d`.

@@ -70,6 +70,7 @@ def convolution(config):
     if similarity.kind == "none":
         return keras.layers.Conv2D
     if similarity.kind == "static":
+        # DEVIATION Q2
         pull = {"zero": keras.regularizers.L2, "identity": TowardsIdentity}[similarity.penalty_target]
         return functools.partial(
             StaticSimilarityConv2D,
