@@ -92,7 +92,7 @@ class Golden:
         path = Path(folder) / name
         try:
             self.facts = json.loads(path.with_suffix(".json").read_text())
-            with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+            with path.with_suffix(".npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 self.arrays = dict(arrays)
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(f"{path}.json and .npz: cannot read them ({error}).") from error

@@ -26,8 +26,9 @@ class Window(NamedTuple):
 
     def convolve(self, image, kernel):
         """The plain convolution of `(b, h, w, i)` with `(kh, kw, i, o)`: `(b, y, x, o)`."""
-        # not conv2d, whose gradient with dilation exists for some dtypes only on a CPU
-        return tf.nn.convolution(image, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate)
+        # not conv2d: on a CPU its gradient with dilation exists for some dtypes only; the second gradient needs the format
+        padding, dilations = self.padding.upper(), self.dilation_rate
+        return tf.nn.convolution(image, kernel, self.strides, padding, data_format="NHWC", dilations=dilations)
 
     def patches(self, image):
         """Every output pixel's patch, tap by tap, zeros outside the image: `(b, h, w, i)` → `(b, y, x, k, i)`."""
