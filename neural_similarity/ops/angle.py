@@ -7,7 +7,7 @@ import math
 
 import tensorflow as tf
 
-from neural_similarity.ops.fused import recomputed
+from neural_similarity.ops.fused import fused, recomputed
 from neural_similarity.ops.wide import at_least_float32
 
 SIGMOID_K = 0.3  # of the released sigmoid operator
@@ -25,16 +25,17 @@ def safe_acos(x):
     Returns:
         The angle, 0 to π rad, in the dtype of `x`; computed in float32 or wider.
     """
-    wide = tf.clip_by_value(at_least_float32(x), -1.0, 1.0)
-
-    def grad(upstream):
-        slope = -tf.math.rsqrt(tf.maximum(1 - tf.square(wide), _ACOS_EPSILON))
-        return _cast_finite(at_least_float32(upstream) * slope, x.dtype)
-
-    return tf.cast(tf.acos(wide), x.dtype), grad
+    # not fused: XLA's acos takes several times as long as TensorFlow's on a CPU
+    angle = tf.acos(tf.clip_by_value(at_least_float32(x), -1.0, 1.0))
+    return tf.cast(angle, x.dtype), lambda upstream: _acos_gradient(x, upstream)
 
 
-@recomputed
+@fused
+def _acos_gradient(x, upstream):
+    slope = tf.math.rsqrt(tf.maximum(1 - tf.square(at_least_float32(x)), _ACOS_EPSILON))
+    return _cast_finite(-at_least_float32(upstream) * slope, x.dtype)
+
+
 def linear_operator(cosine):
     """g(θ) = 1 − 2θ/π.
 
@@ -44,7 +45,7 @@ def linear_operator(cosine):
     Returns:
         The same shape and dtype; computed in float32 or wider, as for every operator here.
     """
-    return tf.cast(_linear(_cast_to_wide(cosine)), cosine.dtype)
+    return tf.cast(1 - 2 / math.pi * safe_acos(_cast_to_wide(cosine)), cosine.dtype)
 
 
 def sigmoid_operator(cosine, k):
@@ -57,24 +58,20 @@ def sigmoid_operator(cosine, k):
         k: how wide the fall is, in rad, 1e-30 or more: a number, or a tensor `(o,)`, one for each filter. Towards
             infinity g becomes linear.
     """
-    wide = at_least_float32(cosine).dtype
-    return _sigmoid(cosine, tf.cast(k, wide) if tf.is_tensor(k) else tf.constant(k, wide))
+    angle = safe_acos(_cast_to_wide(cosine))
+    g = _sigmoid(angle, tf.cast(k, angle.dtype)) if tf.is_tensor(k) else _sigmoid(angle, k=k)  # no gradient of a number
+    return tf.cast(g, cosine.dtype)
 
 
 @recomputed
-def _sigmoid(cosine, k):
-    scale = math.pi / 4 / k
-    return tf.cast(tf.tanh(_linear(_cast_to_wide(cosine)) * scale) / tf.tanh(scale), cosine.dtype)
+def _sigmoid(angle, k):
+    return tf.tanh((math.pi / 2 - angle) / (2 * k)) / tf.tanh(tf.cast(math.pi / 4 / k, angle.dtype))
 
 
 @recomputed
 def squared_cosine_operator(cosine):
     """g(θ) = sign(cos θ) · cos² θ.  Any shape."""
     return cosine * tf.abs(cosine)
-
-
-def _linear(cosine):
-    return 1 - 2 / math.pi * safe_acos(cosine)
 
 
 @tf.custom_gradient

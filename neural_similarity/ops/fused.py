@@ -51,24 +51,24 @@ def fused(function):
 def recomputed(function):
     """`fused`, with a gradient that is one compiled pass too and keeps nothing but the arguments.
 
-    For functions of tensors alone that are cheap beside reading and writing them. The gradient of a compiled piece
-    would otherwise keep every intermediate result that it uses.
+    For functions that are cheap beside reading and writing their tensors; settings as of `fused`. The gradient of a
+    compiled piece would otherwise keep every intermediate result that it uses.
     """
     forward = fused(function)
 
     @fused
-    def backward(*tensors):
+    def backward(*tensors, **settings):
         *arguments, upstream = tensors
         with tf.GradientTape() as tape:
             tape.watch(arguments)
-            outputs = function(*arguments)
+            outputs = function(*arguments, **settings)
         return tape.gradient(outputs, arguments, upstream)
 
     @functools.wraps(function)
-    def call(*tensors):
+    def call(*tensors, **settings):
         @tf.custom_gradient
         def compute(*tensors):
-            return forward(*tensors), lambda upstream: backward(*tensors, upstream, after=upstream)
+            return forward(*tensors, **settings), lambda up: backward(*tensors, up, after=up, **settings)
 
         return compute(*map(tf.convert_to_tensor, tensors))
 

@@ -26,7 +26,7 @@ class Window(NamedTuple):
 
     def convolve(self, image, kernel):
         """The plain convolution of `(b, h, w, i)` with `(kh, kw, i, o)`: `(b, y, x, o)`."""
-        # not conv2d: on a CPU its gradient with dilation exists for some dtypes only; the second gradient needs the format
+        # not conv2d: on a CPU its gradient with dilation lacks some dtypes; and the second gradient needs the format
         padding, dilations = self.padding.upper(), self.dilation_rate
         return tf.nn.convolution(image, kernel, self.strides, padding, data_format="NHWC", dilations=dilations)
 
