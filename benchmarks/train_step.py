@@ -1,4 +1,4 @@
-"""The whole train step of CNN-9: the released form, ours, and a plain network of as many multiply-adds.
+"""The whole train step: of CNN-9 the released form, ours, and a plain network of as many multiply-adds.
 
 python -m benchmarks.train_step [--quick]
 """
@@ -19,6 +19,9 @@ from neural_similarity.training.optimizers import build_optimizer
 QUICK = ("baseline", "dynamic_dns", "dynamic_uns")
 DYNAMIC = ("dynamic_dns", "nsl_fspherenet", "dynamic_uns")
 NETWORKS = ("baseline", "baseline_matched", "static_dns", "static_uns", *DYNAMIC)
+OPERATORS = ("cosine", "linear", "sigmoid", "learnable_sigmoid")
+SPHERENETS = ("cnn9_128", "sa_spherenet", *(f"spherenet_{operator}" for operator in OPERATORS))
+ALL = (*NETWORKS, *SPHERENETS)  # the SphereNets only where `--only` asks for them
 COMPILED = ("baseline", "static_dns", "dynamic_dns")
 
 
@@ -39,9 +42,10 @@ class Form:
 
 
 def forms_of(networks):
-    """The forms of each network; the plain one comes first, as the others are compared with it."""
+    """The forms of each network, of a SphereNet ours alone; `baseline` first, as the others are compared with it."""
     for network in networks:
-        yield Form(network, "released")
+        if network not in SPHERENETS:
+            yield Form(network, "released")
         yield Form(network, "ours")
         yield Form(network, "ours", "mixed_bfloat16")
         if network in DYNAMIC:
@@ -110,7 +114,7 @@ def two_steps(form, batch_size):
 def main(arguments=None):
     """The command line."""
     parser = measure.parser(__doc__.split("\n")[0], "train_step", rounds=5)
-    parser.add_argument("--only", nargs="+", choices=NETWORKS, metavar="NETWORK", help=f"of {', '.join(NETWORKS)}")
+    parser.add_argument("--only", nargs="+", choices=ALL, metavar="NETWORK", help=f"of {', '.join(ALL)}")
     parser.add_argument("--no-memory", action="store_true", help="leave out the fresh processes that measure memory")
     parser.add_argument("--quick", action="store_true", help="float32, batch 16, once, no memory: under a minute")
     options = parser.parse_args(arguments)

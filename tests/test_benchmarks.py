@@ -27,7 +27,7 @@ from benchmarks.released import released_form
 from neural_similarity import config as configs
 from neural_similarity import ops
 from neural_similarity.data import ImageSet
-from neural_similarity.layers import DebiasedBatchNormalization, DynamicSimilarityConv2D
+from neural_similarity.layers import DebiasedBatchNormalization, DynamicSimilarityConv2D, GlobalSimilarity2D
 from neural_similarity.models import cnn9
 from neural_similarity.training import image_recognition
 
@@ -73,6 +73,13 @@ def test_multiply_adds():
     for structure, more in (("diagonal", dns), ("unconstrained", uns)):
         network = cnn9(10, convolution=lambda *a, s=structure, **k: DynamicSimilarityConv2D(*a, structure=s, **k))
         assert count.multiply_adds(network) == plain + more
+
+
+def test_multiply_adds_of_attention():
+    image = keras.Input((3, 4, 16))
+    projections = 12 * 16 * (2 + 2 + 16)
+    found = count.multiply_adds(keras.Model(image, GlobalSimilarity2D()(image)))
+    assert found == projections + 12 * 12 * 2 + 12 * 12 * 16
 
 
 def test_multiply_adds_count_what_a_stride_leaves():
