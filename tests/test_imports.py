@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from neural_similarity.config import REPOSITORY
 
 PACKAGE = REPOSITORY / "neural_similarity"
-EXPERIMENTS = "nsl_image_recog"
+EXPERIMENTS = ("nsl_image_recog", "sa_spherenet")
 BENCHMARKS = "benchmarks"
 
 TOOLS = {"errors", "files", "version", "quiet"}
@@ -27,7 +27,7 @@ MAY_IMPORT = {  # room → rooms; itself always
     "data": {"config"} | TOOLS,
     "training": BELOW_TRAINING,
     **dict.fromkeys(ABOVE_TRAINING, BELOW_TRAINING | {"training"} | ABOVE_TRAINING),
-    EXPERIMENTS: BELOW_TRAINING | {"training"},
+    **dict.fromkeys(EXPERIMENTS, BELOW_TRAINING | {"training"}),
     BENCHMARKS: BELOW_TRAINING | {"training", "interop"},
 }
 
@@ -48,7 +48,7 @@ def imported_modules(source, package):
 def room_of(module):
     """The room of a dotted name, or None if it is not ours: `neural_similarity.ops.window` is in `ops`."""
     first, *rest = module.split(".")
-    if first in (EXPERIMENTS, BENCHMARKS):
+    if first in (*EXPERIMENTS, BENCHMARKS):
         return first
     if first != "neural_similarity":
         return None
@@ -69,7 +69,7 @@ def sources():
         parts = path.relative_to(REPOSITORY).with_suffix("").parts
         room = "" if parts[1] == "__init__" else parts[1]
         yield path, room, ".".join(parts[:-1])
-    for folder in (EXPERIMENTS, BENCHMARKS):
+    for folder in (*EXPERIMENTS, BENCHMARKS):
         for path in sorted((REPOSITORY / folder).rglob("*.py")):
             yield path, folder, folder
 
@@ -101,7 +101,8 @@ def test_no_room_imports_upwards():
         ("from ..training import main", "ops", 1),
         ("from . import window\nfrom .window import Window", "ops", 0),
         ("from nsl_image_recog.static import train", "training", 1),
-        ("from neural_similarity.reporting import tables", EXPERIMENTS, 1),
+        ("from neural_similarity.reporting import tables", EXPERIMENTS[0], 1),
+        ("from nsl_image_recog.static import train", "sa_spherenet", 1),
         ("from benchmarks import measure", "training", 1),
         ("from neural_similarity.ops import Window\nimport keras", "layers", 0),
         ("from neural_similarity.training.runs import load_run", "interop", 0),
@@ -117,13 +118,14 @@ def test_order_of_the_rooms():
         assert lower in MAY_IMPORT[upper]
         assert upper not in MAY_IMPORT[lower]
     importers = {room for room, rooms in MAY_IMPORT.items() if "config" in rooms}
-    assert importers == {"training", "data", EXPERIMENTS, BENCHMARKS} | ABOVE_TRAINING
+    assert importers == {"training", "data", *EXPERIMENTS, BENCHMARKS} | ABOVE_TRAINING
     assert {room for room, rooms in MAY_IMPORT.items() if rooms & ABOVE_TRAINING} == ABOVE_TRAINING | {BENCHMARKS}
-    assert not any({EXPERIMENTS, BENCHMARKS} & rooms for rooms in MAY_IMPORT.values())
+    assert not any({*EXPERIMENTS, BENCHMARKS} & rooms for rooms in MAY_IMPORT.values())
 
 
 def test_experiments_are_train_files():
-    assert {path.name for path in (REPOSITORY / EXPERIMENTS).rglob("*.py")} == {"train.py"}
+    for folder in EXPERIMENTS:
+        assert {path.name for path in (REPOSITORY / folder).rglob("*.py")} == {"train.py"}
 
 
 def test_nothing_touches_the_search_path():
