@@ -121,7 +121,7 @@ def main(arguments=None):
     forms = list(forms_of(options.only or (QUICK if options.quick else NETWORKS)))
     if options.quick:
         options.batch_size, options.rounds, options.no_memory = 16, 1, True
-        forms = [form for form in forms if form.precision == "float32" and form.kind in ("released", "ours")]
+        forms = [form for form in forms if form.precision == "float32" and form.kind != "compiled"]
     batch = batch_of(options.batch_size)
     calls = {form: step_of(form, batch) for form in forms}
     seconds = measure.alternate(calls, options.rounds, warm_up=1 if options.quick else 2)
