@@ -285,6 +285,14 @@ class Runtime(Section):
         return self
 
 
+def _check_presence(name, section, value, owner, needed):
+    """Raises a `ValueError` unless the section `name` is there just if its `owner`, a key and its value, needs it."""
+    if needed and value is None:
+        raise ValueError(f"`{owner}` needs the section `{name}` ({', '.join(sorted(section.model_fields))}).")
+    if not needed and value is not None:
+        raise ValueError(f"`{owner}` has no `{name}`; leave that section out.")
+
+
 class Config(Section):
     """One experiment, completely: its sections in the order of the files."""
 
@@ -307,12 +315,8 @@ class Config(Section):
     @classmethod
     def _attention_fits_model(cls, value, check, info):
         model = info.data.get("model")  # None if that section is wrong itself
-        if isinstance(model, SphereNet9):
-            if value is None:
-                keys = ", ".join(sorted(Attention.model_fields))
-                raise ValueError(f"`model.name: spherenet9` needs the section `attention` ({keys}).")
-        elif model is not None and value is not None:
-            raise ValueError(f"`model.name: {model.name}` has no `attention`; leave that section out.")
+        if model is not None:
+            _check_presence("attention", Attention, value, f"model.name: {model.name}", isinstance(model, SphereNet9))
         attention = check(value)
         if attention and attention.enabled and model and min(model.widths[:2]) < 8:
             raise ValueError(
@@ -342,13 +346,10 @@ class Config(Section):
     @pydantic.field_validator("predictor", mode="wrap")
     @classmethod
     def _predictor_fits_similarity(cls, value, check, info):
-        similarity = info.data.get("similarity")  # None if that section is wrong itself
-        if isinstance(similarity, DynamicSimilarity):
-            if value is None:
-                keys = ", ".join(sorted(Predictor.model_fields))
-                raise ValueError(f"`similarity.kind: dynamic` needs the section `predictor` ({keys}).")
-        elif similarity is not None and value is not None:
-            raise ValueError(f"`similarity.kind: {similarity.kind}` has no `predictor`; leave that section out.")
+        similarity = info.data.get("similarity")
+        if similarity is not None:
+            dynamic = isinstance(similarity, DynamicSimilarity)
+            _check_presence("predictor", Predictor, value, f"similarity.kind: {similarity.kind}", dynamic)
         predictor = check(value)
         # Written as what is refused, since (unconstrained, full) is the one pair that no published network has.
         if predictor and similarity and (similarity.structure, predictor.normalization) == ("unconstrained", "full"):
