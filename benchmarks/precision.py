@@ -2,8 +2,8 @@
 
 python -m benchmarks.precision RUN [RUN …]
 
-So early the averages of batch normalisation, of decay 0.999, are of weights long left behind, and test accuracy by them
-jumps from one evaluation to the next. By the test batches' own mean and variance it does not.
+While the learning rate is high, the moving averages of batch normalisation lag behind the weights. Test accuracy by the
+test batches' own mean and variance shows what precision does, without what the averages do.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """The schema, the loader and the shipped files. No TensorFlow."""
 
+import json
 import os
 import re
 import subprocess
@@ -295,9 +296,24 @@ def test_attention_exactly_for_spherenet9(tmp_path):
 
 
 def test_keys_that_are_younger_than_results_leave_their_hashes():
-    """`04f3cb4d45b1` is the hash of recorded results, from before `data.input_scaling`."""
-    assert settings(BASELINE).config_hash() == "04f3cb4d45b1"
-    assert settings(BASELINE, "data.input_scaling=centred").config_hash() != "04f3cb4d45b1"
+    """`ec713a3c057f` is the hash of a recorded result, from before `data.input_scaling`."""
+    then = ["schedule.train_steps=300", "batch_norm.decay=0.999"]
+    assert settings(BASELINE, *then).config_hash() == "ec713a3c057f"
+    assert settings(BASELINE, *then, "data.input_scaling=centred").config_hash() != "ec713a3c057f"
+
+
+RECORDED = [
+    json.loads(line)
+    for file in sorted((REPOSITORY / "results").glob("*.jsonl"))
+    for line in file.read_text().splitlines()
+]
+
+
+@pytest.mark.parametrize("line", RECORDED, ids=lambda line: f"{line['config']} {line['finished']}")
+def test_every_recorded_hash_follows_from_its_config_and_overrides(line):
+    config = settings(f"configs/{line['config']}.yaml", *line["overrides"])
+    assert config.config_hash() == line["config_hash"]
+    assert recipe_of(config, line["config"]) == line["recipe"]
 
 
 def test_wrong_similarity_does_not_blame_the_predictor():
@@ -658,10 +674,11 @@ def test_owners():
 @pytest.mark.parametrize(("name", "row"), RELEASED)
 def test_released_differs_by_its_switches(name, row):
     ours, released = settings(f"configs/{name}/{row}.yaml"), settings(f"configs/{name}/released/{row}.yaml")
-    expected = ["batch_norm.moving_average", "schedule.warmup_steps", "evaluation.every_steps"]
+    expected = ["batch_norm.moving_average", "batch_norm.decay", "schedule.warmup_steps", "evaluation.every_steps"]
     expected.insert(0, "similarity.initializer" if row.startswith("static") else "predictor.initializer")
     assert differing_keys(ours, released) == expected
     assert (ours.batch_norm.moving_average, released.batch_norm.moving_average) == ("debiased", "released")
+    assert (ours.batch_norm.decay, released.batch_norm.decay) == (0.99, 0.999)
     assert (ours.schedule.warmup_steps, released.schedule.warmup_steps) == (500, 0)
     assert (ours.evaluation.every_steps, released.evaluation.every_steps) == ("auto", 500)
 
@@ -673,7 +690,7 @@ def test_spherenets_have_one_owner():
 
 def test_released_spherenet_differs_by_its_averages_alone():
     ours, released = (settings(f"configs/cifar10/{folder}sa_spherenet.yaml") for folder in ("", "released/"))
-    assert differing_keys(ours, released) == ["batch_norm.moving_average", "evaluation.every_steps"]
+    assert differing_keys(ours, released) == ["batch_norm.moving_average", "batch_norm.decay", "evaluation.every_steps"]
 
 
 @pytest.mark.parametrize("row", [*ROWS, *SPHERES, *(f"released/{row}" for name, row in RELEASED if name == "cifar100")])

@@ -362,6 +362,24 @@ def test_metrics_lose_a_torn_last_line_and_nothing_else(tmp_path):
         read_rows(path)
 
 
+def test_test_accuracy_tells_the_truth_while_the_rate_is_high():
+    """Both trainings are the same; what they evaluate by is not (DEVIATION D12)."""
+    accuracy = {}
+    for decay in ("shipped", "0.999"):
+        overrides = ["data.name=digits", "data.augmentation=none", "data.global_batch_size=32"]
+        overrides += ["model.widths=[8, 8, 8]"]
+        overrides += [] if decay == "shipped" else [f"batch_norm.decay={decay}"]
+        config = configs.load("configs/cifar10/baseline.yaml", overrides, environment={})
+        replicas = Replicas(tf.distribute.get_strategy())
+        task = image_recognition.build_task(
+            config, image_recognition.build_model(config, 10), replicas, image_recognition.load_data(config)
+        )
+        trained = train_steps(task, replicas, 300)[-1]
+        assert trained["accuracy"] > 0.9
+        accuracy[decay] = task.evaluate()["test"]["accuracy"]
+    assert accuracy["shipped"] > accuracy["0.999"] + 0.1
+
+
 # Replicas and compilation
 
 
