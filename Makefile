@@ -18,7 +18,7 @@ test-slow: $(VENV)/.installed-test
 	$(RUN) -m pytest
 
 tables: $(VENV)/.installed
-	$(RUN) -m neural_similarity.reporting.tables
+	$(RUN) -m neural_similarity tables
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .

@@ -1,4 +1,4 @@
-"""Mistakes of the user's, told in words instead of a traceback."""
+"""What ends a command early: a mistake of the user's, or the wish to stop."""
 
 import difflib
 
@@ -6,8 +6,16 @@ import difflib
 class UserError(Exception):
     """A mistake that its reader can repair: the message says what, where, what was expected and what to do next.
 
-    Every `main` prints it to stderr without a traceback and exits with code 2.
+    `command.guarded` prints the message to the standard error, without a traceback, and the command exits with 2.
     """
+
+
+class Interrupted(Exception):
+    """Somebody asked a training to stop, and everything up to `step` is saved."""
+
+    def __init__(self, step):
+        super().__init__(step)
+        self.step = step
 
 
 def nearest(name, known):

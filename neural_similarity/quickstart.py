@@ -3,6 +3,7 @@
 import sys
 
 from neural_similarity import config as configs
+from neural_similarity.command import guarded
 from neural_similarity.files import write_atomically
 
 DYNAMIC, PLAIN = "quickstart/dynamic_dns", "quickstart/baseline"
@@ -18,8 +19,6 @@ def main():
     if report.exists() and (plain / "result.json").exists():
         print("Trained already; train anew with: rm -r runs/quickstart && make quickstart\n")
     else:
-        from neural_similarity.training.main import guarded
-
         code = guarded(lambda: write_atomically(report, _train_both(config, folder)), "Go on: make quickstart")
         if code:
             sys.exit(code)
@@ -58,9 +57,9 @@ def _train_both(config, folder):
         f"pictures: {where / curve.name}, {where / maps.name}",
         "",
         "Try next:",
-        f"  .venv/bin/python -m neural_similarity.predict {where} {where}/digit.png",
+        f"  .venv/bin/python -m neural_similarity predict {where} {where}/digit.png",
         "  .venv/bin/python nsl_image_recog/static/train.py --config configs/cifar10/static_dns.yaml --dry-run",
-        "  .venv/bin/python -m neural_similarity.interop.parity tests/golden",
+        "  .venv/bin/python -m neural_similarity parity tests/golden",
     ]
     return "\n".join(lines) + "\n"
 

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import run_tool
 
 from neural_similarity import config as configs
 from neural_similarity.config import REPOSITORY
 from neural_similarity.errors import UserError
-from neural_similarity.interop import convert as converter
 from neural_similarity.interop.convert import convert
 from neural_similarity.interop.parity import NETWORKS, value_by_rule
 from neural_similarity.interop.released_names import released_variables
@@ -50,9 +50,7 @@ def write_checkpoint(path, values, slots=True):
 
 
 def run_main(*arguments):
-    with pytest.raises(SystemExit) as stop:
-        converter.main([str(argument) for argument in arguments])
-    return stop.value.code
+    return run_tool("convert", *arguments)
 
 
 @pytest.fixture(scope="module")

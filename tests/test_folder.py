@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from commands import run_tool
 from pictures import pixels, save, save_set
 from PIL import Image
 
@@ -320,9 +321,7 @@ def test_a_run_keeps_its_classes_and_size(finished):
 
 def test_predict_names_the_folders_classes(finished, capsys):
     root, folder = finished
-    with pytest.raises(SystemExit) as stop:
-        predict.main([str(folder), str(root / "test" / "dog" / "1.png")])
-    assert stop.value.code == 0
+    assert run_tool("predict", folder, root / "test" / "dog" / "1.png") == 0
     found = re.findall(r"(\w+) \d+\.\d %", capsys.readouterr().out)
     assert sorted(found) == list(CLASSES)
     image = load_folder(root, 16).test.images[9]  # of the dogs the second

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import run_tool
 from PIL import Image
 from run_checks import assert_equal_runs
 
 from neural_similarity import models, ops
-from neural_similarity.interop import merge
 from neural_similarity.interpret import attention
 from neural_similarity.predict import predict
 from neural_similarity.training import image_recognition, main
@@ -43,9 +43,7 @@ def digit(tmp_path_factory):
 
 
 def draw(*arguments):
-    with pytest.raises(SystemExit) as stop:
-        attention.main([str(argument) for argument in arguments])
-    return stop.value.code
+    return run_tool("attention", *arguments)
 
 
 def test_run_and_its_metrics(run):
@@ -117,9 +115,7 @@ def test_no_attention_no_maps():
 
 
 def test_merging_is_refused(run, capsys, tmp_path):
-    with pytest.raises(SystemExit) as stop:
-        merge.main([str(run), "--out", str(tmp_path / "plain.keras")])
-    assert stop.value.code == 2
+    assert run_tool("merge", run, "--out", tmp_path / "plain.keras") == 2
     expected = (
         f"{run}: cannot be merged. conv1_0: depends on the length of each patch and cannot merge into a plain kernel"
     )

@@ -13,12 +13,14 @@ PACKAGE = REPOSITORY / "neural_similarity"
 EXPERIMENTS = ("nsl_image_recog", "sa_spherenet")
 BENCHMARKS = "benchmarks"
 
-TOOLS = {"errors", "files", "version", "quiet"}
+TOOLS = {"command", "errors", "files", "version", "quiet"}
 BELOW_TRAINING = {"ops", "layers", "losses", "models", "data", "config"} | TOOLS
 ABOVE_TRAINING = {"interop", "interpret", "predict", "quickstart", "reporting"}
 MAY_IMPORT = {  # room → rooms; itself always
     "": {"version"},
     **{tool: set() for tool in TOOLS},
+    "command": {"errors"},
+    "__main__": TOOLS | {"config"} | ABOVE_TRAINING,
     "config": {"errors", "files", "version"},
     "ops": set(),
     "layers": {"ops"},
@@ -118,8 +120,9 @@ def test_order_of_the_rooms():
         assert lower in MAY_IMPORT[upper]
         assert upper not in MAY_IMPORT[lower]
     importers = {room for room, rooms in MAY_IMPORT.items() if "config" in rooms}
-    assert importers == {"training", "data", *EXPERIMENTS, BENCHMARKS} | ABOVE_TRAINING
-    assert {room for room, rooms in MAY_IMPORT.items() if rooms & ABOVE_TRAINING} == ABOVE_TRAINING | {BENCHMARKS}
+    assert importers == {"training", "data", "__main__", *EXPERIMENTS, BENCHMARKS} | ABOVE_TRAINING
+    above = {room for room, rooms in MAY_IMPORT.items() if rooms & ABOVE_TRAINING}
+    assert above == ABOVE_TRAINING | {BENCHMARKS, "__main__"}
     assert not any({*EXPERIMENTS, BENCHMARKS} & rooms for rooms in MAY_IMPORT.values())
 
 

@@ -8,10 +8,11 @@ import sys
 import keras
 import numpy as np
 import pytest
+from commands import run_tool
 
 from neural_similarity import load_run, models
 from neural_similarity import merge as public_merge
-from neural_similarity.interop.merge import main, merge
+from neural_similarity.interop.merge import merge
 from neural_similarity.layers import (
     DebiasedBatchNormalization,
     DynamicSimilarityConv2D,
@@ -199,12 +200,6 @@ def test_the_package_offers_merge():
 # Command line
 
 
-def run_main(*arguments):
-    with pytest.raises(SystemExit) as exit_:
-        main([str(argument) for argument in arguments])
-    return exit_.value.code
-
-
 # `neural_similarity` cannot be imported in it: None in sys.modules is an ImportError.
 ELSEWHERE = """
 import sys
@@ -217,7 +212,7 @@ np.save(sys.argv[3], model(np.load(sys.argv[2]), training=False))
 
 def test_command_writes_a_file_that_needs_no_neural_similarity(run_folder, tmp_path, capsys):
     out = tmp_path / "model.keras"
-    assert run_main(run_folder, "--out", out) == 0
+    assert run_tool("merge", run_folder, "--out", out) == 0
     output = capsys.readouterr()
     assert output.err == ""
     (line,) = output.out.splitlines()
@@ -239,7 +234,7 @@ def test_command_writes_a_file_that_needs_no_neural_similarity(run_folder, tmp_p
 def test_command_keeps_a_file_that_is_there(run_folder, tmp_path, capsys):
     out = tmp_path / "model.keras"
     out.write_text("mine")
-    assert run_main(run_folder, "--out", out) == 2
+    assert run_tool("merge", run_folder, "--out", out) == 2
     assert "exists already" in capsys.readouterr().err
     assert out.read_text() == "mine"
 
@@ -254,7 +249,7 @@ def test_command_keeps_a_file_that_is_there(run_folder, tmp_path, capsys):
     ],
 )
 def test_mistakes_end_in_one_message(run, out, message, run_folder, tmp_path, capsys):
-    assert run_main(tmp_path / run if run else run_folder, "--out", tmp_path / out) == 2
+    assert run_tool("merge", tmp_path / run if run else run_folder, "--out", tmp_path / out) == 2
     output = capsys.readouterr()
     assert output.out == ""
     assert message in output.err
@@ -265,6 +260,6 @@ def test_mistakes_end_in_one_message(run, out, message, run_folder, tmp_path, ca
 @pytest.mark.parametrize("run_folder", ["dynamic_dns"], indirect=True)
 def test_a_dynamic_run_cannot_be_merged(run_folder, tmp_path, capsys):
     assert "DynamicSimilarityConv2D" in json.dumps(json.loads((run_folder / "model.json").read_text()))
-    assert run_main(run_folder, "--out", tmp_path / "model.keras") == 2
+    assert run_tool("merge", run_folder, "--out", tmp_path / "model.keras") == 2
     assert "cannot be merged. conv1_0: dynamic similarity depends on the input" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

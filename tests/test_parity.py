@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run_tool
 
 from neural_similarity import config as configs
 from neural_similarity.errors import UserError
@@ -72,9 +73,7 @@ def change_facts(folder, change):
 
 
 def run_main(*arguments):
-    with pytest.raises(SystemExit) as exit_:
-        parity.main([str(argument) for argument in arguments])
-    return exit_.value.code
+    return run_tool("parity", *arguments)
 
 
 def test_one_changed_logit_is_seen(folder, capsys):

@@ -4,11 +4,13 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from commands import run_tool
 from pictures import pixels, save
 
 from neural_similarity import load_run
 from neural_similarity.data.image_files import read_image
-from neural_similarity.predict import main, predict
+from neural_similarity.predict import predict
 
 
 @pytest.fixture
@@ -22,20 +24,14 @@ def test_predict_is_the_softmax_of_the_networks_logits(run_folder, three_images)
     np.testing.assert_allclose(probabilities.sum(-1), 1)
     images = np.stack([read_image(path, 32) for path in three_images]).astype(np.float32)
     logits = np.asarray(load_run(run_folder)(images, training=False), np.float64)
-    expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    expected = tf.nn.softmax(logits)
     np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
     assert np.ptp(probabilities, axis=0).max() > 1e-3  # images do matter here
 
 
-def run_main(*arguments):
-    with pytest.raises(SystemExit) as exit_:
-        main([str(argument) for argument in arguments])
-    return exit_.value.code
-
-
 @pytest.mark.parametrize(("options", "named"), [([], 3), (["--top", "1"], 1), (["--top", "99"], 10)])
 def test_command_names_the_top_classes(options, named, run_folder, three_images, capsys):
-    assert run_main(run_folder, *three_images, *options) == 0
+    assert run_tool("predict", run_folder, *three_images, *options) == 0
     output = capsys.readouterr()
     assert output.err == ""
     classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -62,7 +58,7 @@ def test_command_names_the_top_classes(options, named, run_folder, three_images,
 def test_mistakes_end_in_a_message(arguments, message, run_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     save("good.png", pixels())
-    assert run_main(*(run_folder if word == "RUN" else word for word in arguments)) == 2
+    assert run_tool("predict", *(run_folder if word == "RUN" else word for word in arguments)) == 2
     output = capsys.readouterr()
     assert output.out == ""
     assert message in output.err.splitlines()[-1]
@@ -72,5 +68,5 @@ def test_mistakes_end_in_a_message(arguments, message, run_folder, tmp_path, mon
 def test_a_run_without_a_checkpoint_says_so(run_folder, tmp_path, capsys):
     for name in ("run.json", "config.yaml", "model.json"):
         (tmp_path / name).write_text((run_folder / name).read_text())
-    assert run_main(tmp_path, save(tmp_path / "a.png", pixels())) == 2
+    assert run_tool("predict", tmp_path, save(tmp_path / "a.png", pixels())) == 2
     assert "no checkpoint yet" in capsys.readouterr().err

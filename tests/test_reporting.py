@@ -6,6 +6,7 @@ import shlex
 import numpy as np
 import PIL.Image
 import pytest
+from commands import run_tool
 
 from neural_similarity.config import REPOSITORY, load
 from neural_similarity.errors import UserError
@@ -74,14 +75,12 @@ def make_run(tmp_path):
 
 @pytest.fixture
 def command(capsys):
-    """Calls a `main`; gives its exit code, what it printed, and what it said on stderr."""
+    """Calls a tool; gives its exit code, what it printed, and what it said on stderr."""
 
-    def call(main, *arguments):
-        with pytest.raises(SystemExit) as exited:
-            main(list(map(str, arguments)))
-        code = exited.value.code
+    def call(*words):
+        code = run_tool(*words)
         out, err = capsys.readouterr()
-        return (1, out, code) if isinstance(code, str) else (code, out, err)
+        return code, out, err
 
     return call
 
@@ -133,13 +132,13 @@ def test_own_images_are_not_recorded_or_shown_as_cifar(make_run, tmp_path):
 
 def test_record_says_what_is_there_already(make_run, tmp_path, command):
     one, two = make_run("one"), make_run("two", {"seed": 1})
-    code, out, err = command(record.main, one, two, one, "--results", tmp_path)
+    code, out, err = command("record", one, two, one, "--results", tmp_path)
     assert (code, err) == (0, "")
     assert [line.split(": ")[1] for line in out.splitlines()] == ["added", "added", "already there"]
     assert "cifar10/static_dns, ours, seed 1, test accuracy 90.00 %" in out
     before = (tmp_path / "cifar10.jsonl").read_bytes()
     assert len(before.splitlines()) == 2
-    assert command(record.main, two, "--results", tmp_path)[1].count("already there") == 1
+    assert command("record", two, "--results", tmp_path)[1].count("already there") == 1
     assert (tmp_path / "cifar10.jsonl").read_bytes() == before
 
 
@@ -162,7 +161,7 @@ def test_record_refuses_a_line_that_was_edited(make_run, tmp_path):
 
 def test_record_does_what_it_can_and_tells_the_rest(make_run, tmp_path, command):
     good, unfinished = make_run("good"), make_run("unfinished", None)
-    code, out, err = command(record.main, tmp_path / "none", unfinished, good, "--results", tmp_path)
+    code, out, err = command("record", tmp_path / "none", unfinished, good, "--results", tmp_path)
     assert code == 2
     assert "added" in out
     assert [line.split(": ")[0] for line in err.splitlines()] == [str(tmp_path / "none"), str(unfinished)]
@@ -389,11 +388,11 @@ def readme(tmp_path):
 def test_tables_are_written_once_and_checked(readme, command):
     arguments = ["--results", readme.parent / "results", "--readme", readme]
     before = readme.read_bytes()
-    code, _, err = command(tables.main, *arguments, "--check")
+    code, _, err = command("tables", *arguments, "--check")
     assert code == 1
     assert "make tables" in err
     assert readme.read_bytes() == before
-    code, out, err = command(tables.main, *arguments)
+    code, out, err = command("tables", *arguments)
     assert (code, err) == (0, "")
     text = readme.read_text(encoding="utf-8")
     assert text == f"# ε\n\nbefore\n\n{tables.BEGIN}\n\n{out.rstrip()}\n\n{tables.END}\n\nafter ±\n"
@@ -401,12 +400,12 @@ def test_tables_are_written_once_and_checked(readme, command):
     assert "| 90.00 ± 0.00 | 2 |" in text
     assert "results/cifar10.jsonl" in text
     stamp = readme.stat().st_mtime_ns
-    assert command(tables.main, *arguments)[0] == 0
-    assert command(tables.main, *arguments, "--check")[0] == 0
+    assert command("tables", *arguments)[0] == 0
+    assert command("tables", *arguments, "--check")[0] == 0
     assert (readme.read_text(encoding="utf-8"), readme.stat().st_mtime_ns) == (text, stamp)
     with open(readme.parent / "results" / "cifar10.jsonl", "ab") as file:
         file.write(_text(seed=2))
-    assert command(tables.main, *arguments, "--check")[0] == 1
+    assert command("tables", *arguments, "--check")[0] == 1
 
 
 def test_without_lines_the_tables_say_so(tmp_path):
@@ -426,7 +425,7 @@ def test_without_lines_the_tables_say_so(tmp_path):
 )
 def test_markers_have_to_be_there_once_and_in_order(text, readme, command):
     readme.write_text(text)
-    code, out, err = command(tables.main, "--results", readme.parent / "results", "--readme", readme)
+    code, out, err = command("tables", "--results", readme.parent / "results", "--readme", readme)
     assert code == 2
     assert f"`{tables.BEGIN}`" in err
     assert "cifar10/static_dns" in out  # seen all the same
@@ -435,10 +434,10 @@ def test_markers_have_to_be_there_once_and_in_order(text, readme, command):
 
 def test_tables_of_a_bad_line_or_without_a_readme(readme, command):
     results = readme.parent / "results"
-    assert "cannot be read" in command(tables.main, "--results", results, "--readme", readme.parent / "no")[2]
+    assert "cannot be read" in command("tables", "--results", results, "--readme", readme.parent / "no")[2]
     (results / "cifar10.jsonl").write_text("<<<<<<< HEAD\n")
     before = readme.read_bytes()
-    code, _, err = command(tables.main, "--results", results, "--readme", readme)
+    code, _, err = command("tables", "--results", results, "--readme", readme)
     assert code == 2
     assert f"{results}/cifar10.jsonl, line 1: " in err
     assert readme.read_bytes() == before
@@ -511,7 +510,7 @@ def test_a_figure_holds_the_raw_points_and_three_curves_a_run(make_run):
 
 def test_a_picture_has_the_promised_size(make_run, tmp_path, command):
     run = make_run(rows=train_rows())
-    code, out, err = command(plots.main, run, "--out", tmp_path / "curves.png", "--title", "one run")
+    code, out, err = command("plots", run, "--out", tmp_path / "curves.png", "--title", "one run")
     assert (code, out, err) == (0, f"{tmp_path}/curves.png\n", "")
     with PIL.Image.open(tmp_path / "curves.png") as picture:
         assert picture.format == "PNG"
@@ -578,5 +577,5 @@ def test_plots_refuse_what_they_cannot_draw(make_run, tmp_path, command):
     assert "no row of the training loss" in refusal(plots.training_curves, [make_run("new")], tmp_path / "x.png")
     assert ".png, .svg, .pdf" in refusal(plots.training_curves, [run], tmp_path / "x.tiff")
     assert "cannot be written" in refusal(plots.training_curves, [run], tmp_path / "none" / "x.png")
-    assert command(plots.main, tmp_path, "--out", tmp_path / "x.png")[0] == 2
+    assert command("plots", tmp_path, "--out", tmp_path / "x.png")[0] == 2
     assert not (tmp_path / "x.png").exists()

@@ -1,16 +1,13 @@
 """Turns a checkpoint of the released TensorFlow 1 code into a Keras model.
 
-    python -m neural_similarity.interop.convert CKPT --config configs/cifar10/released/NAME.yaml --out model.keras
+    python -m neural_similarity convert CKPT --config configs/cifar10/released/NAME.yaml --out model.keras
 
 A dynamic DNS network and one with the full SphereNet predictor have the same variables: the config says which it is.
 CKPT is what `tf.train.Saver` wrote there, as `model_cifar10/dynamic_dns/42499`. `keras.models.load_model` reads the
 result once `neural_similarity.layers` is imported; `neural_similarity.merge` makes a static one plain Keras.
 """
 
-import argparse
 import re
-import sys
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -21,7 +18,6 @@ from neural_similarity.interop.keras_files import check_new_file, count_paramete
 from neural_similarity.interop.parity import NETWORKS
 from neural_similarity.interop.released_names import released_variables
 from neural_similarity.training.image_recognition import build_model, class_names
-from neural_similarity.training.main import guarded
 
 SLOTS = ("Momentum", "Adam", "Adam_1", "beta1_power", "beta2_power")  # the optimisers' own variables
 MANY_UPDATES = 2.0**24  # after as many, debiasing an average changes nothing
@@ -112,26 +108,22 @@ def _first_line(error):
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def main(arguments=None):
-    """The command line; exits with 2 at a mistake."""
-    about = __doc__.split("\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m neural_similarity.interop.convert", description=about)
-    parser.add_argument("checkpoint", metavar="CKPT", type=Path, help="a checkpoint of the released code")
-    parser.add_argument("--config", required=True, help="YAML file of its network: configs/cifar10/released/NAME.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="override one key; repeatable")
-    parser.add_argument("--out", metavar="FILE.keras", type=Path, required=True, help="file to write; a new one")
-    options = parser.parse_args(arguments)
-    sys.exit(guarded(lambda: _convert(options)))
+def export(checkpoint, config_path, overrides, out):
+    """Writes a released checkpoint as a Keras model; returns lines that say what was written.
 
+    Args:
+        checkpoint: as for `convert`.
+        config_path, overrides: the config of the checkpoint's network, as `config.load` takes them.
+        out: the `.keras` file to write, a new one.
 
-def _convert(options):
-    check_new_file(options.out)
-    config = configs.load(options.config, options.set)
-    saved = save_whole(convert(options.checkpoint, config), options.out)
-    print(f"{options.out}: {configs.name_of(options.config)}, {count_parameters(saved):,} parameters")
+    Raises:
+        UserError: as `convert`; or a wrong config, or `out` cannot be written.
+    """
+    check_new_file(out)
+    config = configs.load(config_path, overrides)
+    saved = save_whole(convert(checkpoint, config), out)
+    text = f"{out}: {configs.name_of(config_path)}, {count_parameters(saved):,} parameters"
     if config.predictor:
-        print(f"predictor.normalization: {config.predictor.normalization}, as the config says; a checkpoint does not.")
-
-
-if __name__ == "__main__":
-    main()
+        normalization = config.predictor.normalization
+        text += f"\npredictor.normalization: {normalization}, as the config says; a checkpoint does not."
+    return text

@@ -1,13 +1,9 @@
 """Exports a network to plain Keras: static similarity folded into the kernels, averages as Keras keeps them.
 
-    python -m neural_similarity.interop.merge RUN --out model.keras
+    python -m neural_similarity merge RUN --out model.keras
 
 What it writes is loaded by `keras.models.load_model` alone, and infers at the cost of plain convolutions.
 """
-
-import argparse
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -21,7 +17,6 @@ from neural_similarity.layers import (
     SphereConv2D,
     StaticSimilarityConv2D,
 )
-from neural_similarity.training.main import guarded
 from neural_similarity.training.runs import load_run
 
 LOGITS_EQUAL = 1e-5  # relative to the largest logit, in float32
@@ -108,17 +103,16 @@ def _copy_weights(layer, plain):
         plain.set_weights(layer.get_weights())
 
 
-def main(arguments=None):
-    """The command line; exits with 2 at a mistake."""
-    about = __doc__.split("\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m neural_similarity.interop.merge", description=about)
-    parser.add_argument("run", metavar="RUN", type=Path, help="run folder of a static network")
-    parser.add_argument("--out", metavar="FILE.keras", type=Path, required=True, help="file to write; a new one")
-    options = parser.parse_args(arguments)
-    sys.exit(guarded(lambda: _export(options.run, options.out)))
+def export(run, out):
+    """Writes the trained network of a run as plain Keras; returns a line that says what was written.
 
+    Args:
+        run: folder of the run of a static network.
+        out: the `.keras` file to write, a new one.
 
-def _export(run, out):
+    Raises:
+        UserError: the network cannot be merged, its logits are not the same afterwards, or `out` cannot be written.
+    """
     check_new_file(out)
     model = load_run(run)
     try:
@@ -133,12 +127,8 @@ def _export(run, out):
     if not rounded and not difference <= LOGITS_EQUAL * largest:
         out.unlink()
         raise UserError(f"{run}: merged, its logits differ by {difference:.1e} of {largest:.1e}; nothing was written.")
-    print(
+    return (
         f"{out}: plain Keras, {count_parameters(model):,} → {count_parameters(saved):,} parameters, "
         f"max |Δlogit| {difference:.1e} of {largest:.1e} on {len(images)} random images"
         + (" (computed in 16 bits: Keras' batch normalisation rounds elsewhere)" if rounded else "")
     )
-
-
-if __name__ == "__main__":
-    main()

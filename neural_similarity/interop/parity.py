@@ -1,15 +1,13 @@
 """Holds our networks against numbers computed by the authors' released ones.
 
-    python -m neural_similarity.interop.parity DIR [--no-require-all] [--rtol X]
+    python -m neural_similarity parity DIR [--no-require-all] [--rtol X]
 
 DIR holds `NAME.json` and `NAME.npz` for every network; tests/golden is such a folder, and its README describes the
 form. Each network is built from its released config, so that the recipe is held against them as well.
 """
 
-import argparse
 import collections
 import json
-import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -23,7 +21,6 @@ from neural_similarity.interop.released_names import released_variables
 from neural_similarity.interop.ties import Ties
 from neural_similarity.losses import smoothed_cross_entropy
 from neural_similarity.training.image_recognition import build_loss, build_model
-from neural_similarity.training.main import guarded
 from neural_similarity.training.optimizers import build_optimizer
 
 NETWORKS = ("static_dns", "static_uns", "dynamic_dns", "dynamic_uns", "nsl_fspherenet", "sa_spherenet")
@@ -243,30 +240,3 @@ def check(folder, require_all=True, rtol=None):
             words = [f"{quantity} {error:.1e}" for quantity, error in errors.items()]
             words += [settled] if settled else []
             yield f"{name}: {'differs in ' + ', '.join(over) if over else 'agrees'} ({', '.join(words)})", not over
-
-
-def main(arguments=None):
-    """The command line; exits with 1 when a network is out of tolerance."""
-    about = __doc__.split("\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m neural_similarity.interop.parity", description=about)
-    parser.add_argument("folder", metavar="DIR", help="holds NAME.json and NAME.npz; the project's own: tests/golden")
-    parser.add_argument(
-        "--require-all",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="fail where DIR lacks one of the six networks (default)",
-    )
-    parser.add_argument("--rtol", type=float, help="one relative tolerance in place of the table's")
-    options = parser.parse_args(arguments)
-    good = []
-
-    def compare():
-        for line, fine in check(options.folder, options.require_all, options.rtol):
-            print(line, flush=True)
-            good.append(fine)
-
-    sys.exit(guarded(compare) or (0 if all(good) else 1))
-
-
-if __name__ == "__main__":
-    main()

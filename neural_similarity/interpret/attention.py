@@ -1,12 +1,10 @@
 """Draws where a network with global similarity looks, for chosen pixels of images.
 
-python -m neural_similarity.interpret.attention RUN --images 0 7 photo.png [--pixels 8,8 20,24] [--out attention.png]
+python -m neural_similarity attention RUN --images 0 7 photo.png [--pixels 8,8 20,24] [--out attention.png]
 """
 
-import argparse
 import itertools
 import re
-import sys
 from pathlib import Path
 
 import keras
@@ -17,7 +15,6 @@ from neural_similarity.data.image_files import read_image
 from neural_similarity.errors import UserError
 from neural_similarity.layers import GlobalSimilarity2D
 from neural_similarity.training import image_recognition
-from neural_similarity.training.main import guarded
 from neural_similarity.training.runs import load_run, open_run
 
 EVEN = 1.0005  # up to this many times an even weight is no more than rounding
@@ -84,28 +81,18 @@ def draw_attention(images, maps, pixels, path):
     figure.savefig(path, dpi=110)
 
 
-def main(arguments=None):
-    """The command line; exits with 2 at a mistake."""
-    about = __doc__.split("\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m neural_similarity.interpret.attention", description=about)
-    parser.add_argument("run", metavar="RUN", type=Path, help="run folder of a network with attention")
-    parser.add_argument(
-        "--images", metavar="IMAGE", nargs="+", required=True, help="number of a test image, from 0, or an image file"
-    )
-    parser.add_argument("--pixels", metavar="ROW,COLUMN", nargs="+", type=_pixel, help="default: three on the diagonal")
-    parser.add_argument("--out", metavar="FILE.png", type=Path, help="default: attention.png in RUN")
-    options = parser.parse_args(arguments)
-    sys.exit(guarded(lambda: _draw(options.run, options.images, options.pixels, options.out)))
+def draw_run(folder, names, pixels=None, out=None):
+    """Draws where the trained network of a run looks; yields a line for each layer, then the path.
 
+    Args:
+        folder: run folder of a network with attention.
+        names: images: numbers of test images, counted from 0, or files.
+        pixels: `(row, column)` of each pixel in the images, from 0; by default three on the diagonal.
+        out: the PNG to write; by default attention.png in the run folder.
 
-def _pixel(text):
-    if not re.fullmatch(r"\d+,\d+", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"expected row,column, as 8,20; got {text!r}")
-    row, column = text.split(",")
-    return int(row), int(column)
-
-
-def _draw(folder, names, pixels, out):
+    Raises:
+        UserError: the network has no attention, or an image or a pixel is not there.
+    """
     run, model = open_run(folder), load_run(folder)
     if not any(isinstance(layer, GlobalSimilarity2D) for layer in model.layers):
         raise UserError(f"{folder}: this network has no attention. Take a run of configs/cifar10/sa_spherenet.yaml.")
@@ -123,11 +110,11 @@ def _draw(folder, names, pixels, out):
     for name, weights in maps.items():
         most = np.max(weights, axis=(2, 3)) * np.prod(weights.shape[2:])
         gamma, even = float(model.get_layer(name).gamma), np.sum(most < EVEN)
-        print(
+        yield (
             f"{name}: γ {gamma:+.4f}; the pixel most looked at gets {np.mean(most):.2f} times an even weight (mean); "
             f"{even} of {most.size} look at all pixels alike"
         )
-    print(out)
+    yield str(out)
 
 
 def _images(run, names, size):
@@ -144,7 +131,3 @@ def _images(run, names, size):
             raise UserError(f"--images {name}: the run has {len(test):,} test images, counted from 0.")
         images.append(test.images[int(name)])
     return np.stack(images).astype(np.float32)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,9 @@
 """Draws the training curves of runs, finished or not, from their `metrics.jsonl`.
 
-python -m neural_similarity.reporting.plots RUN [RUN …] --out curves.png
+python -m neural_similarity plots RUN [RUN …] --out curves.png
 """
 
-import argparse
 import math
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +15,6 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown
 from neural_similarity.training.logs import read_rows
-from neural_similarity.training.main import guarded
 from neural_similarity.training.runs import open_run
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; their yellow is too light for lines.
@@ -142,18 +139,3 @@ def _describe(axes, name):
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def main(arguments=None):
-    """The command line."""
-    about = __doc__.split("\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m neural_similarity.reporting.plots", description=about)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=f"picture: {', '.join(FORMATS)}")
-    parser.add_argument("--title", help="above the picture")
-    options = parser.parse_args(arguments)
-    sys.exit(guarded(lambda: print(shown(training_curves(options.runs, options.out, options.title)))))
-
-
-if __name__ == "__main__":
-    main()

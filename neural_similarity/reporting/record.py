@@ -1,11 +1,9 @@
 """Adds the lines of finished runs to `results/<set>.jsonl`, which the tables are made of.
 
-python -m neural_similarity.reporting.record RUN [RUN …]
+python -m neural_similarity record RUN [RUN …]
 """
 
-import argparse
 import shlex
-import sys
 from pathlib import Path
 
 import pydantic
@@ -13,7 +11,6 @@ import pydantic
 from neural_similarity.config import REPOSITORY
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown, write_atomically
-from neural_similarity.training.main import guarded
 from neural_similarity.training.results import Result
 from neural_similarity.training.runs import open_run
 
@@ -115,17 +112,12 @@ def _problems(error):
     return "; ".join(words[:_MOST_PROBLEMS] + more)
 
 
-def main(arguments=None):
-    """The command line: records what it can, and exits with 2 if that was not every run."""
-    about = __doc__.split("\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m neural_similarity.reporting.record", description=about)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="default: %(default)s")
-    options = parser.parse_args(arguments)
-    sys.exit(guarded(lambda: _record_all(options.runs, options.results)))
+def record_all(folders, results=RESULTS):
+    """Records what can be recorded, and yields a line for each run that says so.
 
-
-def _record_all(folders, results):
+    Raises:
+        UserError: at the end, with the problems of all runs that could not be recorded.
+    """
     problems = []
     for folder in folders:
         try:
@@ -135,10 +127,6 @@ def _record_all(folders, results):
             continue
         accuracy = f"test accuracy {100 * result.final_test_accuracy:.2f} %"
         state = "added" if appended else "already there"
-        print(f"{shown(path)}: {state}: {result.config}, {result.recipe}, seed {result.seed}, {accuracy}")
+        yield (f"{shown(path)}: {state}: {result.config}, {result.recipe}, seed {result.seed}, {accuracy}")
     if problems:
         raise UserError("\n".join(problems))
-
-
-if __name__ == "__main__":
-    main()

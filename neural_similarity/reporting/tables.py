@@ -1,9 +1,8 @@
 """Writes the README's tables anew from the lines of `results/*.jsonl`: a row is a mean over seeds.
 
-python -m neural_similarity.reporting.tables [--check]
+python -m neural_similarity tables [--check]
 """
 
-import argparse
 import statistics
 import sys
 from pathlib import Path
@@ -18,7 +17,6 @@ from neural_similarity.config.schema import NOT_OF_A_RECIPE
 from neural_similarity.errors import UserError, nearest
 from neural_similarity.files import shown, write_atomically
 from neural_similarity.reporting.record import RESULTS, read
-from neural_similarity.training.main import guarded
 
 README = REPOSITORY / "README.md"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -181,18 +179,20 @@ def _escaped(text):
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def main(arguments=None):
-    """The command line; with `--check` it exits with 1 when the tables are not those of the lines."""
-    about = __doc__.split("\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m neural_similarity.reporting.tables", description=about)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if there is something to")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--readme", type=Path, default=README, metavar="FILE", help="default: %(default)s")
-    options = parser.parse_args(arguments)
-    sys.exit(guarded(lambda: _write(options.readme, options.results, options.check)))
+def write(readme=README, results=RESULTS, check=False):
+    """Prints the tables and puts them between the markers of the README.
 
+    Args:
+        readme: the file with the markers.
+        results: folder of the `.jsonl` files.
+        check: writes nothing.
 
-def _write(readme, results, check):
+    Returns:
+        The exit code: 1 if `check` found other tables in the README, else 0.
+
+    Raises:
+        UserError: a line is damaged, or the README cannot be read or lacks the markers.
+    """
     text = tables(results)
     print(text)
     try:
@@ -201,10 +201,8 @@ def _write(readme, results, check):
         raise UserError(f"{shown(readme)}: cannot be read ({error.strerror}).") from None
     after = put_between_markers(before, text, shown(readme))
     if check and after != before:
-        raise SystemExit(f"{shown(readme)}: its tables are not those of {shown(results)}. Run: make tables")
+        print(f"{shown(readme)}: its tables are not those of {shown(results)}. Run: make tables", file=sys.stderr)
+        return 1
     if after != before:
         write_atomically(readme, after)
-
-
-if __name__ == "__main__":
-    main()
+    return 0

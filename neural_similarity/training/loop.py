@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from neural_similarity.errors import UserError
+from neural_similarity.errors import Interrupted, UserError
 from neural_similarity.training.checkpoints import collect, restore
 from neural_similarity.training.logs import Metrics, log
 
@@ -61,14 +61,6 @@ def gradient_step(model, optimizer, loss):
 def batches(batch, first, last):
     """The batches `batch(step)` of the steps from `first` to before `last`, two of them made ahead."""
     return tf.data.Dataset.range(first, last).map(batch).prefetch(2)
-
-
-class Interrupted(Exception):
-    """Somebody asked the run to stop; everything up to `step` is saved."""
-
-    def __init__(self, step):
-        super().__init__(step)
-        self.step = step
 
 
 class Loop:

@@ -2,23 +2,22 @@
 
 import argparse
 import dataclasses
-import logging
 import shlex
 import sys
 import textwrap
 from pathlib import Path
 from typing import Protocol
 
-import tensorflow as tf
 import yaml
 
 from neural_similarity import config as configs
+from neural_similarity.command import add_config_arguments, guarded
 from neural_similarity.data.images import DataMissing
 from neural_similarity.errors import UserError
 from neural_similarity.files import write_atomically
 from neural_similarity.training import runs
 from neural_similarity.training.logs import log
-from neural_similarity.training.loop import Interrupted, Loop
+from neural_similarity.training.loop import Loop
 from neural_similarity.training.results import build_result
 from neural_similarity.training.runtime import Runtime, environment
 
@@ -58,45 +57,9 @@ def main(experiment, default_config, kind, arguments=None):
     sys.exit(guarded(lambda: _main(experiment, kind, options), "Go on: the same command and --resume."))
 
 
-def guarded(command, advice=""):
-    """Calls `command()`; a user's mistake, a full disk or a Ctrl-C ends in one message. Returns the exit code.
-
-    Args:
-        advice: what to do after a Ctrl-C.
-    """
-    log.handlers = [logging.StreamHandler(sys.stdout)]
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    try:
-        command()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(
-            f"{error.filename or 'A file'}: {error.strerror or error}. What was saved is still there.", file=sys.stderr
-        )
-        return 2
-    except (MemoryError, tf.errors.ResourceExhaustedError):
-        print(
-            "Out of memory. What was saved is still there. "
-            "Try a smaller data.global_batch_size, or smaller model.widths.",
-            file=sys.stderr,
-        )
-        return 2
-    except Interrupted as stop:
-        print(f"Stopped after step {stop.step:,}, and saved. {advice}".rstrip(), file=sys.stderr)
-        return 130
-    except KeyboardInterrupt:
-        print(f"Stopped. {advice}".rstrip(), file=sys.stderr)
-        return 130
-    return 0
-
-
 def _parser(experiment, default_config):
     parser = argparse.ArgumentParser(prog=f"python {experiment}/train.py", allow_abbrev=False)
-    parser.add_argument("--config", default=default_config, help="YAML file (default: %(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="override one key; repeatable")
+    add_config_arguments(parser, default_config)
     parser.add_argument("--run-dir", type=Path, help="run folder (default: runs/<config's path>/s<seed>-<hash>)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--resume", action="store_true", help="go on with an unfinished run")

@@ -1,0 +1,182 @@
+"""The tools on the command line: `python -m neural_similarity COMMAND …`, or, where installed, `neural-similarity`.
+
+Each function below is one command. It adds the command's arguments to a parser and returns the function that runs the
+command. TensorFlow is imported only when a command runs, so that the help appears at once.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from neural_similarity.command import add_config_arguments, count, guarded
+from neural_similarity.config import REPOSITORY
+
+_RESULTS = REPOSITORY / "results"
+
+
+def predict(parser):
+    """Names what a trained network sees in images."""
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder; a train.py prints it")
+    parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="PNG, JPEG, or what else Pillow reads")
+    parser.add_argument("--top", metavar="N", type=count, default=3, help="classes to name (default: %(default)s)")
+
+    def run(options):
+        from neural_similarity.predict import describe
+
+        for line in describe(options.run, options.images, options.top):
+            print(line)
+
+    return run
+
+
+def merge(parser):
+    """Writes a trained static network as plain Keras, M merged into its kernels."""
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder of a static network")
+    parser.add_argument("--out", metavar="FILE.keras", type=Path, required=True, help="file to write; a new one")
+
+    def run(options):
+        from neural_similarity.interop.merge import export
+
+        print(export(options.run, options.out))
+
+    return run
+
+
+def convert(parser):
+    """Turns a checkpoint of the released TensorFlow 1 code into a Keras model."""
+    parser.description += (
+        " CKPT is what the released train.py saved, as model_cifar10/dynamic_dns/42499. The config says which network "
+        "it is: a dynamic DNS network and one with the full SphereNet predictor have the same variables."
+    )
+    parser.add_argument("checkpoint", metavar="CKPT", type=Path, help="a checkpoint of the released code")
+    add_config_arguments(parser)
+    parser.add_argument("--out", metavar="FILE.keras", type=Path, required=True, help="file to write; a new one")
+
+    def run(options):
+        from neural_similarity.interop.convert import export
+
+        print(export(options.checkpoint, options.config, options.set, options.out))
+
+    return run
+
+
+def parity(parser):
+    """Compares our networks with numbers that the released code computed."""
+    parser.add_argument("folder", metavar="DIR", type=Path, help="NAME.json and NAME.npz; the project's: tests/golden")
+    parser.add_argument(
+        "--require-all",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="fail where DIR lacks one of the six networks (default)",
+    )
+    parser.add_argument("--rtol", type=float, help="one relative tolerance in place of the table's")
+
+    def run(options):
+        from neural_similarity.interop.parity import check
+
+        all_agree = True
+        for line, agrees in check(options.folder, options.require_all, options.rtol):
+            print(line, flush=True)
+            all_agree = all_agree and agrees
+        return 0 if all_agree else 1
+
+    return run
+
+
+def record(parser):
+    """Adds the result lines of finished runs to `results/<set>.jsonl`."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run")
+    parser.add_argument("--results", type=Path, default=_RESULTS, metavar="DIR", help="default: %(default)s")
+
+    def run(options):
+        from neural_similarity.reporting.record import record_all
+
+        for line in record_all(options.runs, options.results):
+            print(line)
+
+    return run
+
+
+def tables(parser):
+    """Writes the README's tables anew from `results/*.jsonl`."""
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if there is something to")
+    parser.add_argument("--results", type=Path, default=_RESULTS, metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--readme", type=Path, default=REPOSITORY / "README.md", metavar="FILE", help="%(default)s")
+
+    def run(options):
+        from neural_similarity.reporting.tables import write
+
+        return write(options.readme, options.results, options.check)
+
+    return run
+
+
+def plots(parser):
+    """Draws the training curves of runs, finished or not."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="picture: .png, .svg or .pdf")
+    parser.add_argument("--title", help="above the picture")
+
+    def run(options):
+        from neural_similarity.files import shown
+        from neural_similarity.reporting.plots import training_curves
+
+        print(shown(training_curves(options.runs, options.out, options.title)))
+
+    return run
+
+
+def attention(parser):
+    """Draws where a network with global similarity looks."""
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder of a network with attention")
+    parser.add_argument(
+        "--images", metavar="IMAGE", nargs="+", required=True, help="number of a test image, from 0, or an image file"
+    )
+    parser.add_argument("--pixels", metavar="ROW,COLUMN", nargs="+", type=_pixel, help="default: three on the diagonal")
+    parser.add_argument("--out", metavar="FILE.png", type=Path, help="default: attention.png in RUN")
+
+    def run(options):
+        from neural_similarity.interpret.attention import draw_run
+
+        for line in draw_run(options.run, options.images, options.pixels, options.out):
+            print(line)
+
+    return run
+
+
+COMMANDS = (predict, merge, convert, parity, record, tables, plots, attention)
+
+
+def main(arguments=None):
+    """Runs one command and exits with its code; without arguments prints the list of the commands."""
+    abouts = {command.__name__: command.__doc__.replace("`", "") for command in COMMANDS}
+    parser = argparse.ArgumentParser(
+        prog="python -m neural_similarity",
+        usage="%(prog)s COMMAND …",
+        description="\n".join(f"  {name:<10} {about}" for name, about in abouts.items()),
+        epilog="Help on one: %(prog)s COMMAND --help\n"
+        "To train: the train.py of an experiment, as: python nsl_image_recog/static/train.py --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(help=argparse.SUPPRESS, prog=parser.prog)
+    for command in COMMANDS:
+        one = commands.add_parser(command.__name__, description=abouts[command.__name__], allow_abbrev=False)
+        one.set_defaults(run_command=command(one))
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "run_command"):
+        parser.print_help()
+        sys.exit(0)
+    sys.exit(guarded(lambda: options.run_command(options)))
+
+
+def _pixel(text):
+    if not re.fullmatch(r"\d+,\d+", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"expected row,column, as 8,20; got {text!r}")
+    row, column = text.split(",")
+    return int(row), int(column)
+
+
+if __name__ == "__main__":
+    main()
