@@ -1,13 +1,14 @@
 # make quickstart   trains a dynamic network on embedded digits, next to a plain one (about three minutes)
 # make test         the tests; make test-slow adds the long forms
 # make tables       writes the README's tables anew from results/*.jsonl
+# make install      sets up .venv; then source .venv/bin/activate
 # make lint
 # Each sets up .venv by itself, once. With another interpreter: rm -rf .venv && make PYTHON=python3.12 test
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: quickstart test test-slow tables lint
+.PHONY: quickstart test test-slow tables install lint
 quickstart: $(VENV)/.installed
 	@$(RUN) -m neural_similarity.quickstart
 
@@ -19,6 +20,8 @@ test-slow: $(VENV)/.installed-test
 
 tables: $(VENV)/.installed
 	$(RUN) -m neural_similarity tables
+
+install: $(VENV)/.installed
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from neural_similarity.training.runtime import environment, peak_memory_bytes
+from neural_similarity.training.environment import environment, peak_memory_bytes
 
 
 def parser(about, name, rounds=None):

@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from benchmarks.measure import table
 from neural_similarity.data.batches import evaluation_batches
-from neural_similarity.training import image_recognition
+from neural_similarity.families import image_recognition, load_run
 from neural_similarity.training.logs import read_rows
-from neural_similarity.training.runs import load_run, open_run
+from neural_similarity.training.runs import open_run
 
 ROWS = 10  # of the training accuracy, ten steps each
 

@@ -12,7 +12,7 @@ from benchmarks import measure
 from benchmarks.count import multiply_adds, widths_of_equal_work
 from benchmarks.released import released_form
 from neural_similarity import config as configs
-from neural_similarity.training import image_recognition
+from neural_similarity.families import image_recognition
 from neural_similarity.training.loop import gradient_step
 from neural_similarity.training.optimizers import build_optimizer
 
@@ -64,12 +64,12 @@ def build(form):
         return configs.load(path, [f"runtime.precision={form.precision}", *overrides], environment={})
 
     config = load(form.network)
-    model = image_recognition.build_model(config, 10)
+    model = image_recognition.network(config, 10)
     if form.kind == "released":
         model = released_form(model)
     elif form.kind == "line":
         config = load("baseline", f"model.widths={list(widths_of_equal_work(multiply_adds(model)))}")
-        model = image_recognition.build_model(config, 10)
+        model = image_recognition.network(config, 10)
     return config, model
 
 

@@ -8,7 +8,7 @@ import importlib
 
 from neural_similarity.version import __version__
 
-_HOME = {"load_run": "neural_similarity.training.runs", "merge": "neural_similarity.interop.merge"}
+_HOME = {"load_run": "neural_similarity.families", "merge": "neural_similarity.interop.merge"}
 
 __all__ = ["__version__", "load_run", "merge"]
 

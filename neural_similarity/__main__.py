@@ -99,15 +99,14 @@ def record(parser):
 
 
 def tables(parser):
-    """Writes the README's tables anew from `results/*.jsonl`."""
+    """Writes the tables of README and docs anew from `results/*.jsonl`."""
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if there is something to")
     parser.add_argument("--results", type=Path, default=_RESULTS, metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--readme", type=Path, default=REPOSITORY / "README.md", metavar="FILE", help="%(default)s")
 
     def run(options):
         from neural_similarity.reporting.tables import write
 
-        return write(options.readme, options.results, options.check)
+        return write(options.results, options.check)
 
     return run
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from neural_similarity.data.image_files import read_image
-from neural_similarity.training.runs import load_run, open_run
+from neural_similarity.families import load_run
+from neural_similarity.training.runs import open_run
 
 
 def predict(run, paths):
@@ -38,7 +39,7 @@ def describe(run, paths, top=3):
     Raises:
         UserError: as `predict`.
     """
-    classes = open_run(run).details["classes"]
+    classes = open_run(run).facts["classes"]
     for path, probabilities in zip(paths, predict(run, paths), strict=True):
         best = np.argsort(-probabilities, kind="stable")[:top]
         yield f"{path}: " + ", ".join(f"{classes[i]} {100 * probabilities[i]:.1f} %" for i in best)

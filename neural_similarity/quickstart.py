@@ -29,15 +29,14 @@ def _train_both(config, folder):
     """Trains what is not trained yet, draws the pictures, and returns the report."""
     from PIL import Image
 
+    from neural_similarity.families import image_recognition, load_run
     from neural_similarity.interpret.matrices import draw_matrices, mean_deviation, predicted_matrices
     from neural_similarity.reporting.plots import training_curves
-    from neural_similarity.training import image_recognition
-    from neural_similarity.training.runs import load_run
 
     plain, plain_run = _train(PLAIN)
     dynamic, run = _train(DYNAMIC)
     images = image_recognition.load_data(config).test.images.astype("float32")
-    first = predicted_matrices(image_recognition.build_model(config, 10), images)
+    first = predicted_matrices(image_recognition.network(config, 10), images)
     last = predicted_matrices(load_run(run.folder), images)
     before, after = mean_deviation(first), mean_deviation(last)
     curve, maps = folder / "training_curve.png", folder / "predicted_matrices.png"
@@ -46,8 +45,8 @@ def _train_both(config, folder):
     draw_matrices(images[:PICTURED_IMAGES], last, maps)
     where = folder.relative_to(configs.REPOSITORY)
     lines = [
-        f"test accuracy: {100 * dynamic.final_test_accuracy:.2f} %",
-        f"plain CNN: {100 * plain.final_test_accuracy:.2f} %",
+        *dynamic.in_words(),
+        f"plain CNN: {plain.scores[plain.headline]}",
         "",
         "mean |M − 1|   at the start   at the end   (by batch statistics, on the test images)",
         *(f"  {name:<12} {before[name]:12.4f} {after[name]:12.4f}" for name in after),
@@ -66,19 +65,17 @@ def _train_both(config, folder):
 
 def _train(name):
     """Trains a quickstart config to its end, from where it stands; returns the `Result` and the `Run`."""
-    from neural_similarity.training import image_recognition
+    from neural_similarity.families.actions import train
     from neural_similarity.training.logs import log
-    from neural_similarity.training.main import train
-    from neural_similarity.training.results import Result
     from neural_similarity.training.runs import Run
 
     config = configs.load(f"configs/{name}.yaml")
     run = Run(configs.run_folder(config, name))
     if run.result:
-        return Result(**run.result), run
+        return run.result, run
     if run.exists:
         log.info("Going on with an unfinished run; to start it anew: rm -r runs/quickstart")
-    return train(configs.experiment_of(config), image_recognition, config, name, run, resume=run.exists), run
+    return train(config, name, run, resume=run.exists), run
 
 
 if __name__ == "__main__":

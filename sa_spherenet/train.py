@@ -4,7 +4,10 @@
 `spherenet_linear`, `spherenet_sigmoid` and `spherenet_learnable_sigmoid`; `cnn9_128` is the plain network of that size.
 """
 
-from neural_similarity.training import image_recognition, main
+try:
+    from neural_similarity.families import main
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"{missing}. In the repository: make install, then source .venv/bin/activate") from None
 
 if __name__ == "__main__":
-    main("sa_spherenet", "configs/cifar10/sa_spherenet.yaml", image_recognition)
+    main("configs/cifar10/sa_spherenet.yaml")

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from configs import TEXT
 from neural_similarity import config as configs
-from neural_similarity.training import image_recognition, runs
+from neural_similarity.families import image_recognition
+from neural_similarity.training import runs
 from neural_similarity.training.checkpoints import collect
-from neural_similarity.training.runtime import Runtime, environment
+from neural_similarity.training.environment import environment
+from neural_similarity.training.runtime import Runtime
 
 # Two devices for the tests of several replicas; it has to be said before TensorFlow starts.
 tf.config.set_logical_device_configuration(
@@ -44,19 +47,29 @@ def run_folder(request, tmp_path_factory):
     name = getattr(request, "param", "static_uns")
     config = configs.load(f"configs/cifar10/{name}.yaml", ["model.widths=[4, 4, 4]"], environment={})
     classes = list(image_recognition.class_names(config))
-    model = look_trained(image_recognition.build_model(config, len(classes)))
+    model = look_trained(image_recognition.network(config, len(classes)))
     run = runs.Run(tmp_path_factory.mktemp(name))
     details = {
         "config": f"cifar10/{name}",
         "recipe": "custom",
-        "experiment": configs.experiment_of(config),
+        "experiment": config.owner(),
         "overrides": ["model.widths=[4, 4, 4]"],
-        "classes": classes,
-        "data_checksum": "00000000",
+        "facts": {"classes": classes, "data_checksum": "00000000"},
         "runtime": dataclasses.asdict(Runtime.resolve(config.runtime)),
         "environment": environment(),
     }
     run.create(config, details)
-    (run.folder / "model.json").write_text(model.to_json())
     run.checkpoints.save(5, collect(model=model.variables), {})
     return run.folder
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """Writes the dynamic DNS config with one piece of text replaced; returns the path."""
+
+    def edit(old, new):
+        assert TEXT.count(old) == 1
+        (tmp_path / "x.yaml").write_text(TEXT.replace(old, new), encoding="utf-8")
+        return tmp_path / "x.yaml"
+
+    return edit

@@ -27,9 +27,9 @@ from benchmarks.released import released_form
 from neural_similarity import config as configs
 from neural_similarity import ops
 from neural_similarity.data import ImageSet
+from neural_similarity.families import image_recognition
 from neural_similarity.layers import DebiasedBatchNormalization, DynamicSimilarityConv2D, GlobalSimilarity2D
 from neural_similarity.models import cnn9
-from neural_similarity.training import image_recognition
 
 
 def tiny_network(name):

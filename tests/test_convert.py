@@ -14,10 +14,10 @@ from commands import run_tool
 from neural_similarity import config as configs
 from neural_similarity.config import REPOSITORY
 from neural_similarity.errors import UserError
+from neural_similarity.families.image_recognition import network
 from neural_similarity.interop.convert import convert
 from neural_similarity.interop.parity import NETWORKS, value_by_rule
 from neural_similarity.interop.released_names import released_variables
-from neural_similarity.training.image_recognition import build_model
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -29,7 +29,7 @@ def config_of(name, *overrides):
 def golden_values(name):
     """Released name → the golden network's value."""
     facts = json.loads((GOLDEN / f"{name}.json").read_text())
-    table = released_variables(build_model(config_of(name), facts["n_class"]))
+    table = released_variables(network(config_of(name), facts["n_class"]))
     shapes = {
         variable: (tuple(entry["shape"]), tuple(table[variable].variable.shape))
         for variable, entry in facts["variables"].items()
@@ -66,7 +66,7 @@ def test_a_converted_checkpoint_gives_the_golden_logits(name, tmp_path, capsys):
     assert run_main(f"{checkpoint}.index", "--config", config, "--out", tmp_path / "model.keras") == 0
     said = capsys.readouterr().out
     assert f"model.keras: cifar10/released/{name}, " in said
-    assert ("predictor.normalization: " in said) == (name not in ("static_dns", "static_uns", "sa_spherenet"))
+    assert ("similarity.normalization: " in said) == (name not in ("static_dns", "static_uns", "sa_spherenet"))
     with np.load(GOLDEN / f"{name}.npz") as golden:
         logits = keras.models.load_model(tmp_path / "model.keras")(golden["x"].astype(np.float32), training=False)
         assert np.max(np.abs(logits - golden["eval_logits"])) <= 1e-4 * np.max(np.abs(golden["eval_logits"]))

@@ -17,7 +17,8 @@ from neural_similarity.data.folder import list_folder, load_folder
 from neural_similarity.data.image_files import read_image
 from neural_similarity.data.images import DataMissing
 from neural_similarity.errors import UserError
-from neural_similarity.training import image_recognition, main, runs
+from neural_similarity.families import load_run, main
+from neural_similarity.training import runs
 
 CLASSES = ("bird", "cat", "dog")
 
@@ -288,7 +289,7 @@ def test_a_command_in_a_message_can_be_pasted(tmp_path):
 
 def run_main(*arguments, config="configs/cifar10/static_dns.yaml"):
     with pytest.raises(SystemExit) as stop:
-        main("nsl_image_recog/static", config, image_recognition, [str(argument) for argument in arguments])
+        main(config, [str(argument) for argument in arguments])
     return stop.value.code
 
 
@@ -312,11 +313,11 @@ def finished(tmp_path_factory):
 def test_a_run_keeps_its_classes_and_size(finished):
     _, folder = finished
     run = runs.Run(folder)
-    assert run.details["classes"] == list(CLASSES)
+    assert run.facts["classes"] == list(CLASSES)
     assert run.config.data.image_size == 16
-    assert run.result["data"] == "folder"
-    assert run.result["selected_step"] in range(1, 5)
-    assert runs.load_run(folder).input_shape == (None, 16, 16, 3)
+    assert run.result.data == "folder"
+    assert run.result.selected.step in range(1, 5)
+    assert load_run(folder).input_shape == (None, 16, 16, 3)
 
 
 def test_predict_names_the_folders_classes(finished, capsys):
@@ -325,7 +326,7 @@ def test_predict_names_the_folders_classes(finished, capsys):
     found = re.findall(r"(\w+) \d+\.\d %", capsys.readouterr().out)
     assert sorted(found) == list(CLASSES)
     image = load_folder(root, 16).test.images[9]  # of the dogs the second
-    logits = runs.load_run(folder)(image[None].astype(np.float32), training=False)
+    logits = load_run(folder)(image[None].astype(np.float32), training=False)
     likelihoods = np.exp(logits) / np.exp(logits).sum()
     np.testing.assert_allclose(predict.predict(folder, [root / "test" / "dog" / "1.png"]), likelihoods, rtol=1e-4)
 
@@ -334,7 +335,7 @@ def test_eval_only(finished, capsys):
     root, folder = finished
     assert run_main(*settings(root), "--run-dir", folder, "--eval-only") == 0
     out = capsys.readouterr().out
-    accuracy = 100 * runs.Run(folder).result["final_test_accuracy"]
+    accuracy = 100 * runs.Run(folder).result.scores["test/accuracy"].value
     assert f"step 4   test accuracy: {accuracy:.2f} %" in out
     assert "step 4   validation accuracy: " in out
 

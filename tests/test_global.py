@@ -11,9 +11,9 @@ from PIL import Image
 from run_checks import assert_equal_runs
 
 from neural_similarity import models, ops
+from neural_similarity.families import main
 from neural_similarity.interpret import attention
 from neural_similarity.predict import predict
-from neural_similarity.training import image_recognition, main
 from neural_similarity.training.runs import Run
 
 CONFIG = "configs/quickstart/sa_spherenet.yaml"
@@ -24,7 +24,7 @@ SETTINGS += ["data.global_batch_size=64", "evaluation.every_steps=2"]
 def train(folder, *arguments, settings=()):
     words = [word for setting in (*SETTINGS, *settings) for word in ("--set", setting)]
     with pytest.raises(SystemExit) as stop:
-        main("sa_spherenet", CONFIG, image_recognition, [*words, "--run-dir", str(folder), *arguments])
+        main(CONFIG, [*words, "--run-dir", str(folder), *arguments])
     return stop.value.code
 
 
@@ -52,7 +52,7 @@ def test_run_and_its_metrics(run):
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     train_rows = [row for row in rows if row["split"] == "train"]
     for row in train_rows:
-        assert row["loss"] == pytest.approx(row["fit"] + row["penalty"] + row["orthogonality"], rel=1e-5)
+        assert row["loss"] == pytest.approx(row["cross_entropy"] + row["penalty"] + row["orthogonality"], rel=1e-5)
     assert train_rows[-1]["learning_rate"] == pytest.approx(0.0003)
 
 
@@ -141,6 +141,6 @@ def test_mistakes(run, arguments, expected, capsys):
 
 def test_a_network_without_attention(tmp_path, capsys):
     folder = tmp_path / "blind"
-    assert train(folder, settings=["attention.enabled=false", "schedule.train_steps=1"]) == 0
+    assert train(folder, settings=["model.attention=false", "schedule.train_steps=1"]) == 0
     assert draw(folder, "--images", 0) == 2
     assert f"{folder}: this network has no attention." in capsys.readouterr().err

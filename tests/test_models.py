@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 
 from neural_similarity import config
+from neural_similarity.families.image_recognition import network
 from neural_similarity.layers import DynamicSimilarityConv2D, StaticSimilarityConv2D
 from neural_similarity.models import cnn9
-from neural_similarity.training.image_recognition import build_model
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "folder": 10}
 PARAMETERS = {  # the last part of a config's name → trainable parameters with 10 classes
@@ -41,7 +41,7 @@ VARIANTS = ("baseline", "static_dns", "static_uns", "dynamic_dns", "dynamic_uns"
 
 def build(name, *overrides):
     recipe = config.load(f"configs/{name}.yaml", overrides, environment={})
-    return build_model(recipe, CLASSES[recipe.data.name])
+    return network(recipe, CLASSES[recipe.data.name])
 
 
 @functools.cache
@@ -192,7 +192,7 @@ def test_initial_weights_belong_to_the_seed():
 
 
 def test_config_reaches_the_layers():
-    model = build("cifar10/released/nsl_fspherenet", "predictor.filters=5", "batch_norm.decay=0.5")
+    model = build("cifar10/released/nsl_fspherenet", "similarity.filters=5", "batch_norm.decay=0.5")
     norms = [layer for layer in model.layers if layer.name.endswith("_bn")]
     for layer in convolutions(model):
         assert isinstance(layer, DynamicSimilarityConv2D)

@@ -13,7 +13,6 @@ from neural_similarity import config as configs
 from neural_similarity.errors import UserError
 from neural_similarity.interop import parity
 from neural_similarity.interop.released_names import released_variables
-from neural_similarity.training.image_recognition import build_model
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -35,7 +34,7 @@ def test_all_networks_agree():
 @pytest.mark.parametrize("network", parity.NETWORKS)
 def test_layouts_are_the_released_ones_and_go_back_and_forth(network):
     listed = json.loads((GOLDEN / f"{network}.json").read_text())["variables"]
-    table = released_variables(build_model(configs.load(f"configs/cifar10/released/{network}.yaml"), 10))
+    table = released_variables(network(configs.load(f"configs/cifar10/released/{network}.yaml"), 10))
     assert set(table) == set(listed)
     for name, own in table.items():
         shape = tuple(listed[name]["shape"])

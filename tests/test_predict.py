@@ -66,7 +66,7 @@ def test_mistakes_end_in_a_message(arguments, message, run_folder, tmp_path, mon
 
 
 def test_a_run_without_a_checkpoint_says_so(run_folder, tmp_path, capsys):
-    for name in ("run.json", "config.yaml", "model.json"):
+    for name in ("run.json", "config.yaml"):
         (tmp_path / name).write_text((run_folder / name).read_text())
     assert run_tool("predict", tmp_path, save(tmp_path / "a.png", pixels())) == 2
     assert "no checkpoint yet" in capsys.readouterr().err

@@ -8,10 +8,13 @@ import PIL.Image
 import pytest
 from commands import run_tool
 
-from neural_similarity.config import REPOSITORY, load
+from neural_similarity.config import NOT_OF_A_RECIPE, REPOSITORY, load
 from neural_similarity.errors import UserError
 from neural_similarity.reporting import plots, record, tables
-from neural_similarity.training.results import Result
+from neural_similarity.reporting.markdown import BEGIN, END, as_markdown
+from neural_similarity.reporting.paper_values import read_paper_values
+from neural_similarity.reporting.summary import GROUPED_BY, Spread, group, summarize
+from neural_similarity.training.results import Result, Score, scores_of
 
 LINE = {
     "config": "cifar10/static_dns",
@@ -24,7 +27,7 @@ LINE = {
     "steps": 42500,
     "scale": 1.0,
     "parameters": 1234567,
-    "final_test_accuracy": 0.9,
+    "scores": {"test/accuracy": {"value": 0.9}},
     "seconds_per_step": 0.25,
     "peak_memory_bytes": 1_500_000_000,
     "precision": "float32",
@@ -40,16 +43,21 @@ LINE = {
 
 
 def result(**changes):
-    return Result(**{**LINE, **changes})
+    return Result.model_validate({**LINE, **changes})
+
+
+def score(value):
+    """The `scores` of a line with this test accuracy."""
+    return {"test/accuracy": {"value": value}}
 
 
 def train_rows(steps=30, loss=2.0):
     """A row each ten steps, a test row each twenty and at the end."""
     rows = []
     for step in range(10, steps + 1, 10):
-        rows.append({"step": step, "split": "train", "loss": 3.0, "fit": loss * 10 / step, "accuracy": 0.25})
+        rows.append({"step": step, "split": "train", "loss": 3.0, "cross_entropy": loss * 10 / step, "accuracy": 0.25})
         if step % 20 == 0 or step == steps:
-            rows.append({"step": step, "split": "test", "fit": 1.0, "accuracy": step / 100})
+            rows.append({"step": step, "split": "test", "cross_entropy": 1.0, "accuracy": step / 100})
     return rows
 
 
@@ -62,7 +70,8 @@ def make_run(tmp_path):
         folder.mkdir()
         values = {**LINE, **(dict(line) if isinstance(line, dict) else {})}
         details = {key: values[key] for key in ("config", "recipe", "experiment", "overrides")}
-        details |= {"classes": [], "data_checksum": "", "runtime": {}, "environment": {}}
+        details |= {"facts": {}, "runtime": {}, "environment": {}}
+        (folder / "config.yaml").write_text((REPOSITORY / "configs/cifar10/static_dns.yaml").read_text())
         (folder / "run.json").write_text(json.dumps(details))
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         if line is not None:
@@ -95,7 +104,7 @@ def refusal(function, *arguments):
 
 
 def test_a_line_says_everything_again():
-    for line in (result(), result(commit=None, selected_step=5, selected_test_accuracy=0.5)):
+    for line in (result(), result(commit=None, selected={"step": 5, "scores": score(0.5)})):
         assert Result.model_validate_json(line.line()) == line
         assert "\n" not in line.line()
 
@@ -103,8 +112,9 @@ def test_a_line_says_everything_again():
 def test_the_page_explains_every_field_and_every_column():
     page = (REPOSITORY / "docs/results.md").read_text(encoding="utf-8")
     assert [name for name in Result.model_fields if f"| `{name}` |" not in page] == []
-    header = tables.table([result(selected_step=5, selected_test_accuracy=0.5)], {}).splitlines()[0]
-    assert [name for name in header.strip("| ").split(" | ") if f"| {name} |" not in page] == []
+    header = markdown([result(selected={"step": 5, "scores": score(0.5)})], {}).splitlines()[0]
+    names = [name.removesuffix(f", {LINE['device']}") for name in header.strip("| ").split(" | ")]
+    assert [name for name in names if f"| {name} |" not in page] == []
 
 
 # record
@@ -122,12 +132,12 @@ def test_record_appends_to_the_file_of_the_set(config, make_run, tmp_path):
 def test_own_images_are_not_recorded_or_shown_as_cifar(make_run, tmp_path):
     for i, name in enumerate(("cats", "dogs")):
         line = {"data": "folder", "recipe": "custom", "seed": i, "config_hash": f"{i}" * 12}
-        run = make_run(name, {**line, "overrides": ["data.name=folder", f"data.root={name}"]})
+        run = make_run(name, {**line, "overrides": ["data.name=folder"]})
         assert record.record(run, tmp_path / "results")[0] == tmp_path / "results" / "folder.jsonl"
-    shown = tables.tables(tmp_path / "results")
+    shown = tables.tables(tables.PARTIAL_RUNS, tmp_path / "results")
     assert "**folder**" in shown
-    for name in ("cats", "dogs"):
-        assert f"`cifar10/static_dns` with `data.name=folder`, `data.root={name}`" in shown
+    for i in range(2):
+        assert f"`cifar10/static_dns` with `data.name=folder` ({i * 111111111111:012})" in shown
 
 
 def test_record_says_what_is_there_already(make_run, tmp_path, command):
@@ -135,7 +145,7 @@ def test_record_says_what_is_there_already(make_run, tmp_path, command):
     code, out, err = command("record", one, two, one, "--results", tmp_path)
     assert (code, err) == (0, "")
     assert [line.split(": ")[1] for line in out.splitlines()] == ["added", "added", "already there"]
-    assert "cifar10/static_dns, ours, seed 1, test accuracy 90.00 %" in out
+    assert "cifar10/static_dns, ours, seed 1, test accuracy: 90.00 %" in out
     before = (tmp_path / "cifar10.jsonl").read_bytes()
     assert len(before.splitlines()) == 2
     assert command("record", two, "--results", tmp_path)[1].count("already there") == 1
@@ -155,7 +165,7 @@ def test_record_appends_what_differs(change, make_run, tmp_path):
 def test_record_refuses_a_line_that_was_edited(make_run, tmp_path):
     path, _, _ = record.record(make_run("one"), tmp_path)
     before = path.read_bytes()
-    assert "differs from" in refusal(record.record, make_run("two", {"final_test_accuracy": 0.99}), tmp_path)
+    assert "differs from" in refusal(record.record, make_run("two", {"scores": score(0.99)}), tmp_path)
     assert path.read_bytes() == before
 
 
@@ -194,8 +204,8 @@ BAD_LINES = {
     "a field more": _text(comment="hello"),
     "text for a number": _text(seed="0"),
     "a fraction of a step": _text(steps=1.5),
-    "percent": _text(final_test_accuracy=90.0),
-    "percent, selected": _text(selected_test_accuracy=90.0),
+    "percent": _text(scores=score(90.0)),
+    "percent, selected": _text(selected={"step": 1, "scores": score(90.0)}),
     "NaN": _text(seconds_per_step=float("nan")),
     "another hash": _text(config_hash="abc"),
     "another recipe": _text(recipe="best"),
@@ -262,11 +272,31 @@ def test_record_into_something_that_is_no_folder(make_run, tmp_path):
 # tables
 
 
-def test_mean_and_std_by_hand():
-    assert tables.mean_and_std([0.9]) == "90.00"
-    assert tables.mean_and_std([0.90, 0.92, 0.94]) == "92.00 ± 2.00"  # √((4 + 0 + 4) / 2)
-    assert tables.mean_and_std([0.91, 0.92]) == "91.50 ± 0.71"  # √(0.25 + 0.25)
-    assert tables.mean_and_std([0.5, 0.5]) == "50.00 ± 0.00"
+def markdown(lines, paper_values=None):
+    return as_markdown(summarize(lines, paper_values))
+
+
+def test_mean_and_deviation_by_hand():
+    assert Spread.of([90.0]) == Spread(90.0, None)
+    assert Spread.of([90.0, 92.0, 94.0]) == Spread(92.0, 2.0)  # √((4 + 0 + 4) / 2)
+    assert Spread.of([0.5, 0.5]) == Spread(0.5, 0.0)
+
+
+def test_times_and_memory_are_told_per_device():
+    lines = [
+        result(seconds_per_step=0.2, peak_memory_bytes=1_000_000_000),
+        result(seed=1, seconds_per_step=0.4, peak_memory_bytes=2_000_000_000),
+        result(seed=2, device="GPU", seconds_per_step=0.01, peak_memory_bytes=5_000_000_000),
+        result(config="cifar10/baseline", device="GPU", seconds_per_step=0.02, peak_memory_bytes=4_000_000_000),
+    ]
+    columns = {column.name: column.cells for column in summarize(lines).columns}
+    assert [name.config for name in columns["config"]] == ["cifar10/baseline", "cifar10/static_dns"]
+    assert columns["n"] == [1, 3]
+    assert columns["s/step, GPU"] == [0.02, 0.01]
+    assert columns["peak GB, GPU"] == [4.0, 5.0]
+    assert columns[f"s/step, {LINE['device']}"] == [None, pytest.approx(0.3)]
+    assert columns[f"peak GB, {LINE['device']}"] == [None, 2.0]
+    assert "| – |" in as_markdown(summarize(lines))
 
 
 def test_seeds_make_a_row_and_everything_else_parts_rows():
@@ -276,60 +306,61 @@ def test_seeds_make_a_row_and_everything_else_parts_rows():
         "config_hash": "f" * 12,
         "scale": 0.5,
         "precision": "mixed_bfloat16",
-        "device": "GPU",
     }
-    assert list(others) == list(tables.GROUPED_BY)
+    assert list(others) == list(GROUPED_BY)
     lines = [result(seed=2), *(result(**{name: value}) for name, value in others.items()), result(seed=1)]
-    rows = tables.group(lines)
-    assert sorted(len(row) for row in rows) == [1] * 6 + [2]
+    rows = group(lines)
+    assert sorted(len(row) for row in rows) == [1] * 5 + [2]
     assert [[line.seed for line in row] for row in rows if len(row) == 2] == [[1, 2]]
-    same = result(seed=1, jit_compile=True, strategy="mirrored", commit="fedcba3210", seconds_per_step=9.0)
-    assert len(tables.group([result(), same])) == 1
+    same = result(
+        seed=1, jit_compile=True, device="GPU", strategy="mirrored", commit="fedcba3210", seconds_per_step=9.0
+    )
+    assert len(group([result(), same])) == 1
 
 
 def test_of_two_lines_of_a_seed_the_newest_counts():
     old, new = "2026-01-02T03:04:05+00:00", "2026-11-02T03:04:05+00:00"
-    a, b = result(finished=new, final_test_accuracy=0.8), result(finished=old, final_test_accuracy=0.7)
-    other = result(seed=1, final_test_accuracy=0.9)
+    a, b = result(finished=new, scores=score(0.8)), result(finished=old, scores=score(0.7))
+    other = result(seed=1, scores=score(0.9))
     for lines in ([a, b, other], [b, other, a]):
-        assert tables.group(lines) == [[a, other]]
-        assert "| 85.00 ± 7.07 | 2 |" in tables.table(lines, {})
+        assert group(lines) == [[a, other]]
+        assert "| 85.00 ± 7.07 | 2 |" in markdown(lines, {})
 
 
 def test_rows_that_can_be_compared_stand_together():
-    def line(config, scale=1.0, recipe="ours", device="CPU"):
-        return result(config=f"cifar10/{config}", scale=scale, recipe=recipe, device=device)
+    def line(config, scale=1.0, recipe="ours"):
+        return result(config=f"cifar10/{config}", scale=scale, recipe=recipe)
 
     lines = [line("b", 0.1), line("a"), line("a", 0.1), line("a", recipe="custom"), line("b")]
-    lines += [line("released/a", recipe="released"), line("a", device="GPU"), line("b", device="GPU")]
-    order = [(r.config[8:], r.scale, r.recipe, r.device) for (r,) in tables.group(lines)]
+    lines += [line("released/a", recipe="released")]
+    order = [(r.config[8:], r.scale, r.recipe) for (r,) in group(lines)]
     assert order == [
-        *(("a", 1, "ours", "CPU"), ("b", 1, "ours", "CPU"), ("a", 1, "ours", "GPU"), ("b", 1, "ours", "GPU")),
-        *(("a", 0.1, "ours", "CPU"), ("b", 0.1, "ours", "CPU")),
-        *(("released/a", 1, "released", "CPU"), ("a", 1, "custom", "CPU")),
+        *(("a", 1, "ours"), ("b", 1, "ours")),
+        *(("a", 0.1, "ours"), ("b", 0.1, "ours")),
+        *(("released/a", 1, "released"), ("a", 1, "custom")),
     ]
 
 
 def test_a_table_by_hand():
     lines = [
-        result(seed=0, final_test_accuracy=0.91, seconds_per_step=0.25, peak_memory_bytes=1_500_000_000),
-        result(seed=1, final_test_accuracy=0.92, seconds_per_step=0.35, peak_memory_bytes=1_250_000_000),
+        result(seed=0, scores=score(0.91), seconds_per_step=0.25, peak_memory_bytes=1_500_000_000),
+        result(seed=1, scores=score(0.92), seconds_per_step=0.35, peak_memory_bytes=1_250_000_000),
     ]
-    assert tables.table(lines, {"cifar10/baseline": 12.0}).splitlines() == [
-        "| config | recipe | paper | test accuracy, % | n | steps | scale | precision | parameters | s/step | "
-        "peak GB | device |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |",
-        "| `cifar10/static_dns` | ours | unverified | 91.50 ± 0.71 | 2 | 42,500 | 1 | float32 | 1,234,567 | 0.3 | "
-        "1.50 | CPU, Some, 2 cores |",
+    assert markdown(lines, {"cifar10/baseline": 12.0}).splitlines() == [
+        "| config | recipe | paper | test accuracy, % | n | steps | scale | precision | parameters | "
+        "s/step, CPU, Some, 2 cores | peak GB, CPU, Some, 2 cores |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |",
+        "| `cifar10/static_dns` | ours | unverified | 91.50 ± 0.71 | 2 | 42,500 | 1 | float32 | 1,234,567 | "
+        "0.3 | 1.50 |",
     ]
-    assert "| ours | 12.34 | 91.50" in tables.table(lines, {"cifar10/static_dns": 12.34})
+    assert "| ours | 12.34 | 91.50" in markdown(lines, {"cifar10/static_dns": 12.34})
 
 
 def test_the_selected_accuracy_has_a_column_where_there_is_one():
     plain = result(config="cifar10/baseline")
-    chosen = [result(seed=seed, selected_step=9, selected_test_accuracy=0.91 + seed / 100) for seed in (0, 1)]
-    assert "selected" not in tables.table([plain], {})
-    header, _, first, second = tables.table([plain, *chosen], {}).splitlines()
+    chosen = [result(seed=seed, selected={"step": 9, "scores": score(0.91 + seed / 100)}) for seed in (0, 1)]
+    assert "selected" not in markdown([plain], {})
+    header, _, first, second = markdown([plain, *chosen], {}).splitlines()
     assert "| test accuracy, % | selected test accuracy, % | n |" in header
     assert "| 90.00 | – | 1 |" in first
     assert "| 90.00 ± 0.00 | 91.50 ± 0.71 | 2 |" in second
@@ -338,109 +369,156 @@ def test_the_selected_accuracy_has_a_column_where_there_is_one():
 def test_a_custom_row_tells_what_was_set():
     overrides = ["seed=3", "schedule.train_steps=7", "runtime.precision=float32", "schedule.train_steps=30"]
     overrides += ["schedule.scale=0.5", "data.root=/somewhere", "model.widths=[1, 2, 3]", "evaluation.every_steps=1"]
-    row = tables.table([result(recipe="custom", overrides=overrides)], {}).splitlines()[2]
+    row = markdown([result(recipe="custom", overrides=overrides)], {}).splitlines()[2]
     assert row.startswith("| `cifar10/static_dns` with `schedule.train_steps=30`, `model.widths=[1, 2, 3]` | custom |")
-    assert "with" not in tables.table([result(overrides=["seed=3"])], {})
-    assert "with" not in tables.table([result(recipe="custom", config="custom/mine", overrides=["seed=3"])], {})
+    assert "with" not in markdown([result(overrides=["seed=3"])], {})
+    assert "with" not in markdown([result(recipe="custom", config="custom/mine", overrides=["seed=3"])], {})
+
+
+def test_lines_of_an_earlier_form_are_read_as_before():
+    earlier = {name: value for name, value in LINE.items() if name not in ("scores", "family")}
+    earlier |= {"final_test_accuracy": 0.91, "final_validation_accuracy": 0.92}
+    earlier |= {"selected_step": 500, "selected_test_accuracy": 0.915}
+    line = Result.model_validate_json(json.dumps(earlier))
+    assert line.family == "image_recognition"
+    assert {name: score.value for name, score in line.scores.items()} == {
+        "test/accuracy": 0.91,
+        "validation/accuracy": 0.92,
+    }
+    assert line.headline == "test/accuracy"
+    assert line.selected.step == 500
+    assert line.selected.scores["test/accuracy"].value == 0.915
+    assert Result.model_validate_json(line.line()) == line
+
+
+def test_scores_have_room_for_an_interval_and_a_count():
+    line = result(
+        scores={"test/accuracy": {"value": 0.621, "interval95": 0.004, "n": 600}, "test/recall_at_1": {"value": 0.5}}
+    )
+    assert line.in_words() == ["test accuracy: 62.10 ± 0.40 %", "test recall at 1: 50.00 %"]
+    assert Result.model_validate_json(line.line()) == line
+
+
+def test_scores_are_read_off_the_rows_of_metrics():
+    rows = [
+        {
+            "split": "test",
+            "step": 3,
+            "cross_entropy": 2.0,
+            "accuracy": 0.6,
+            "accuracy_interval95": 0.01,
+            "accuracy_n": 50,
+        }
+    ]
+    assert scores_of(rows, ("accuracy", "recall_at_1")) == {"test/accuracy": Score(value=0.6, interval95=0.01, n=50)}
 
 
 def test_what_a_custom_row_leaves_out_is_what_the_hash_leaves_out():
     values = ["seed=5", "schedule.scale=0.5", "data.root=x", "runtime.precision=mixed_bfloat16"]
     values += ["evaluation.every_steps=7", "checkpoint.keep=9"]
     names = [value.partition("=")[0] for value in values]
-    assert tuple(n if n in tables.NOT_OF_A_RECIPE else n.partition(".")[0] for n in names) == tables.NOT_OF_A_RECIPE
+    assert tuple(n if n in NOT_OF_A_RECIPE else n.partition(".")[0] for n in names) == NOT_OF_A_RECIPE
     hashes = {load("configs/cifar10/static_dns.yaml", [*values[:n]], {}).config_hash() for n in range(len(values) + 1)}
     assert len(hashes) == 1
 
 
 def test_rows_of_one_name_tell_their_hashes():
     lines = [result(), result(config_hash="f" * 12), result(config="cifar10/baseline")]
-    names = [line.split(" | ")[0] for line in tables.table(lines, {}).splitlines()[2:]]
+    names = [line.split(" | ")[0] for line in markdown(lines, {}).splitlines()[2:]]
     assert names == [
         "| `cifar10/baseline`",
         "| `cifar10/static_dns` (0123456789ab)",
         "| `cifar10/static_dns` (ffffffffffff)",
     ]
-    assert "(" not in tables.table([result(), result(scale=0.5)], {})
+    assert "(" not in markdown([result(), result(scale=0.5)], {})
 
 
 def test_no_text_breaks_a_row():
     line = result(recipe="custom", overrides=["data.name=a|b`c\nd"], device="A|B\n C")
-    row = tables.table([line], {}).splitlines()[2:]
+    row = markdown([line], {}).splitlines()[2:]
     assert len(row) == 1
-    assert row[0].replace("\\|", "").count("|") == 13
+    assert row[0].replace("\\|", "").count("|") == 12
     assert "``data.name=a\\|b`c d``" in row[0]
-    assert row[0].endswith("| A\\|B C |")
+    assert "| s/step, A\\|B C |" in markdown([line], {}).splitlines()[0]
 
 
 @pytest.fixture
-def readme(tmp_path):
-    """A README with markers, next to a folder of results: two sets, one of two seeds."""
-    path = tmp_path / "README.md"
-    path.write_text(f"# ε\n\nbefore\n\n{tables.BEGIN}\nold\n{tables.END}\n\nafter ±\n", encoding="utf-8")
+def repository(tmp_path):
+    """Two documents with markers, next to a folder of results: one set of two seeds, one of a custom recipe."""
+    (tmp_path / "docs").mkdir()
+    for document in (tables.README, tables.PARTIAL_RUNS):
+        (tmp_path / document).write_text(f"# ε\n\nbefore\n\n{BEGIN}\nold\n{END}\n\nafter ±\n", encoding="utf-8")
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "custom.jsonl").write_bytes(_text(config="custom/mine", recipe="custom"))
     (tmp_path / "results" / "cifar10.jsonl").write_bytes(_text() + b"\n" + _text(seed=1) + b"\n")
     (tmp_path / "results" / "cifar100.jsonl").write_bytes(b"\n")
-    return path
+    return tmp_path
 
 
-def test_tables_are_written_once_and_checked(readme, command):
-    arguments = ["--results", readme.parent / "results", "--readme", readme]
-    before = readme.read_bytes()
-    code, _, err = command("tables", *arguments, "--check")
-    assert code == 1
-    assert "make tables" in err
-    assert readme.read_bytes() == before
-    code, out, err = command("tables", *arguments)
-    assert (code, err) == (0, "")
-    text = readme.read_text(encoding="utf-8")
-    assert text == f"# ε\n\nbefore\n\n{tables.BEGIN}\n\n{out.rstrip()}\n\n{tables.END}\n\nafter ±\n"
-    assert [line.split(",")[0] for line in text.splitlines() if line.startswith("**")] == ["**cifar10**", "**custom**"]
-    assert "| 90.00 ± 0.00 | 2 |" in text
-    assert "results/cifar10.jsonl" in text
-    stamp = readme.stat().st_mtime_ns
-    assert command("tables", *arguments)[0] == 0
-    assert command("tables", *arguments, "--check")[0] == 0
-    assert (readme.read_text(encoding="utf-8"), readme.stat().st_mtime_ns) == (text, stamp)
-    with open(readme.parent / "results" / "cifar10.jsonl", "ab") as file:
+def write_tables(repository, check=False):
+    return tables.write(repository / "results", check, repository)
+
+
+def test_tables_are_written_once_and_checked(repository, capsys):
+    documents = [repository / name for name in (tables.README, tables.PARTIAL_RUNS)]
+    before = [path.read_bytes() for path in documents]
+    assert write_tables(repository, check=True) == 1
+    said = capsys.readouterr().err
+    assert [line.split(":")[0] for line in said.splitlines()] == [str(path) for path in documents]
+    assert said.count("make tables") == 2
+    assert [path.read_bytes() for path in documents] == before
+
+    assert write_tables(repository) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    readme, partial = (path.read_text(encoding="utf-8") for path in documents)
+    assert readme == f"# ε\n\nbefore\n\n{BEGIN}\n\n{out.rstrip()}\n\n{END}\n\nafter ±\n"
+    assert "| 90.00 ± 0.00 | 2 |" in readme
+    assert "(results/cifar10.jsonl)" in readme
+    assert "custom" not in readme
+    assert "**custom**, from [its lines](../results/custom.jsonl)" in partial
+    assert "**cifar10" not in partial
+    assert "unverified" not in partial
+
+    stamps = [path.stat().st_mtime_ns for path in documents]
+    assert write_tables(repository) == 0
+    assert write_tables(repository, check=True) == 0
+    assert [path.stat().st_mtime_ns for path in documents] == stamps
+    with open(repository / "results" / "cifar10.jsonl", "ab") as file:
         file.write(_text(seed=2))
-    assert command("tables", *arguments, "--check")[0] == 1
+    assert write_tables(repository, check=True) == 1
+
+
+def test_the_committed_tables_are_up_to_date(command):
+    assert command("tables", "--check")[0] == 0
 
 
 def test_without_lines_the_tables_say_so(tmp_path):
-    assert tables.tables(tmp_path) == "No finished run is recorded yet."
+    assert tables.tables(tables.README, tmp_path) == "No finished run is recorded yet."
 
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "",
-        f"{tables.BEGIN}\n",
-        f"{tables.END}\n",
-        f"{tables.END}\n{tables.BEGIN}\n",
-        f"{tables.BEGIN}\n{tables.BEGIN}\n{tables.END}\n",
-        f"{tables.BEGIN}\n{tables.END}\n{tables.END}\n",
-    ],
+    ["", f"{BEGIN}\n", f"{END}\n", f"{END}\n{BEGIN}\n", f"{BEGIN}\n{BEGIN}\n{END}\n", f"{BEGIN}\n{END}\n{END}\n"],
 )
-def test_markers_have_to_be_there_once_and_in_order(text, readme, command):
-    readme.write_text(text)
-    code, out, err = command("tables", "--results", readme.parent / "results", "--readme", readme)
-    assert code == 2
-    assert f"`{tables.BEGIN}`" in err
-    assert "cifar10/static_dns" in out  # seen all the same
-    assert readme.read_text() == text
+def test_markers_have_to_be_there_once_and_in_order(text, repository, capsys):
+    path = repository / tables.README
+    path.write_text(text)
+    message = refusal(write_tables, repository)
+    assert message.startswith(f"{path}: ")
+    assert f"`{BEGIN}`" in message
+    assert "cifar10/static_dns" in capsys.readouterr().out  # seen all the same
+    assert path.read_text() == text
 
 
-def test_tables_of_a_bad_line_or_without_a_readme(readme, command):
-    results = readme.parent / "results"
-    assert "cannot be read" in command("tables", "--results", results, "--readme", readme.parent / "no")[2]
+def test_tables_of_a_bad_line_or_without_a_document(repository):
+    (repository / tables.PARTIAL_RUNS).unlink()
+    assert refusal(write_tables, repository).endswith("partial_runs.md: cannot be read (No such file or directory).")
+    results = repository / "results"
     (results / "cifar10.jsonl").write_text("<<<<<<< HEAD\n")
-    before = readme.read_bytes()
-    code, _, err = command("tables", "--results", results, "--readme", readme)
-    assert code == 2
-    assert f"{results}/cifar10.jsonl, line 1: " in err
-    assert readme.read_bytes() == before
+    before = (repository / tables.README).read_bytes()
+    assert refusal(write_tables, repository).startswith(f"{results}/cifar10.jsonl, line 1: ")
+    assert (repository / tables.README).read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -459,20 +537,21 @@ def test_tables_of_a_bad_line_or_without_a_readme(readme, command):
 def test_paper_values_are_percentages(text, tmp_path):
     path = tmp_path / "paper_values.yaml"
     path.write_text(text)
-    assert refusal(tables.read_paper_values, path).startswith(f"{path}: expected `config: test accuracy in percent`")
+    assert refusal(read_paper_values, path).startswith(f"{path}: expected `config: test accuracy in percent`")
 
 
 def test_paper_values_are_of_shipped_configs(tmp_path):
     path = tmp_path / "paper_values.yaml"
-    assert tables.read_paper_values(path) == {}
+    assert read_paper_values(path) == {}
     path.write_text("cifar10/static_dns: 12.5\ncifar10/baseline: 12\n")
-    assert tables.read_paper_values(path) == {"cifar10/static_dns": 12.5, "cifar10/baseline": 12}
+    assert read_paper_values(path) == {"cifar10/static_dns": 12.5, "cifar10/baseline": 12}
     path.write_text("cifar10/statc_dns: 12.5\n")
-    assert "Did you mean `cifar10/static_dns`?" in refusal(tables.read_paper_values, path)
+    assert "Did you mean `cifar10/static_dns`?" in refusal(read_paper_values, path)
 
 
-def test_what_is_committed_can_be_read():
-    assert tables.tables()
+@pytest.mark.parametrize("document", [tables.README, tables.PARTIAL_RUNS])
+def test_what_is_committed_is_what_the_lines_say(document):
+    assert tables.tables(document) in (REPOSITORY / document).read_text(encoding="utf-8")
 
 
 # plots
@@ -534,7 +613,9 @@ def test_nine_runs_can_be_told_apart(make_run):
 
 def test_a_long_run_is_smoothed_lightly_and_has_no_markers(make_run):
     rng = np.random.default_rng(0)
-    rows = [{"step": s, "split": "train", "fit": 1 + 0.2 * rng.standard_normal()} for s in range(10, 20001, 10)]
+    rows = [
+        {"step": s, "split": "train", "cross_entropy": 1 + 0.2 * rng.standard_normal()} for s in range(10, 20001, 10)
+    ]
     rows += [{"step": s, "split": "test", "accuracy": 0.5} for s in range(100, 20001, 100)]
     loss, accuracy = plots.training_figure([make_run(rows=rows)]).axes
     raw, curve = (line.get_ydata() for line in loss.lines)

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from neural_similarity import config as configs
 from neural_similarity import models
+from neural_similarity.families.image_recognition import build_loss, network, penalties
 from neural_similarity.layers import GlobalSimilarity2D, SphereConv2D
-from neural_similarity.training.image_recognition import build_loss, build_model, penalties
 from neural_similarity.training.loop import gradient_step
 from neural_similarity.training.optimizers import build_optimizer
 
@@ -31,7 +31,7 @@ def config_of(row, *overrides):
 
 def narrow(row, *overrides):
     config = config_of(row, NARROW, *overrides)
-    return config, build_model(config, 10)
+    return config, network(config, 10)
 
 
 def images(batch=2, size=32):
@@ -75,7 +75,7 @@ def test_images_are_centred():
 
 @each_row
 def test_starts(row):
-    model = build_model(config_of(row), 10)
+    model = network(config_of(row), 10)
     for weight in model.trainable_weights:
         if "kernel" in weight.name:
             scale = np.sqrt(2 / np.prod(weight.shape[:3]))
@@ -114,9 +114,9 @@ def test_every_weight_gets_a_gradient(row):
     moved(model)
     with tf.GradientTape() as tape:
         _, parts = build_loss(config, model)((images(), tf.constant([1, 7])))
-    assert set(parts) == {"fit", "penalty", "accuracy", *(["orthogonality"] if row != "cnn9_128" else [])}
+    assert set(parts) == {"cross_entropy", "penalty", "accuracy", *(["orthogonality"] if row != "cnn9_128" else [])}
     for weight, gradient in zip(
-        model.trainable_weights, tape.gradient(parts["fit"], model.trainable_weights), strict=True
+        model.trainable_weights, tape.gradient(parts["cross_entropy"], model.trainable_weights), strict=True
     ):
         assert np.all(np.isfinite(gradient)), weight.path
         assert np.any(gradient), weight.path
@@ -125,7 +125,7 @@ def test_every_weight_gets_a_gradient(row):
 def test_attention_starts_as_nothing():
     """γ is 0: with the same other weights the logits are those of the network without."""
     _, looking = narrow("sa_spherenet")
-    _, blind = narrow("sa_spherenet", "attention.enabled=false")
+    _, blind = narrow("sa_spherenet", "model.attention=false")
     assert not any(isinstance(layer, GlobalSimilarity2D) for layer in blind.layers)
     blind.set_weights([weight for weight in looking.weights if not weight.path.startswith("att")])
     np.testing.assert_array_equal(looking(images()), blind(images()))

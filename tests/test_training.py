@@ -1,12 +1,12 @@
 """The loop on small networks: runs from end to end, resumes, replicas, compilation, and what goes wrong."""
 
-import json
 import shutil
 import signal
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import exit_code
 from run_checks import assert_equal_runs
 
 from neural_similarity import config as configs
@@ -14,7 +14,8 @@ from neural_similarity import load_run, ops
 from neural_similarity.data import ImageSet, Splits
 from neural_similarity.data.images import stratified_split
 from neural_similarity.errors import UserError
-from neural_similarity.training import image_recognition, loop, main, runs
+from neural_similarity.families import image_recognition, main
+from neural_similarity.training import loop, runs
 from neural_similarity.training.logs import Metrics, read_rows
 from neural_similarity.training.runtime import Replicas, Runtime
 
@@ -37,7 +38,7 @@ def build(name, replicas=None, overrides=(), splits=None, dtype=None):
     replicas = replicas or Replicas(tf.distribute.get_strategy())
     config = configs.load(f"configs/cifar10/{name}.yaml", [*TINY, *overrides], environment={})
     with replicas.scope():
-        model = image_recognition.build_model(config, 10, dtype)
+        model = image_recognition.network(config, 10, dtype)
         return config, image_recognition.build_task(config, model, replicas, splits or noise(48))
 
 
@@ -50,10 +51,8 @@ def weights(task):
     return [variable.numpy() for variable in (*task.model.variables, *task.optimizer.variables)]
 
 
-def run_main(arguments, experiment="nsl_image_recog/static", default="configs/cifar10/static_dns.yaml"):
-    with pytest.raises(SystemExit) as stop:
-        main(experiment, default, image_recognition, arguments)
-    return stop.value.code
+def run_main(arguments, default="configs/cifar10/static_dns.yaml"):
+    return exit_code(lambda words: main(default, words), *arguments)
 
 
 def digits(run_dir, *extra):
@@ -79,7 +78,6 @@ def test_a_run_leaves_what_it_promises(finished):
     assert names == {
         "config.yaml",
         "run.json",
-        "model.json",
         "metrics.jsonl",
         "metrics.csv",
         "checkpoints",
@@ -95,16 +93,16 @@ def test_a_run_leaves_what_it_promises(finished):
         (25, "train"),
         (25, "test"),
     ]
-    assert rows[0]["loss"] == pytest.approx(rows[0]["fit"] + rows[0]["penalty"])
+    assert rows[0]["loss"] == pytest.approx(rows[0]["cross_entropy"] + rows[0]["penalty"])
     assert [r["learning_rate"] for r in rows if r["split"] == "train"] == pytest.approx([0.1] * 3)
     assert runs.Run(finished).checkpoints.steps() == [10, 20, 25]
     header, *lines = (finished / "metrics.csv").read_text().splitlines()
     assert header.startswith("step,split,loss")
     assert len(lines) == len(rows)
-    result = json.loads((finished / "result.json").read_text())
-    assert result["final_test_accuracy"] == rows[-1]["accuracy"]
-    assert (result["steps"], result["recipe"], result["config"]) == (25, "custom", "cifar10/static_dns")
-    assert "schedule.train_steps=25" in result["overrides"]
+    result = runs.Run(finished).result
+    assert result.scores["test/accuracy"].value == rows[-1]["accuracy"]
+    assert (result.steps, result.recipe, result.config) == (25, "custom", "cifar10/static_dns")
+    assert "schedule.train_steps=25" in result.overrides
 
 
 def test_load_run_gives_the_trained_network(finished):
@@ -137,10 +135,10 @@ def test_validation_selects_beside_the_last_step(tmp_path):
     result = runs.Run(tmp_path / "r").result
     validation = {r["step"]: r["accuracy"] for r in rows if r["split"] == "validation"}
     test = {r["step"]: r["accuracy"] for r in rows if r["split"] == "test"}
-    assert result["final_test_accuracy"] == test[25]
-    assert result["final_validation_accuracy"] == validation[25]
-    assert validation[result["selected_step"]] == max(validation.values())
-    assert result["selected_test_accuracy"] == test[result["selected_step"]]
+    assert result.scores["test/accuracy"].value == test[25]
+    assert result.scores["validation/accuracy"].value == validation[25]
+    assert validation[result.selected.step] == max(validation.values())
+    assert result.selected.scores["test/accuracy"].value == test[result.selected.step]
 
 
 # Resuming
@@ -253,10 +251,10 @@ def test_nothing_to_resume_names_the_siblings(tmp_path, capsys, monkeypatch):
 def test_the_right_train_py_is_named(capsys):
     said = message(capsys, ["--config", "configs/cifar10/dynamic_dns.yaml"])
     assert "run python nsl_image_recog/dynamic_dns/train.py --config configs/cifar10/dynamic_dns.yaml" in said
-    full = ["--config", "configs/cifar10/dynamic_dns.yaml", "--set", "predictor.normalization=full"]
-    said = message(capsys, full, experiment="nsl_image_recog/dynamic_dns")
+    full = ["--config", "configs/cifar10/dynamic_dns.yaml", "--set", "similarity.normalization=full"]
+    said = message(capsys, full, default="configs/cifar10/dynamic_dns.yaml")
     assert (
-        "nsl_fspherenet/train.py --config configs/cifar10/dynamic_dns.yaml --set predictor.normalization=full" in said
+        "nsl_fspherenet/train.py --config configs/cifar10/dynamic_dns.yaml --set similarity.normalization=full" in said
     )
 
 
@@ -342,7 +340,7 @@ def test_a_run_dir_that_cannot_be_one(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("run.json", "{}"), ("run.json", "{"), ("config.yaml", None), ("model.json", None), ("result.json", "{")],
+    [("run.json", "{}"), ("run.json", "{"), ("config.yaml", None), ("result.json", "{")],
 )
 def test_a_damaged_run_folder_is_said_to_be_one(finished, tmp_path, name, text):
     folder = tmp_path / "copy"
@@ -372,7 +370,7 @@ def test_test_accuracy_tells_the_truth_while_the_rate_is_high():
         config = configs.load("configs/cifar10/baseline.yaml", overrides, environment={})
         replicas = Replicas(tf.distribute.get_strategy())
         task = image_recognition.build_task(
-            config, image_recognition.build_model(config, 10), replicas, image_recognition.load_data(config)
+            config, image_recognition.network(config, 10), replicas, image_recognition.load_data(config)
         )
         trained = train_steps(task, replicas, 300)[-1]
         assert trained["accuracy"] > 0.9
@@ -410,7 +408,7 @@ def test_a_mirrored_step_is_the_mean_of_its_halves():
         np.testing.assert_allclose(other.numpy(), own.numpy(), atol=2e-6, err_msg=own.path)
     for a, b, own in zip(*averages, mirrored.model.non_trainable_variables, strict=True):
         np.testing.assert_allclose(own.numpy(), (a + b) / 2, rtol=1e-5, atol=1e-6, err_msg=own.path)
-    for name in ("loss", "fit", "penalty", "accuracy"):
+    for name in ("loss", "cross_entropy", "penalty", "accuracy"):
         assert metrics[name] == pytest.approx((halves[0][name] + halves[1][name]) / 2, rel=1e-5), name
 
 
@@ -442,7 +440,7 @@ def test_mirrored_evaluation_counts_every_image_once():
     _, single = build("baseline", splits=splits)
     one, other = mirrored.evaluate()["test"], single.evaluate()["test"]
     assert one["accuracy"] == pytest.approx(other["accuracy"])
-    assert one["fit"] == pytest.approx(other["fit"], rel=1e-5)
+    assert one["cross_entropy"] == pytest.approx(other["cross_entropy"], rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,18 @@
-"""Configs: the schema of the YAML files under configs/, and the strict loader."""
+"""Configs: the schemas of the YAML files under configs/, one for each family, and the strict loader."""
 
-from neural_similarity.config.loader import load, name_of, recipe_of, run_folder
-from neural_similarity.config.paths import REPOSITORY
-from neural_similarity.config.schema import Config, differing_keys, experiment_of
+from neural_similarity.config.experiment import NOT_OF_A_RECIPE, Experiment, differing_keys
+from neural_similarity.config.loader import SCHEMAS, load, name_of, recipe_of, run_folder
+from neural_similarity.config.paths import CONFIGS, REPOSITORY
 
-__all__ = ["REPOSITORY", "Config", "differing_keys", "experiment_of", "load", "name_of", "recipe_of", "run_folder"]
+__all__ = [
+    "CONFIGS",
+    "NOT_OF_A_RECIPE",
+    "REPOSITORY",
+    "SCHEMAS",
+    "Experiment",
+    "differing_keys",
+    "load",
+    "name_of",
+    "recipe_of",
+    "run_folder",
+]

@@ -42,6 +42,10 @@ class Splits:
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: part for name, part in parts.items() if part is not None}
 
+    def facts(self):
+        """What a run must find again when it is resumed: the names of the classes, and the checksum."""
+        return {"classes": list(self.classes), "data_checksum": self.checksum()}
+
     def checksum(self):
         """8 hex digits (CRC-32) of all images and labels; other data, or another split of them, have another."""
         crc = 0

@@ -14,10 +14,10 @@ import tensorflow as tf
 
 from neural_similarity import config as configs
 from neural_similarity.errors import UserError
+from neural_similarity.families.image_recognition import class_names, network
 from neural_similarity.interop.keras_files import check_new_file, count_parameters, save_whole
 from neural_similarity.interop.parity import NETWORKS
 from neural_similarity.interop.released_names import released_variables
-from neural_similarity.training.image_recognition import build_model, class_names
 
 SLOTS = ("Momentum", "Adam", "Adam_1", "beta1_power", "beta2_power")  # the optimisers' own variables
 MANY_UPDATES = 2.0**24  # after as many, debiasing an average changes nothing
@@ -38,7 +38,7 @@ def convert(checkpoint, config):
     """
     path = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(checkpoint))
     reader, shapes = _open(path)
-    model = build_model(config, len(class_names(config)), dtype="float32")
+    model = network(config, len(class_names(config)), dtype="float32")
     table = released_variables(model)
     _check(path, shapes, table)
     for name, own in table.items():
@@ -100,7 +100,7 @@ def _owners(held):
     for name in NETWORKS:
         path = f"configs/cifar10/released/{name}.yaml"
         config = configs.load(path, ["model.widths=[8, 8, 8]"], environment={})
-        found += [path] if held == _kinds(released_variables(build_model(config, 1))) else []
+        found += [path] if held == _kinds(released_variables(network(config, 1))) else []
     return f" Its variables are those of {' or '.join(found)}." if found else ""
 
 
@@ -123,7 +123,7 @@ def export(checkpoint, config_path, overrides, out):
     config = configs.load(config_path, overrides)
     saved = save_whole(convert(checkpoint, config), out)
     text = f"{out}: {configs.name_of(config_path)}, {count_parameters(saved):,} parameters"
-    if config.predictor:
-        normalization = config.predictor.normalization
-        text += f"\npredictor.normalization: {normalization}, as the config says; a checkpoint does not."
+    if config.similarity.kind == "dynamic":
+        normalization = config.similarity.normalization
+        text += f"\nsimilarity.normalization: {normalization}, as the config says; a checkpoint does not."
     return text

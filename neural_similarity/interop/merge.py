@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from neural_similarity.errors import UserError
+from neural_similarity.families import load_run
 from neural_similarity.interop.keras_files import check_new_file, count_parameters, save_whole
 from neural_similarity.layers import (
     DebiasedBatchNormalization,
@@ -17,7 +18,6 @@ from neural_similarity.layers import (
     SphereConv2D,
     StaticSimilarityConv2D,
 )
-from neural_similarity.training.runs import load_run
 
 LOGITS_EQUAL = 1e-5  # relative to the largest logit, in float32
 

@@ -17,10 +17,10 @@ import tensorflow as tf
 
 from neural_similarity import config as configs
 from neural_similarity.errors import UserError
+from neural_similarity.families.image_recognition import build_loss, network
 from neural_similarity.interop.released_names import released_variables
 from neural_similarity.interop.ties import Ties
 from neural_similarity.losses import smoothed_cross_entropy
-from neural_similarity.training.image_recognition import build_loss, build_model
 from neural_similarity.training.optimizers import build_optimizer
 
 NETWORKS = ("static_dns", "static_uns", "dynamic_dns", "dynamic_uns", "nsl_fspherenet", "sa_spherenet")
@@ -98,10 +98,10 @@ class Golden:
         if lacking := sorted(ARRAYS - set(self.arrays)):
             raise UserError(f"{path}.npz: lacks the arrays {', '.join(lacking)}.")
         self.config = configs.load(f"configs/cifar10/released/{name}.yaml", environment={})
-        if self.config.loss.orthogonality is not None and "orth" not in self.arrays:
+        if self.config.model.name == "spherenet9" and "orth" not in self.arrays:
             raise UserError(f"{path}.npz: lacks the array orth.")
-        self.float32 = build_model(self.config, self.facts["n_class"])
-        self.float64 = build_model(self.config, self.facts["n_class"], dtype="float64")
+        self.float32 = network(self.config, self.facts["n_class"])
+        self.float64 = network(self.config, self.facts["n_class"], dtype="float64")
         self.loss = build_loss(self.config, self.float64)
         self.table = released_variables(self.float64)
         if odd := sorted(set(self.table) ^ set(self.facts["variables"])):
@@ -174,7 +174,7 @@ class Golden:
         weights = [own.variable for _, own in self.trainable]
         with tf.GradientTape(persistent=True) as tape:
             total, parts = self.loss((self._images(self.float64), self.labels))
-        targets = {"": total, "fit_": parts["fit"]}
+        targets = {"": total, "fit_": parts["cross_entropy"]}
         return total, parts, {p: tape.gradient(targets[p], weights, unconnected_gradients="zero") for p in prefixes}
 
     def _gradient_errors(self, gradients):
@@ -211,7 +211,7 @@ class Golden:
             with tf.GradientTape() as tape:
                 total, parts = self.loss((self._images(self.float64), self.labels))
             optimizer.apply(tape.gradient(total, self.float64.trainable_variables))
-            found["trajectory fit"].append(_relative(parts["fit"], golden[0]))
+            found["trajectory fit"].append(_relative(parts["cross_entropy"], golden[0]))
             found["trajectory penalty"].append(_relative(parts["penalty"], golden[1]))
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from neural_similarity import config as configs
 from neural_similarity.data.image_files import read_image
 from neural_similarity.errors import UserError
+from neural_similarity.families import image_recognition, load_run
 from neural_similarity.layers import GlobalSimilarity2D
-from neural_similarity.training import image_recognition
-from neural_similarity.training.runs import load_run, open_run
+from neural_similarity.training.runs import open_run
 
 EVEN = 1.0005  # up to this many times an even weight is no more than rounding
 

@@ -13,8 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from neural_similarity.errors import UserError
+from neural_similarity.families import family_of
 from neural_similarity.files import shown
 from neural_similarity.training.logs import read_rows
+from neural_similarity.training.results import spoken
 from neural_similarity.training.runs import open_run
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; their yellow is too light for lines.
@@ -48,7 +50,9 @@ def training_curves(runs, path, title=None):
 
 
 def training_figure(runs, title=None):
-    """The runs' training loss without penalties (left) and accuracy, test and training (right), against the step.
+    """The runs' training loss without penalties (left) and headline score (right), against the step.
+
+    The right panel has the score of the test, and thin the same score of the training batches where they have one.
 
     Args:
         runs: run folders. A run is called by its config, and where several share one, by its folder too.
@@ -66,21 +70,22 @@ def training_figure(runs, title=None):
     figure = Figure((width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     FigureCanvasAgg(figure)
-    loss, accuracy = figure.subplots(1, 2, sharex=True)
+    loss, score = figure.subplots(1, 2, sharex=True)
     handles = []
-    for i, (label, (train, train_accuracy, test)) in enumerate(zip(labels, curves, strict=True)):
+    for i, (label, (train, train_score, test)) in enumerate(zip(labels, curves, strict=True)):
         color, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
         line = {"color": color, "linestyle": DASHES[i // len(COLOURS) % len(DASHES)], "linewidth": 1.5, "label": label}
         steps, values = train
         size, alpha = (5, 0.8) if len(steps) <= _FEW else (2, 0.2)
         loss.plot(steps, values, ".", color=color, markersize=size, alpha=alpha, zorder=1, rasterized=True)
         loss.plot(steps, smoothed(values), **line, zorder=2)
-        steps, values = train_accuracy
-        accuracy.plot(steps, 100 * smoothed(values), **{**line, "linewidth": 0.8}, alpha=0.6, zorder=1)
+        steps, values = train_score
+        score.plot(steps, 100 * smoothed(values), **{**line, "linewidth": 0.8}, alpha=0.6, zorder=1)
         steps, values = test
-        handles += accuracy.plot(steps, 100 * values, **line, marker=marker if len(steps) <= _FEW else "", markersize=4)
+        handles += score.plot(steps, 100 * values, **line, marker=marker if len(steps) <= _FEW else "", markersize=4)
     _describe(loss, "training loss (without penalties)")
-    _describe(accuracy, "accuracy (%): test; training, thin")
+    measures = dict.fromkeys(_headline(folder)[1] for folder in runs)
+    _describe(score, f"{spoken(', '.join(measures))} (%): {_headline(runs[0])[0]}; training, thin")
     losses = np.concatenate([values for (_, values), *_ in curves])
     if 0 < _WIDE * losses.min() < losses.max():
         loss.set_yscale("log")
@@ -106,18 +111,25 @@ def smoothed(values):
 
 
 def _curves(folder):
-    """(steps, loss), (steps, training accuracy) and (steps, test accuracy) of a run; the last may be empty."""
+    """(steps, loss), (steps, training score) and (steps, test score) of a run; the last two may be empty."""
     run = open_run(folder)
+    family = family_of(run.config)
+    split, measure = family.HEADLINE.split("/")
     rows = read_rows(run.folder / "metrics.jsonl")
 
     def curve(split, name):
         points = [(row["step"], row[name]) for row in rows if row["split"] == split and name in row]
         return np.array(points, dtype=float).reshape(-1, 2).T
 
-    train = curve("train", "fit")
+    train = curve("train", family.TRAINING_LOSS)
     if not train.size:
         raise UserError(f"{run.shown()}: no row of the training loss in metrics.jsonl yet. Let the run go on.")
-    return train, curve("train", "accuracy"), curve("test", "accuracy")
+    return train, curve("train", measure), curve(split, measure)
+
+
+def _headline(folder):
+    """The split and the measure of a run's headline score: ("test", "accuracy")."""
+    return family_of(open_run(folder).config).HEADLINE.split("/")
 
 
 def _labels(folders):

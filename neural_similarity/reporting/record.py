@@ -3,7 +3,6 @@
 python -m neural_similarity record RUN [RUN …]
 """
 
-import shlex
 from pathlib import Path
 
 import pydantic
@@ -11,11 +10,10 @@ import pydantic
 from neural_similarity.config import REPOSITORY
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown, write_atomically
-from neural_similarity.training.results import Result
+from neural_similarity.training.results import Result, problems
 from neural_similarity.training.runs import open_run
 
 RESULTS = REPOSITORY / "results"
-_MOST_PROBLEMS = 3  # in one message
 
 
 def record(folder, results=RESULTS):
@@ -63,7 +61,7 @@ def read(path):
             results += [Result.model_validate_json(line)] if line.strip() else []
         except pydantic.ValidationError as error:
             raise UserError(
-                f"{shown(path)}, line {number}: not a result line ({_problems(error)}). "
+                f"{shown(path)}, line {number}: not a result line ({problems(error)}). "
                 "Restore the line from git, or delete it and record its run again."
             ) from None
     return results
@@ -71,22 +69,9 @@ def read(path):
 
 def _result_of(folder):
     run = open_run(folder)
-    file = run.folder / "result.json"
-    if not file.exists():
-        raise UserError(f"{run.shown()}: this run is not finished. Go on with it: {_resume(run)}")
-    try:
-        return Result.model_validate_json(file.read_bytes())
-    except pydantic.ValidationError as error:
-        raise UserError(
-            f"{shown(file)}: damaged ({_problems(error)}). Delete it and let the run write it again: {_resume(run)}"
-        ) from None
-
-
-def _resume(run):
-    """The command that takes up a run, from its own copy of the config: a file of the user's may have changed."""
-    folder = shlex.quote(run.shown())
-    train = f"{run.details['experiment']}/train.py"
-    return f"python {train} --config {folder}/config.yaml --run-dir {folder} --resume"
+    if run.result is None:
+        raise UserError(f"{run.shown()}: this run is not finished. Go on with it: {run.resume_command()}")
+    return run.result
 
 
 def _identity(result):
@@ -104,14 +89,6 @@ def _append(path, line):
         raise UserError(f"{shown(path)}: cannot be written ({error.strerror}).") from None
 
 
-def _problems(error):
-    """pydantic's findings in one line."""
-    items = error.errors(include_url=False, include_input=False)
-    words = [": ".join([*(f"`{name}`" for name in item["loc"]), item["msg"]]) for item in items]
-    more = [f"and {len(words) - _MOST_PROBLEMS} more"] if len(words) > _MOST_PROBLEMS else []
-    return "; ".join(words[:_MOST_PROBLEMS] + more)
-
-
 def record_all(folders, results=RESULTS):
     """Records what can be recorded, and yields a line for each run that says so.
 
@@ -125,8 +102,8 @@ def record_all(folders, results=RESULTS):
         except UserError as problem:
             problems.append(str(problem))
             continue
-        accuracy = f"test accuracy {100 * result.final_test_accuracy:.2f} %"
         state = "added" if appended else "already there"
-        yield (f"{shown(path)}: {state}: {result.config}, {result.recipe}, seed {result.seed}, {accuracy}")
+        scores = ", ".join(result.in_words())
+        yield f"{shown(path)}: {state}: {result.config}, {result.recipe}, seed {result.seed}, {scores}"
     if problems:
         raise UserError("\n".join(problems))

@@ -1,9 +1,5 @@
-"""One training loop, its optimisers, checkpoints, run folders and command line."""
+"""One training loop, its optimisers, checkpoints, run folders and results. Knows no family of experiments."""
 
 from neural_similarity.quiet import import_tensorflow
 
 import_tensorflow()
-
-from neural_similarity.training.main import main  # noqa: E402
-
-__all__ = ["main"]

@@ -12,6 +12,8 @@ from neural_similarity.files import write_atomically
 
 log = logging.getLogger("neural_similarity")
 
+_RENAMED = {"fit": "cross_entropy"}  # measures that earlier versions called otherwise
+
 
 class Metrics:
     """The rows of `metrics.jsonl`, and `metrics.csv` as a view of them.
@@ -60,11 +62,16 @@ def read_rows(path):
     rows, lines = [], path.read_text().splitlines() if path.exists() else []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
+            rows.append(as_today(json.loads(line)))
         except json.JSONDecodeError as error:
             if number < len(lines):
                 raise UserError(f"{path}, line {number}: damaged ({error}). Delete the line and try again.") from error
     return rows
+
+
+def as_today(measures):
+    """A row of metrics, or one step's measures, under today's names."""
+    return {_RENAMED.get(name, name): value for name, value in measures.items()}
 
 
 def _line(row):

@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from neural_similarity.errors import Interrupted, UserError
 from neural_similarity.training.checkpoints import collect, restore
-from neural_similarity.training.logs import Metrics, log
+from neural_similarity.training.logs import Metrics, as_today, log
+from neural_similarity.training.results import percent
 
 LOG_EVERY_STEPS = 10
 
@@ -30,7 +31,8 @@ class Task:
         batch: `batch(step) → global batch`, a pure function that `tf.data` can trace; static shapes.
         step: `step(batch) → {name: scalar}`, one update on one replica's part of a batch. `loss` is among the names;
             `learning_rate`, where it is, is logged as the last step's, everything else as a mean.
-        evaluate: `evaluate() → {split: {name: float}}`. An `accuracy` is a fraction, and is shown as it comes.
+        evaluate: `evaluate() → {split: {name: float}}`.
+        scores: the names in `evaluate`'s results, and maybe in `step`'s, that are fractions and shown in percent.
     """
 
     model: keras.Model
@@ -38,6 +40,7 @@ class Task:
     batch: Callable
     step: Callable
     evaluate: Callable
+    scores: tuple[str, ...]
 
 
 def gradient_step(model, optimizer, loss):
@@ -93,7 +96,7 @@ class Loop:
         if newest:
             self.step, arrays, state = newest
             restore(arrays, model=self.task.model.variables, optimizer=self.task.optimizer.variables)
-            self.pending = state["pending"]
+            self.pending = [as_today(measures) for measures in state["pending"]]
 
     def run(self):
         """Trains to the end and returns the metrics' rows.
@@ -107,7 +110,7 @@ class Loop:
         started = time.monotonic()
         saved_at, first = started, self.step
         unfetched = []
-        with _StopAsked() as stop_asked, _Progress(self.train_steps, self.step) as progress:
+        with _StopAsked() as stop_asked, _Progress(self.train_steps, self.step, self.task.scores) as progress:
             stopwatch = _Stopwatch(self.step)
             for batch in batches(self.task.batch, self.step, self.train_steps):
                 unfetched.append(compiled(batch))
@@ -186,7 +189,8 @@ class _Stopwatch:
 class _Progress:
     """A bar on a terminal, a line an evaluation otherwise."""
 
-    def __init__(self, total, initial):
+    def __init__(self, total, initial, scores):
+        self.scores = scores
         self.bar = tqdm(total=total, initial=initial, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
 
     def __enter__(self):
@@ -205,7 +209,7 @@ class _Progress:
         numbers = ("loss", "learning_rate", "seconds_per_step")
         words += [f"{name} {last['train'][name]:.4g}" for name in numbers if name in last["train"]]
         for split, row in last.items():
-            words += [f"{split} {name} {100 * row[name]:.2f} %" for name in row if name == "accuracy"]
+            words += [f"{split} {name} {percent(row, name)}" for name in self.scores if name in row]
         words += [f"{seconds_left / 60:.0f} min left"] if seconds_left else []
         with tqdm.external_write_mode():
             log.info("   ".join(words))

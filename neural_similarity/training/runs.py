@@ -2,25 +2,26 @@
 
 import fcntl
 import json
+import shlex
 from pathlib import Path
 
-import keras
+import pydantic
 import yaml
 
-from neural_similarity import layers  # noqa: F401  registers the layers that a saved network names
 from neural_similarity.config import REPOSITORY, differing_keys, load
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown, write_atomically
 from neural_similarity.training.checkpoints import Checkpoints, restore
+from neural_similarity.training.results import Result, problems
 from neural_similarity.training.runtime import Runtime
 
 _BEFORE_A_RUN = {"config.yaml", "config.yaml.unfinished", "run.json.unfinished", "lock"}  # a start was cut short
-DETAILS = {"config", "recipe", "experiment", "overrides", "classes", "data_checksum", "runtime", "environment"}
+_DETAILS = {"config", "recipe", "experiment", "overrides", "facts", "runtime", "environment"}
 
 
 class Run:
-    """A folder with `config.yaml`, `run.json` (names, overrides, classes, runtime, environment), `model.json`,
-    `metrics.jsonl` and `.csv`, `checkpoints/`, and `result.json` once it is finished."""
+    """A folder with `config.yaml`, `run.json` (see `details`), `metrics.jsonl` and `.csv`, `checkpoints/`, and
+    `result.json` once the run is finished."""
 
     def __init__(self, folder):
         self.folder = Path(folder)
@@ -33,15 +34,26 @@ class Run:
 
     @property
     def details(self):
-        """What `run.json` holds: `DETAILS`, of which `config` is the config's name."""
+        """What `run.json` holds.
+
+        `config` (the config's name), `recipe`, `experiment` (the folder of the train.py), `overrides`, `facts` (of the
+        data), `runtime` and `environment`.
+        """
         details = self._json("run.json")
-        if not isinstance(details, dict) or not details.keys() >= DETAILS:
-            raise self._damaged("run.json", f"expected {', '.join(sorted(DETAILS))}")
+        if isinstance(details, dict) and {"classes", "data_checksum"} <= details.keys():  # from before `facts`
+            details["facts"] = {name: details.pop(name) for name in ("classes", "data_checksum")}
+        if not isinstance(details, dict) or not details.keys() >= _DETAILS:
+            raise self._damaged("run.json", f"expected {', '.join(sorted(_DETAILS))}")
         return details
 
     @property
+    def facts(self):
+        """What the run must find in the data whenever it is resumed: for images their classes and a checksum."""
+        return self.details["facts"]
+
+    @property
     def config(self):
-        """The `Config` that the run was started with."""
+        """The config that the run was started with, in today's form."""
         if not (self.folder / "config.yaml").exists():
             raise self._damaged("config.yaml", "not there")
         return load(self.folder / "config.yaml", environment={})
@@ -51,15 +63,24 @@ class Run:
         """The `Runtime` that the run was started with."""
         return Runtime(**self.details["runtime"])
 
-    @property
-    def result(self):
-        """The result line as a dict, or None while the run is not finished."""
-        return self._json("result.json") if (self.folder / "result.json").exists() else None
+    def resume_command(self):
+        """The command that takes up the run, from its own copy of the config: a file of the user's may have changed."""
+        folder = shlex.quote(self.shown())
+        train = f"{self.details['experiment']}/train.py"
+        return f"python {train} --config {folder}/config.yaml --run-dir {folder} --resume"
 
     @property
-    def network(self):
-        """What `model.json` holds: the network as Keras describes it."""
-        return self._json("model.json")
+    def result(self):
+        """The `Result`, or None while the run is not finished."""
+        if not (self.folder / "result.json").exists():
+            return None
+        try:
+            return Result.model_validate_json((self.folder / "result.json").read_bytes())
+        except pydantic.ValidationError as error:
+            raise UserError(
+                f"{shown(self.folder / 'result.json')}: damaged ({problems(error)}). "
+                f"Delete it and let the run write it again: {self.resume_command()}"
+            ) from None
 
     def _json(self, name):
         try:
@@ -131,9 +152,32 @@ class Run:
                 "another --run-dir."
             )
 
+    def check_facts(self, facts, leave_out=()):
+        """Raises a `UserError` unless the data are those that the run began with.
+
+        Args:
+            facts: of the data that are there now.
+            leave_out: names of facts that may have changed.
+        """
+        for name, began in self.facts.items():
+            now = facts.get(name)
+            if began == now or name in leave_out:
+                continue
+            if isinstance(began, list) and isinstance(now, list):
+                gone, new = sorted(set(began) - set(now)), sorted(set(now) - set(began))
+                raise UserError(
+                    f"{self.shown()}: the {name} of the data are not those that this run began with: {len(now):,}, not "
+                    f"{len(began):,}; gone: {', '.join(gone) or 'none'}; new: {', '.join(new) or 'none'}. "
+                    "Put the data back, or train anew with --run-dir DIR."
+                )
+            raise UserError(
+                f"{self.shown()}: the data are not those that this run began with ({name.replace('_', ' ')} {now}, not "
+                f"{began}). Put them back, or train anew with --run-dir DIR."
+            )
+
     def _finished(self):
         return UserError(
-            f"{self.shown()}: this run is finished (test accuracy {100 * self.result['final_test_accuracy']:.2f} %). "
+            f"{self.shown()}: this run is finished ({', '.join(self.result.in_words())}). "
             "See it with --eval-only, or train anew with another --set seed=N or --run-dir DIR."
         )
 
@@ -163,20 +207,6 @@ def open_run(folder):
     if not run.exists:
         raise UserError(f"{folder}: not a run folder (no run.json). A train.py prints the folder of its run.")
     return run
-
-
-def load_run(folder):
-    """The trained network of a run: a Keras model with the newest checkpoint's weights.
-
-    Raises:
-        UserError: no run in `folder`, or no checkpoint yet.
-    """
-    run = open_run(folder)
-    if not run.checkpoints.steps():
-        raise run.no_checkpoint()
-    model = keras.models.model_from_json(json.dumps(run.network))
-    run.load_weights(model)
-    return model
 
 
 def _siblings(config, name):

@@ -4,7 +4,10 @@
 the recipe is the similarity networks' own.
 """
 
-from neural_similarity.training import image_recognition, main
+try:
+    from neural_similarity.families import main
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"{missing}. In the repository: make install, then source .venv/bin/activate") from None
 
 if __name__ == "__main__":
-    main("nsl_image_recog/baseline", "configs/cifar10/baseline.yaml", image_recognition)
+    main("configs/cifar10/baseline.yaml")

@@ -4,7 +4,10 @@ m is predicted for every pixel by `layers.NeuralSimilarityPredictor`, whose firs
 ("partial" SphereNet), as 1 + a residual.
 """
 
-from neural_similarity.training import image_recognition, main
+try:
+    from neural_similarity.families import main
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"{missing}. In the repository: make install, then source .venv/bin/activate") from None
 
 if __name__ == "__main__":
-    main("nsl_image_recog/dynamic_dns", "configs/cifar10/dynamic_dns.yaml", image_recognition)
+    main("configs/cifar10/dynamic_dns.yaml")

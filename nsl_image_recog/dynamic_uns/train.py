@@ -3,7 +3,10 @@
 The predictor ends in 81 channels, has no batch normalisation, and adds its residual to the identity.
 """
 
-from neural_similarity.training import image_recognition, main
+try:
+    from neural_similarity.families import main
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"{missing}. In the repository: make install, then source .venv/bin/activate") from None
 
 if __name__ == "__main__":
-    main("nsl_image_recog/dynamic_uns", "configs/cifar10/dynamic_uns.yaml", image_recognition)
+    main("configs/cifar10/dynamic_uns.yaml")

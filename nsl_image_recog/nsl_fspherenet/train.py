@@ -3,7 +3,10 @@
 As dynamic_dns, with both convolutions of the predictor divided by ‖x‖ and by ‖w‖, so that it sees angles alone.
 """
 
-from neural_similarity.training import image_recognition, main
+try:
+    from neural_similarity.families import main
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"{missing}. In the repository: make install, then source .venv/bin/activate") from None
 
 if __name__ == "__main__":
-    main("nsl_image_recog/nsl_fspherenet", "configs/cifar10/nsl_fspherenet.yaml", image_recognition)
+    main("configs/cifar10/nsl_fspherenet.yaml")

@@ -4,7 +4,10 @@ DNS by default; `--config configs/cifar10/static_uns.yaml` for the unconstrained
 `layers.StaticSimilarityConv2D`, and `neural_similarity.merge` folds it away after training.
 """
 
-from neural_similarity.training import image_recognition, main
+try:
+    from neural_similarity.families import main
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"{missing}. In the repository: make install, then source .venv/bin/activate") from None
 
 if __name__ == "__main__":
-    main("nsl_image_recog/static", "configs/cifar10/static_dns.yaml", image_recognition)
+    main("configs/cifar10/static_dns.yaml")

@@ -1,13 +1,15 @@
-"""The image-recognition experiments: which network, loss and data a config means."""
+"""Image recognition: which data, network, loss and evaluation a config means."""
 
 import functools
 import math
+import textwrap
 
 import keras
 import tensorflow as tf
 
 from neural_similarity import data, models
 from neural_similarity.data.batches import evaluation_batches, training_batch
+from neural_similarity.data.images import DataMissing
 from neural_similarity.layers import (
     DynamicSimilarityConv2D,
     Orthogonality,
@@ -18,32 +20,57 @@ from neural_similarity.losses import smoothed_cross_entropy
 from neural_similarity.training.loop import Task, gradient_step
 from neural_similarity.training.optimizers import build_optimizer, build_schedule
 
+HEADLINE = "test/accuracy"
+SCORES = ("accuracy",)
+TRAINING_LOSS = "cross_entropy"
+
+
+def describe(config):
+    """The classes, the trained numbers and the images of each split, in words; says so where the data are missing."""
+    words = {}
+    try:
+        classes = class_names(config)
+        named = textwrap.shorten(", ".join(classes), 80, placeholder=" …")
+        words["classes"] = f"{len(classes):,} ({named})"
+        weights = network(config, len(classes)).trainable_variables
+        words["parameters"] = f"{sum(int(v.shape.num_elements()) for v in weights):,}"
+    except DataMissing:
+        words |= dict.fromkeys(("classes", "parameters"), "unknown until the data are there")
+    try:
+        counts = data.count_images(
+            config.data.name, config.data.root_path, config.data.validation_fraction, config.seed
+        )
+        words["data"] = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    except DataMissing as missing:
+        words["data"] = f"missing. {missing}"
+    return words
+
 
 def class_names(config):
-    """The names of the classes, without reading any data."""
-    return data.class_names(config.data.name, config.data_root())
-
-
-def count_images(config):
-    """The number of images in each split."""
-    return data.count_images(config.data.name, config.data_root(), config.data.validation_fraction, config.seed)
+    """The names of the classes, without reading the images."""
+    return data.class_names(config.data.name, config.data.root_path)
 
 
 def load_data(config):
     """The config's images, as `data.load` splits them."""
     return data.load(
-        config.data.name, config.data_root(), config.data.validation_fraction, config.seed, config.data.image_size
+        config.data.name, config.data.root_path, config.data.validation_fraction, config.seed, config.data.image_size
     )
 
 
-def build_model(config, num_classes, dtype=None):
+def build_model(config, facts):
+    """The network of a config for the classes that `facts` names."""
+    return network(config, len(facts["classes"]))
+
+
+def network(config, num_classes, dtype=None):
     """The network of a config, with the initial weights that belong to its seed; `dtype` replaces its precision."""
     keras.utils.set_random_seed(config.seed)
     model = config.model
     shared = {
         "widths": model.widths,
         "weight_decay": config.loss.weight_decay,
-        "moving_average": config.batch_norm.moving_average,
+        "moving_average": "debiased" if config.batch_norm.debias else "released",
         "batch_norm_decay": config.batch_norm.decay,
         "image_size": config.data.image_size,
         "input_scaling": config.data.input_scaling,
@@ -56,16 +83,16 @@ def build_model(config, num_classes, dtype=None):
     return models.spherenet9(
         num_classes,
         model.operator,
-        attention=config.attention.enabled,
-        query_relu=config.attention.query_relu,
+        attention=model.attention,
+        query_relu=model.query_relu,
         head_batch_norm=model.head_batch_norm,
-        orthogonality=config.loss.orthogonality,
+        orthogonality=model.orthogonality,
         **shared,
     )
 
 
 def convolution(config):
-    """The convolution that the config's `similarity` and `predictor` sections describe, as `cnn9` takes it."""
+    """The convolution that the config's section `similarity` describes, as `cnn9` takes it."""
     similarity, decay = config.similarity, config.loss.weight_decay
     if similarity.kind == "none":
         return keras.layers.Conv2D
@@ -75,33 +102,37 @@ def convolution(config):
         return functools.partial(
             StaticSimilarityConv2D,
             structure=similarity.structure,
-            similarity_initializer=similarity.initializer,
+            similarity_initializer="identity" if similarity.initializer == "identity" else "released",
             similarity_regularizer=pull(similarity.weight_decay / 2),
         )
-    predictor = config.predictor
     return functools.partial(
         DynamicSimilarityConv2D,
         structure=similarity.structure,
-        predictor_filters=predictor.filters,
-        predictor_normalization=predictor.normalization,
-        predictor_initializer=predictor.initializer,
-        predictor_init_scales=predictor.init_scales,
-        predictor_batch_norm=predictor.batch_norm,
-        predictor_moving_average=config.batch_norm.moving_average,
+        predictor_filters=similarity.filters,
+        predictor_normalization=similarity.normalization,
+        predictor_initializer="identity" if similarity.gamma_initializer == "zeros" else "released",
+        predictor_init_scales=similarity.init_scales,
+        predictor_batch_norm=similarity.batch_norm,
+        predictor_moving_average="debiased" if config.batch_norm.debias else "released",
         predictor_batch_norm_decay=config.batch_norm.decay,
-        predictor_regularizer=keras.regularizers.L2(predictor.decay_multiplier * decay / 2),
+        predictor_regularizer=keras.regularizers.L2(similarity.decay_multiplier * decay / 2),
         predictor_batch_norm_regularizer=keras.regularizers.L2(decay / 2),
     )
 
 
 def build_loss(config, model):
-    """`loss(batch) → (fit + penalties, {name: scalar})` on (images `(b, h, w, 3)`, labels `(b,)`), in training mode."""
+    """The loss of a batch in training mode.
+
+    Returns:
+        A function `loss((images, labels)) → (total, measures)` of images `(b, h, w, 3)` and labels `(b,)`. The total is
+        the mean cross-entropy plus the penalties; the measures are its terms and the accuracy, scalars by name.
+    """
 
     def loss(batch):
         images, labels = batch
         logits = model(images, training=True)
-        fit = tf.reduce_mean(smoothed_cross_entropy(labels, logits, config.loss.label_smoothing))
-        terms = {"fit": fit, **penalties(model)}
+        cross_entropy = tf.reduce_mean(smoothed_cross_entropy(labels, logits, config.loss.label_smoothing))
+        terms = {"cross_entropy": cross_entropy, **penalties(model)}
         return tf.add_n(list(terms.values())), {**terms, "accuracy": tf.reduce_mean(_correct(labels, logits))}
 
     return loss
@@ -131,17 +162,19 @@ def build_task(config, model, replicas, splits):
         batch=training_batch(splits.train, config.seed, batch_size, config.data.augmentation),
         step=gradient_step(model, optimizer, build_loss(config, model)),
         evaluate=evaluation(config, model, replicas, splits),
+        scores=SCORES,
     )
 
 
 def evaluation(config, model, replicas, splits):
-    """`evaluate() → {split: {"fit", "accuracy"}}` over the validation images, if any, and the test images."""
+    """`evaluate() → {split: {"cross_entropy", "accuracy"}}` over the validation images, if any, and the test images."""
 
     def sums(batch):
         images, labels, counted = batch
         logits = model(images, training=False)
-        fit = smoothed_cross_entropy(labels, logits, config.loss.label_smoothing)
-        return {"fit": tf.reduce_sum(fit * counted), "accuracy": tf.reduce_sum(_correct(labels, logits) * counted)}
+        cross_entropy = smoothed_cross_entropy(labels, logits, config.loss.label_smoothing)
+        measures = {"cross_entropy": cross_entropy, "accuracy": _correct(labels, logits)}
+        return {name: tf.reduce_sum(values * counted) for name, values in measures.items()}
 
     compiled = replicas.compile(sums, reduce="sum")
 

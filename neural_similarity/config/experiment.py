@@ -1,0 +1,106 @@
+"""What the configs of all families share: the common sections, their hashes, and which train.py runs them."""
+
+import abc
+import hashlib
+import json
+import os
+
+from pydantic import Field
+
+from neural_similarity.config import older
+from neural_similarity.config.fields import Index, Section
+from neural_similarity.config.sections import Adam, Checkpoint, Data, Evaluation, Runtime, Schedule, Sgd
+
+# Seeds, shorter runs, machines and how often one looks do not make another recipe.
+NOT_OF_A_RECIPE = ("seed", "schedule.scale", "data.root", "runtime", "evaluation.every_steps", "checkpoint")
+# These change when and where a run reads and writes, not its numbers.
+NOT_OF_A_RUN = ("data.root", "evaluation.every_steps", "checkpoint")
+
+
+class Experiment(Section, abc.ABC):
+    """One experiment, completely. A family's schema is a subclass, with the sections that only the family has."""
+
+    family: str  # the subclass says which
+    seed: Index
+    data: Data
+    optimizer: Sgd | Adam = Field(discriminator="name")
+    schedule: Schedule
+    evaluation: Evaluation
+    checkpoint: Checkpoint
+    runtime: Runtime
+
+    @abc.abstractmethod
+    def owner(self):
+        """The folder of the train.py that runs this config, from the repository's root: `nsl_image_recog/static`."""
+
+    def evaluation_every_steps(self):
+        """Steps between evaluations, with `auto` resolved."""
+        if self.evaluation.every_steps == "auto":
+            return max(1, round(self.schedule.train_steps * self.schedule.scale / 20))
+        return self.evaluation.every_steps
+
+    def to_dict(self):
+        """The config as plain dictionaries, lists and scalars, in the order of the files."""
+        document = self.model_dump(mode="json")
+        first = ("family", "seed", "data")
+        own = [name for name in document if name not in Experiment.model_fields]
+        shared = [name for name in Experiment.model_fields if name not in first]
+        return {name: document[name] for name in (*first, *own, *shared)}
+
+    def config_hash(self):
+        """12 hex digits of the recipe: what seeds, scaled-down runs, machines and intervals have in common."""
+        return self._hash(NOT_OF_A_RECIPE)[:12]
+
+    def run_hash(self):
+        """6 hex digits of the run: all that can change its numbers."""
+        return self._hash(NOT_OF_A_RUN)[:6]
+
+    def _hash(self, left_out):
+        """SHA-256 of the values in the form that they had when the first results were recorded (`older`)."""
+        flat = flattened(self.to_dict())
+        if self.data.root_is_the_set:
+            flat["data.root"] = os.path.normpath(os.path.expanduser(self.data.root))  # `photos/` is `photos`
+        flat = {path: value for path, value in flat.items() if not _is_one_of(path, left_out, self)}
+        document = nested(older.as_first_recorded(flat))
+        canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def differing_keys(a, b, of_runs=False):
+    """Returns the dotted paths at which two configs differ, in the order of the files; absent counts as different.
+
+    With `of_runs`, only those that make another run of `b`.
+    """
+    one, other = flattened(a.to_dict()), flattened(b.to_dict())
+    paths = [path for path in {**one, **other} if path not in one or path not in other or one[path] != other[path]]
+    return [path for path in paths if not (of_runs and _is_one_of(path, NOT_OF_A_RUN, b))]
+
+
+def flattened(document):
+    """{section: {key: value}} → {"section.key": value}."""
+    flat = {}
+    for name, section in document.items():
+        if isinstance(section, dict):
+            flat |= {f"{name}.{key}": value for key, value in section.items()}
+        else:
+            flat[name] = section
+    return flat
+
+
+def nested(flat):
+    """{"section.key": value} → {section: {key: value}}."""
+    document = {}
+    for path, value in flat.items():
+        section, _, key = path.partition(".")
+        if key:
+            document.setdefault(section, {})[key] = value
+        else:
+            document[section] = value
+    return document
+
+
+def _is_one_of(path, left_out, config):
+    """Whether a dotted path is among those that are left out; the root of a set that is a folder never is."""
+    if path == "data.root" and config.data.root_is_the_set:
+        return False
+    return bool({path, path.partition(".")[0]} & set(left_out))

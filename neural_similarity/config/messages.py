@@ -1,0 +1,138 @@
+"""What the messages about a config say: which keys a schema knows, and its problems in words."""
+
+import re
+from typing import get_args
+
+from neural_similarity.config.fields import Section
+from neural_similarity.config.yaml12 import cut, shown_value
+from neural_similarity.errors import nearest
+
+_MOST_PROBLEMS = 10  # in one message
+
+
+# What a schema knows
+
+
+def variants(schema, section):
+    """The models of a section by the value that tells them apart, or by None if there is one; {} for no section."""
+    field = schema.model_fields.get(section)
+    annotation = field and field.annotation
+    models = [m for m in get_args(annotation) or [annotation] if isinstance(m, type) and issubclass(m, Section)]
+    if field and field.discriminator:
+        return {name: m for m in models for name in get_args(m.model_fields[field.discriminator].annotation)}
+    return dict.fromkeys([None], models[0]) if models else {}
+
+
+def sections_of(schema):
+    """The names of the sections, in no special order."""
+    return [name for name in schema.model_fields if variants(schema, name)]
+
+
+def keys_of(schema, section):
+    """All keys that a section can have."""
+    return {key for model in variants(schema, section).values() for key in model.model_fields}
+
+
+def paths_of(schema):
+    """The dotted paths of all keys that can be set, sorted."""
+    return sorted(
+        ["seed", *(f"{section}.{key}" for section in sections_of(schema) for key in keys_of(schema, section))]
+    )
+
+
+def listed(names):
+    """Names in one line, sorted."""
+    return ", ".join(sorted(names))
+
+
+def one_of(names):
+    """Values in words: "one of `a`, `b`"."""
+    names = [f"`{name}`" for name in names]
+    return f"one of {', '.join(names)}" if len(names) > 1 else names[0]
+
+
+def elsewhere(schema, key, section=None):
+    """The hint for a key that is right, but in another section than `section`; "" where there is none."""
+    homes = [name for name in sections_of(schema) if name != section and key in keys_of(schema, name)]
+    return f" Did you mean `{homes[0]}.{key}`?" if homes else ""
+
+
+# Problems
+
+
+def report(schema, error, document, place, sources):
+    """The text of a pydantic error: one line per problem, each with where it comes from.
+
+    Args:
+        schema: the family's subclass of `Experiment`.
+        error: what pydantic raised.
+        document: what was checked.
+        place: the file, as the reader knows it.
+        sources: dotted path → who set the key, where that was not the file.
+    """
+    items = error.errors(include_url=False, include_input=False)
+    problems = dict(_problem(schema, item["type"], list(item["loc"]), item.get("ctx", {}), document) for item in items)
+    lines = []
+    for path, problem in problems.items():
+        # A problem of several keys names them; those that the file did not set are told beside it.
+        named = set(re.findall(r"`([\w.]+)", problem))
+        beside = [source for key, source in sources.items() if {key, key.partition(".")[0]} & named]
+        where = f"{place} with {', '.join(beside)}" if beside else place
+        lines.append(f"{sources.get(path, where)}: {problem}")
+    if len(lines) > _MOST_PROBLEMS:
+        lines[_MOST_PROBLEMS:] = [f"… and {len(lines) - _MOST_PROBLEMS} more."]
+    return "\n".join(lines)
+
+
+def _problem(schema, kind, where, context, document):
+    """(dotted path, message) of one problem; `where` leads from the file's root to it."""
+    section, discriminator = (where[0] if where else ""), None
+    if where:
+        discriminator = getattr(schema.model_fields.get(section), "discriminator", None)
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        where = [section, discriminator]
+        kind = "missing" if kind == "union_tag_not_found" else kind
+    elif discriminator and len(where) > 1:
+        del where[1]  # which of the models it was: no level of the file
+    if kind == "value_error" and len(where) < 2:  # a rule over several keys: the schema words it
+        return ".".join(where), str(context["error"])
+    if len(where) == 1:
+        return section, _section_problem(schema, kind, section, document)
+    key = where[1]
+    path = f"{section}.{key}"
+    models = variants(schema, section)
+    condition = ""
+    if key == discriminator:
+        expected = one_of(models)
+    else:
+        choice = document[section][discriminator] if discriminator else None
+        condition = f" with `{section}.{discriminator}: {choice}`" if discriminator else ""
+        known = models[choice].model_fields
+        if kind == "extra_forbidden":
+            hint = nearest(key, known) or elsewhere(schema, key, section)
+            return path, f"unknown key `{cut(path)}`.{hint} Known keys{condition}: {listed(known)}."
+        expected = _expected(known[key])
+    if kind == "missing" and len(where) == 2:  # deeper, a list is too short
+        return path, f"missing key `{path}`{condition} ({expected})."
+    return path, f"`{path}` must be {expected}; got {shown_value(document[section][key])}."
+
+
+def _section_problem(schema, kind, section, document):
+    """The message about a whole section, or about a key that stands by itself, as `seed`."""
+    if kind == "extra_forbidden":
+        hint = nearest(section, schema.model_fields) or elsewhere(schema, section)
+        return f"unknown section `{cut(section)}`.{hint} Known sections: {listed(sections_of(schema))}."
+    if not variants(schema, section):
+        expected = _expected(schema.model_fields[section])
+        if kind == "missing":
+            return f"missing key `{section}` ({expected})."
+        return f"`{section}` must be {expected}; got {shown_value(document[section])}."
+    keys = listed(keys_of(schema, section))
+    if kind == "missing":
+        return f"missing section `{section}` ({keys})."
+    return f"`{section}` must be a section with the keys {keys}; got {shown_value(document[section])}."
+
+
+def _expected(field):
+    """A field in words."""
+    return field.description or one_of(get_args(field.annotation))

@@ -1,0 +1,41 @@
+"""The families of experiments: from a config to its data, its network, its training and its evaluation.
+
+A family is a module here, called like its key in the configs. Everything else, from the command line to the tables,
+knows the module by these names alone:
+
+    HEADLINE                    the score that a table shows: "test/accuracy"
+    SCORES                      the measures that are scores, in every split: ("accuracy",). Scores are fractions
+    TRAINING_LOSS               the measure of a training step that is drawn: the loss without penalties
+    describe(config)            {name: text} for a dry run; reads no data
+    load_data(config)           the data; their `facts()` are what a run must find again when it is resumed
+    build_model(config, facts)  the Keras model, with the initial weights that belong to the config's seed
+    build_task(config, model, replicas, data)  the `training.loop.Task`
+    evaluation(config, model, replicas, data)  the task's `evaluate` alone
+"""
+
+import importlib
+
+from neural_similarity.families.main import main
+
+__all__ = ["family_of", "load_run", "main"]
+
+
+def family_of(config):
+    """The module of a config's family."""
+    return importlib.import_module(f"neural_similarity.families.{config.family}")
+
+
+def load_run(folder):
+    """The trained network of a run: a Keras model with the weights of the newest checkpoint.
+
+    Raises:
+        UserError: there is no run in `folder`, or it has no checkpoint yet.
+    """
+    from neural_similarity.training.runs import open_run
+
+    run = open_run(folder)
+    if not run.checkpoints.steps():
+        raise run.no_checkpoint()
+    model = family_of(run.config).build_model(run.config, run.facts)
+    run.load_weights(model)
+    return model

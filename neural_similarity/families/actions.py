@@ -1,0 +1,140 @@
+"""What a train.py does with a config and a run folder: train, evaluate, or show what would be done."""
+
+import dataclasses
+
+import yaml
+
+from neural_similarity import config as configs
+from neural_similarity.families import family_of
+from neural_similarity.files import write_atomically
+from neural_similarity.training.environment import environment
+from neural_similarity.training.logs import log
+from neural_similarity.training.loop import Loop
+from neural_similarity.training.results import build_result, percent
+from neural_similarity.training.runs import open_run
+from neural_similarity.training.runtime import Runtime
+
+
+def train(config, name, run, overrides=(), resume=False):
+    """Trains a config in the folder of a run, from its last checkpoint with `resume`.
+
+    Args:
+        config: the config, a subclass of `Experiment`.
+        name: the config's name.
+        run: the `Run`.
+        overrides: the texts of `--set`, for the record.
+        resume: whether an unfinished run is taken up.
+
+    Returns:
+        The `Result`.
+
+    Raises:
+        UserError: a run may not start here, or not go on; the data are missing or others; the loss is not finite.
+        Interrupted: on SIGINT or SIGTERM, after saving.
+    """
+    family = family_of(config)
+
+    def check():
+        if resume:
+            run.check_resumable(config, name)
+        else:
+            run.check_new(config)
+
+    check()
+    runtime = run.runtime if resume else Runtime.resolve(config.runtime)
+    runtime.check_batch(config.data.global_batch_size)
+    data = family.load_data(config)
+    replicas = runtime.start()
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with run.lock():
+        check()  # again, as another process may have trained here while the data were read
+        if resume:
+            run.check_facts(data.facts())
+        else:
+            details = {
+                "config": name,
+                "recipe": configs.recipe_of(config, name),
+                "experiment": config.owner(),
+                # without the path of somebody's folder, as the record is published
+                "overrides": [text for text in overrides if text.partition("=")[0].strip() != "data.root"],
+                "facts": data.facts(),
+                "runtime": dataclasses.asdict(runtime),
+                "environment": environment(),
+            }
+            run.create(config, details)
+        return _train(config, run, runtime, replicas, data)
+
+
+def _train(config, run, runtime, replicas, data):
+    family = family_of(config)
+    with replicas.scope():
+        model = family.build_model(config, run.facts)
+        task = family.build_task(config, model, replicas, data)
+    run.checkpoints.keep = config.checkpoint.keep
+    loop = Loop(
+        task,
+        replicas,
+        run.checkpoints,
+        run.folder,
+        train_steps=config.schedule.scaled_train_steps,
+        evaluate_every_steps=config.evaluation_every_steps(),
+        checkpoint_every_minutes=config.checkpoint.every_minutes,
+    )
+    loop.restore()
+    here, began = environment(), run.details["environment"]
+    log.info("%s → %s, step %s, on %s", run.details["config"], run.shown(), f"{loop.step:,}", here["device"])
+    if changed := [f"{key} {began[key]} → {here[key]}" for key in began if began[key] != here.get(key)]:
+        log.info("Not as when the run began: %s", "; ".join(changed))
+    rows = loop.run()
+    result = build_result(run, config, model, rows, runtime, family.SCORES, family.HEADLINE)
+    write_atomically(run.folder / "result.json", result.line() + "\n")
+    return result
+
+
+def say_result(result, run):
+    """Logs what a finished run measured, its result line and its folder."""
+    for line in result.in_words():
+        log.info("%s", line)
+    log.info("result: %s", result.line())
+    log.info("run folder: %s", run.shown())
+
+
+def evaluate(config, run):
+    """Evaluates the newest checkpoint of a run and logs what is measured, a line for each split.
+
+    Raises:
+        UserError: no run of this config is here, or it has no checkpoint; the data are missing, or of other classes.
+    """
+    family = family_of(config)
+    open_run(run.folder).check_same(config)
+    data = family.load_data(config)
+    run.check_facts(data.facts(), leave_out=("data_checksum",))  # other images of the same classes are welcome
+    run.runtime.check_batch(config.data.global_batch_size)
+    replicas = run.runtime.start()
+    with replicas.scope():
+        model = family.build_model(config, run.facts)
+        step = run.load_weights(model)
+        measured = family.evaluation(config, model, replicas, data)()
+    for split, values in measured.items():
+        words = [f"{split} {name.replace('_', ' ')}: {percent(values, name)}" for name in family.SCORES]
+        words += [f"{name} {value:.6f}" for name, value in values.items() if not name.startswith(family.SCORES)]
+        log.info("step %s   %s", f"{step:,}", "   ".join(words))
+
+
+def dry_run(config, run):
+    """Logs the resolved config, where it would run and how, and what the family says of it."""
+    runtime = Runtime.resolve(config.runtime)
+    runtime.check_batch(config.data.global_batch_size)
+    described = family_of(config).describe(config)
+    log.info("%s", yaml.safe_dump(config.to_dict(), sort_keys=False, default_flow_style=None).rstrip())
+    log.info("run folder: %s (%s)", run.shown(), "exists" if run.exists else "new")
+    log.info("runtime: %s", ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(runtime).items()))
+    schedule = config.schedule
+    log.info(
+        "steps: %s, the rate drops at %s, evaluation every %s",
+        f"{schedule.scaled_train_steps:,}",
+        schedule.scaled_boundaries_steps,
+        f"{config.evaluation_every_steps():,}",
+    )
+    for name, text in described.items():
+        log.info("%s: %s", name, text)

@@ -1,0 +1,55 @@
+"""The command line of every train.py."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from neural_similarity import config as configs
+from neural_similarity.command import add_config_arguments, guarded
+from neural_similarity.errors import UserError
+
+
+def main(default_config, arguments=None):
+    """Runs a train.py: reads the command line, trains or evaluates, and exits with 0, 2 (a mistake) or 130 (Ctrl-C).
+
+    Args:
+        default_config: the config that is trained without `--config`, from the repository's root. A train.py takes
+            every config that belongs to the same folder as this one (`Experiment.owner`).
+        arguments: instead of the command line's, for tests.
+    """
+    sys.exit(guarded(lambda: _main(default_config, arguments), "Go on: the same command and --resume."))
+
+
+def _main(default_config, arguments):
+    own = configs.load(default_config, environment={}).owner()
+    options = _parser(own, default_config).parse_args(arguments)
+    config = configs.load(options.config, options.set)
+    if config.owner() != own:
+        settings = [word for text in options.set for word in ("--set", text)]
+        command = shlex.join(["python", f"{config.owner()}/train.py", "--config", str(options.config), *settings])
+        raise UserError(f"{options.config}: a config of another experiment. From {configs.REPOSITORY}, run {command}")
+
+    from neural_similarity.families import actions  # here, as TensorFlow takes seconds: a mistake is told before
+    from neural_similarity.training.runs import Run
+
+    name = configs.name_of(options.config)
+    run = Run(options.run_dir or configs.run_folder(config, name))
+    if options.dry_run:
+        actions.dry_run(config, run)
+    elif options.eval_only:
+        actions.evaluate(config, run)
+    else:
+        result = actions.train(config, name, run, overrides=options.set, resume=options.resume)
+        actions.say_result(result, run)
+
+
+def _parser(owner, default_config):
+    parser = argparse.ArgumentParser(prog=f"python {owner}/train.py", allow_abbrev=False)
+    add_config_arguments(parser, default_config)
+    parser.add_argument("--run-dir", type=Path, help="run folder (default: runs/<config's path>/s<seed>-<hash>)")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--resume", action="store_true", help="go on with an unfinished run")
+    action.add_argument("--eval-only", action="store_true", help="evaluate the run's newest checkpoint")
+    action.add_argument("--dry-run", action="store_true", help="show what would be run, and whether the data are there")
+    return parser
