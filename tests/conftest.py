@@ -1,12 +1,14 @@
-"""What several test files build on: tiny networks that look trained, and a run folder."""
+"""What several test files build on: networks that look trained, a run folder, compiled and plain forms of the ops."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from neural_similarity import config as configs
+from neural_similarity import ops
 from neural_similarity.training import image_recognition, runs
 from neural_similarity.training.checkpoints import collect
 from neural_similarity.training.runtime import Runtime, environment
@@ -60,3 +62,12 @@ def run_folder(request, tmp_path_factory):
     (run.folder / "model.json").write_text(model.to_json())
     run.checkpoints.save(5, collect(model=model.variables), {})
     return run.folder
+
+
+@pytest.fixture(params=["plain", "compiled"])
+def fused_functions(request, monkeypatch):
+    """How the functions of `ops.fused` run, whatever their size: as TensorFlow runs them, or compiled by XLA.
+
+    A test that uses it runs in both ways; one that parametrizes it with `indirect` chooses.
+    """
+    monkeypatch.setattr(ops.fused, "_LARGE", {"plain": math.inf, "compiled": 0}[request.param])
