@@ -17,6 +17,7 @@ from slow_forms import (
     operands,
     second_order_gradients,
 )
+from tensorflow.python.eager.polymorphic_function import polymorphic_function  # private, as its warnings are
 
 from neural_similarity import ops
 from neural_similarity.ops import Window
@@ -93,7 +94,10 @@ def test_dropped_functions_change_no_result(room_for_three):
     assert room_for_three.cache_info().misses == compiled + 1
 
 
-def test_tensorflow_does_not_warn_of_retracing(room_for_three, caplog):
+def test_tensorflow_does_not_warn_of_retracing(room_for_three, caplog, monkeypatch):
+    # TensorFlow warns twice of a function and then never again: a new manager knows of no earlier test's warnings.
+    manager = polymorphic_function._FrequentTracingDetectorManager()
+    monkeypatch.setattr(polymorphic_function, "_frequent_tracing_detector_manager", manager)
     sizes = [*range(1, 9)] * 2  # the second round compiles again what the first had to drop
     with caplog.at_level(logging.WARNING, "tensorflow"):
         for size in sizes:
