@@ -1,4 +1,7 @@
-"""Speed and memory, each against the form it replaces. Every module is a command: `python -m benchmarks.train_step`."""
+"""Measures speed and memory of our forms, each beside the form that it replaces.
+
+Most modules are commands, such as `python -m benchmarks.train_step`; docs/performance.md lists them and their results.
+"""
 
 from neural_similarity.quiet import import_tensorflow
 
@@ -6,4 +9,4 @@ import_tensorflow()
 
 import tensorflow as tf  # noqa: E402
 
-tf.get_logger().setLevel("ERROR")  # many steps side by side look to TensorFlow like one that is traced again and again
+tf.get_logger().setLevel("ERROR")  # it would warn of retracing, as many steps are made from the same Python function

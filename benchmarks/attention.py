@@ -1,4 +1,4 @@
-"""Global similarity forward and backward, in pieces, against the plain form that keeps the whole map.
+"""Time and memory of global similarity, forward and backward: our blocks beside the plain form with its whole map.
 
 python -m benchmarks.attention
 """
@@ -12,16 +12,27 @@ from neural_similarity import ops
 
 SIDES = (16, 32, 64)
 FORMS = ("plain", "ours")
-CHANNELS = (16, 16, 128)  # of query, key and value, as in the first attention of SphereNet-9
+CHANNELS = (16, 16, 128)  # of query, key and value; as in the first attention of SphereNet-9
 
 
 def plain(query, key, value):
-    """softmax(QKᵀ) V with the gradient that TensorFlow finds by itself, which keeps the map."""
+    """softmax(QKᵀ) V with the gradient that TensorFlow derives by itself; that one keeps the whole map in memory.
+
+    Args:
+        query, key, value: as for `ops.global_similarity`.
+    """
     return tf.einsum("bnm,bmc->bnc", tf.cast(ops.attention_map(query, key), value.dtype), value)
 
 
 def step_of(form, side, dtype, batch_size):
-    """A function that computes outputs and gradients on feature maps of `side` × `side` pixels."""
+    """A function without arguments that computes outputs and gradients once, and returns when they are there.
+
+    Args:
+        form: `"plain"` or `"ours"`.
+        side: height and width of the feature maps, in pixels.
+        dtype: of query, key and value.
+        batch_size: feature maps per step.
+    """
     attend = plain if form == "plain" else ops.global_similarity
     random = tf.random.Generator.from_seed(0)
     tensors = [tf.cast(random.normal((batch_size, side * side, channels)), dtype) for channels in CHANNELS]
@@ -41,7 +52,7 @@ def _call(step, tensors):
 
 
 def prepared(form, side, dtype, batch_size):
-    """For `added_memory_bytes`: TensorFlow, XLA and the tensors are there; the step is not."""
+    """`step_of`, for `added_memory_bytes`: what TensorFlow and XLA take when they start is taken before it returns."""
     step_of(form, 2, dtype, 1)()
     tf.function(lambda x: x + 1, jit_compile=True)(tf.ones(1))
     return step_of(form, side, dtype, batch_size)
@@ -57,13 +68,13 @@ def main(arguments=None):
     for side in SIDES:
         for dtype in ("float32", "bfloat16"):
             forms = {form: step_of(form, side, dtype, options.batch_size) for form in FORMS}
-            found = {form: measure.summary(times) for form, times in measure.alternate(forms, options.rounds).items()}
+            times = {form: measure.summary(each) for form, each in measure.alternate(forms, options.rounds).items()}
             for form in FORMS:
                 memory = (prepared, form, side, dtype, options.batch_size)
                 rows.append(
                     {
-                        **{"side": side, "form": form, "precision": dtype, **found[form]},
-                        "times_faster_than_plain": found["plain"]["median_s"] / found[form]["median_s"],
+                        **{"side": side, "form": form, "precision": dtype, **times[form]},
+                        "times_faster_than_plain": times["plain"]["median_s"] / times[form]["median_s"],
                         "map_bytes": 4 * options.batch_size * side**4,
                         "added_memory_bytes": None if options.no_memory else measure.added_memory_bytes(*memory),
                     }

@@ -1,4 +1,6 @@
-"""Writes the tables in the docs anew, each behind a comment with the command that prints it.
+"""Writes the tables in README.md and docs/performance.md anew, from the measurements recorded in results/benchmarks.
+
+In front of each table stands a comment with the arguments of `benchmarks.show` that print it.
 
 python -m benchmarks.docs
 """
@@ -16,7 +18,7 @@ _TABLE = re.compile(r"<!-- benchmarks\.show (.+?) -->\n\n((?:\|.*\n)*)")
 
 
 def printed(command):
-    """What `python -m benchmarks.show` prints for the arguments in a comment."""
+    """What `python -m benchmarks.show` prints for the arguments that a comment holds."""
     arguments = [REPOSITORY / word if word.endswith(".jsonl") else word for word in shlex.split(command)]
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
@@ -25,18 +27,18 @@ def printed(command):
 
 
 def tables(document):
-    """(command, table as it stands) of every comment in a document."""
+    """A (command, table) for every comment in a document: the arguments, and the table that stands there now."""
     return _TABLE.findall((REPOSITORY / document).read_text(encoding="utf-8"))
 
 
 def write(document):
-    """Puts the tables of now into a document."""
+    """Replaces every table of a document by what its command prints now."""
     path = REPOSITORY / document
     text = path.read_text(encoding="utf-8")
 
-    def renewed(found):
-        rest = "" if found[2] else "\n"
-        return f"<!-- benchmarks.show {found[1]} -->\n\n{printed(found[1])}{rest}"
+    def renewed(match):
+        blank_line = "" if match[2] else "\n"  # only where no table stood there before
+        return f"<!-- benchmarks.show {match[1]} -->\n\n{printed(match[1])}{blank_line}"
 
     path.write_text(_TABLE.sub(renewed, text), encoding="utf-8")
 

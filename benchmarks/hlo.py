@@ -1,4 +1,7 @@
-"""The nine-fold arrays that are left in the memory of a train step compiled whole by XLA.
+"""Lists the arrays of nine times an image that XLA leaves in memory when it compiles a whole train step.
+
+Dynamic similarity needs the patches of an image, which are nine times as large for a 3×3 kernel. Where XLA fuses their
+making with their use, no such array is written.
 
 python -m benchmarks.hlo [--network dynamic_uns]
 """
@@ -13,34 +16,42 @@ from benchmarks.train_step import DYNAMIC, Form, batch_of, build, update_of
 from neural_similarity.layers import DynamicSimilarityConv2D
 
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?(?P<name>\S+) = (?P<type>\w+)\[(?P<shape>[\d,]*)\]\S* (?P<opcode>[\w-]+)\(")
-_NO_ARRAY = ("parameter", "bitcast")
+_WRITES_NO_ARRAY = ("parameter", "bitcast")
 
 
 def optimized_hlo(function, *arguments):
-    """The text of what XLA makes of `function(*arguments)` on this device."""
+    """The program that XLA makes of `function(*arguments)` on this device, in its text form, HLO."""
     compiled = tf.function(function, jit_compile=True, autograph=False)
     return compiled.experimental_get_compiler_ir(*arguments)(stage="optimized_hlo")
 
 
 def arrays(hlo, sizes):
-    """(name, opcode, shape) of the arrays that a program writes into memory and that hold one of `sizes` numbers.
+    """The arrays that a program writes into memory, if they hold as many numbers as one of `sizes` says.
 
-    What happens inside a fusion stays in registers; the fusions themselves are instructions of the entry computation.
+    Only the program's entry computation is read. A fusion is one instruction there, and what is computed inside of it
+    stays in registers.
+
+    Args:
+        hlo: what `optimized_hlo` returned.
+        sizes: a set of numbers of elements, such as `{9 * 2 * 6 * 5 * 3}`.
+
+    Yields:
+        A (name, opcode, shape) for each array.
     """
     entry = hlo[hlo.index("\nENTRY ") :]
     for line in entry.splitlines():
-        found = _INSTRUCTION.match(line)
-        if found and found["opcode"] not in _NO_ARRAY:
-            shape = tuple(int(size) for size in found["shape"].split(",") if size)
+        instruction = _INSTRUCTION.match(line)
+        if instruction and instruction["opcode"] not in _WRITES_NO_ARRAY:
+            shape = tuple(int(size) for size in instruction["shape"].split(",") if size)
             if math.prod(shape) in sizes:
-                yield found["name"], found["opcode"], shape
+                yield instruction["name"], instruction["opcode"], shape
 
 
 def main(arguments=None):
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hlo", description=__doc__.split("\n")[0])
     parser.add_argument("--network", choices=DYNAMIC, default="dynamic_dns", help="(default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=8, help="images (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=8, help="images per batch (default: %(default)s)")
     options = parser.parse_args(arguments)
     config, model = build(Form(options.network, "compiled"))
     hlo = optimized_hlo(update_of(config, model), batch_of(options.batch_size))
@@ -49,7 +60,7 @@ def main(arguments=None):
     found = list(arrays(hlo, ninefold))
     for name, opcode, shape in found:
         print(f"{opcode:12} {'×'.join(map(str, shape)):20} {name}")
-    print(f"{len(found)} arrays as large as nine images of a layer, {len(dynamic)} dynamic layers")
+    print(f"{len(found)} arrays of nine times a layer's input, in a network of {len(dynamic)} dynamic layers")
 
 
 if __name__ == "__main__":

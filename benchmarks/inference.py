@@ -1,4 +1,6 @@
-"""Images a second in evaluation: static networks as trained and merged, dynamic ones, beside the plain network.
+"""Images per second in evaluation: static networks as trained and merged, and dynamic ones, beside the plain network.
+
+A merged network is the plain network that computes the same function as the static one.
 
 python -m benchmarks.inference
 """
@@ -26,7 +28,7 @@ FORMS = (
 
 
 def call_of(network, form, batch_size):
-    """A function that computes the logits of one batch."""
+    """A function without arguments that computes the logits of one batch, and returns when they are there."""
     _, model = build(Form(network, "released" if form == "released" else "ours"))
     model = merge(model) if form == "merged" else model
     images = tf.random.Generator.from_seed(0).uniform((batch_size, *model.input_shape[1:]), maxval=255.0)
@@ -41,14 +43,14 @@ def main(arguments=None):
     """The command line."""
     options = measure.parser(__doc__.split("\n")[0], "inference", rounds=15).parse_args(arguments)
     seconds = measure.alternate({form: call_of(*form, options.batch_size) for form in FORMS}, options.rounds)
-    found = {form: measure.summary(times) for form, times in seconds.items()}
+    times_of = {form: measure.summary(each) for form, each in seconds.items()}
     rows = [
         {
             **{"network": network, "form": form, **times},
             "images_per_s": options.batch_size / times["median_s"],
-            "times_the_plain_network": times["median_s"] / found[PLAIN]["median_s"],
+            "times_the_plain_network": times["median_s"] / times_of[PLAIN]["median_s"],
         }
-        for (network, form), times in found.items()
+        for (network, form), times in times_of.items()
     ]
     measure.report("inference", COLUMNS, rows, options)
 

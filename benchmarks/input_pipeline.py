@@ -1,4 +1,4 @@
-"""Images a second that the input pipeline delivers, beside what the fastest network takes.
+"""Images per second that the input pipeline delivers, beside those that the fastest network's train step takes.
 
 python -m benchmarks.input_pipeline
 """
@@ -12,11 +12,16 @@ from neural_similarity.data import ImageSet
 from neural_similarity.data.batches import training_batch
 from neural_similarity.training.loop import batches
 
-IMAGES = 50_000  # as CIFAR's training set, so that rows are as far apart in memory
+IMAGES = 50_000  # as many as CIFAR's training set, so that a batch is read from equally distant places in memory
 
 
 def pipeline_of(augmentation, batch_size):
-    """A function that takes one batch from the loop's own pipeline."""
+    """A function without arguments that takes one batch from the pipeline of the training loop.
+
+    Args:
+        augmentation: as `data.augmentation` in a config.
+        batch_size: images per batch.
+    """
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (IMAGES, 32, 32, 3), np.uint8)
     images = ImageSet(pixels, random.integers(0, 10, IMAGES, np.int32))
@@ -31,18 +36,18 @@ def main(arguments=None):
     batch = batch_of(options.batch_size)
     for precision in ("float32", "mixed_bfloat16"):
         forms[f"baseline step, {precision}"] = step_of(Form("baseline", "ours", precision), batch)
-    # one form after the other: beside a step, the pipeline's threads would have filled its buffer meanwhile
-    found = {}
+    # One form after the other, not in turn: during a step, the pipeline's threads would fill its buffer.
+    times_of = {}
     for name, call in forms.items():
-        found[name] = measure.summary(measure.alternate({name: call}, options.rounds)[name])
-    fastest = min(times["median_s"] for name, times in found.items() if "step" in name)
+        times_of[name] = measure.summary(measure.alternate({name: call}, options.rounds)[name])
+    fastest = min(times["median_s"] for name, times in times_of.items() if "step" in name)
     rows = [
         {
             **{"what": name, **times},
             "images_per_s": options.batch_size / times["median_s"],
             "times_the_fastest_network": fastest / times["median_s"],
         }
-        for name, times in found.items()
+        for name, times in times_of.items()
     ]
     measure.report("input_pipeline", COLUMNS, rows, options)
 

@@ -1,4 +1,4 @@
-"""Single operations, forward and backward: the form they replace beside ours, at the three resolutions of CNN-9.
+"""Time of single operations, forward and backward: the released form beside ours, at the resolutions of CNN-9.
 
 python -m benchmarks.layers
 """
@@ -11,23 +11,27 @@ from benchmarks import measure
 from benchmarks.released import bank_convolution, moments_batch_norm, patch_norm, shifted_sums
 from neural_similarity import ops
 
-SHAPES = ((32, 32), (16, 64), (8, 128))  # height and width, channels in and out
+SHAPES = ((32, 32), (16, 64), (8, 128))  # (height and width, channels in and out)
 WINDOW = ops.Window((3, 3))
 EPSILON = 1e-3
 
 
 def plain(image, kernel):
-    """The convolution that dynamic similarity adds to."""
+    """The plain convolution, to which dynamic similarity adds its work."""
     return tf.nn.conv2d(image, kernel, 1, "SAME")
 
 
 def dynamic(image, kernel, matrix):
-    """Ours, DNS and UNS."""
+    """Our form of dynamic similarity; the shape of `matrix` decides between DNS and UNS."""
     return ops.dynamic_similarity_conv2d(image, kernel, matrix, WINDOW)
 
 
 def cases(batch_size):
-    """(operation, form, precision, height, function, arguments), the form that is replaced before ours."""
+    """What is measured; for each operation the released form comes first.
+
+    Yields:
+        (operation, form, precision, size, function, arguments), where size is height and width in pixels.
+    """
     for size, channels in SHAPES:
         random = tf.random.Generator.from_seed(0)
         map_shape = (batch_size, size, size)
@@ -39,11 +43,11 @@ def cases(batch_size):
                 cast = [tf.cast(argument, precision) for argument in arguments]
                 yield f"dynamic {structure}", "ours", precision.name, size, dynamic, cast
                 yield f"dynamic {structure}", "plain convolution", precision.name, size, plain, cast[:2]
-        for width in (channels, 9):  # a layer's own, and the predictor's last
+        for width in (channels, 9):  # behind a convolution of the network, and behind the predictor's last
             arguments = (random.normal((*map_shape, width)), random.normal((width,)), random.normal((width,)))
             for form, function in (("released", moments_batch_norm), ("ours", ops.batch_norm)):
-                normalize = functools.partial(_first, function)
-                yield f"batch normalisation, {width} channels", form, "float32", size, normalize, arguments
+                normalise = functools.partial(_first, function)
+                yield f"batch normalisation, {width} channels", form, "float32", size, normalise, arguments
         yield "patch norm", "released", "float32", size, patch_norm, (image,)
         yield "patch norm", "ours", "float32", size, functools.partial(ops.patch_norm, window=WINDOW), (image,)
 
@@ -53,7 +57,10 @@ def _first(function, *arguments):
 
 
 def forward_and_backward(function, arguments):
-    """A call that returns when the outputs and the gradients by all arguments are there, for some upstream gradient."""
+    """A function without arguments that computes outputs and all gradients once, and returns when they are there.
+
+    The upstream gradient is random, as a constant one might be simplified away.
+    """
     upstream = tf.random.Generator.from_seed(1).normal(function(*arguments).shape)
 
     @tf.function(autograph=False)

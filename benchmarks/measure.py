@@ -1,4 +1,4 @@
-"""Timing in alternation, memory in fresh processes, and what both print and write."""
+"""What the benchmarks share: they call forms in turn to time them, and run them in fresh processes for their memory."""
 
 import argparse
 import json
@@ -18,20 +18,35 @@ from neural_similarity.training.environment import environment, peak_memory_byte
 
 
 def parser(about, name, rounds=None):
-    """The options that every benchmark has, and `--rounds` where calls are timed."""
-    found = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about, allow_abbrev=False)
+    """The command line that the benchmarks share.
+
+    Args:
+        about: one sentence for `--help`.
+        name: of the module.
+        rounds: default of `--rounds`; None for a benchmark that times nothing, which has no such option.
+    """
+    shared = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about, allow_abbrev=False)
     if rounds:
-        found.add_argument("--rounds", type=int, default=rounds, help="timed calls of each form (default: %(default)s)")
-    found.add_argument("--batch-size", type=int, default=128, help="images a batch (default: %(default)s)")
-    found.add_argument("--json", type=Path, metavar="FILE.jsonl", help="append the measurement to this file")
-    return found
+        shared.add_argument(
+            "--rounds", type=int, default=rounds, help="timed calls of each form (default: %(default)s)"
+        )
+    shared.add_argument("--batch-size", type=int, default=128, help="images per batch (default: %(default)s)")
+    shared.add_argument("--json", type=Path, metavar="FILE.jsonl", help="append the measurement to this file")
+    return shared
 
 
 def alternate(forms, rounds, warm_up=2):
-    """Seconds of every call of `forms`, `{name: function()}`, one call each in turn, so that all see the same machine.
+    """Times several functions by calling them in turn: a, b, c, a, b, c, …
 
-    The first `warm_up` calls of each are not counted: they trace, compile and allocate. A function returns when its
-    work is done.
+    Other work on the machine thus slows all of them down alike.
+
+    Args:
+        forms: `{name: function}`; a function has no arguments and returns when its work is done.
+        rounds: timed calls of each function.
+        warm_up: calls of each function before those; they trace, compile and allocate.
+
+    Returns:
+        `{name: [seconds of each timed call]}`.
     """
     for function in forms.values():
         for _ in range(warm_up):
@@ -46,15 +61,20 @@ def alternate(forms, rounds, warm_up=2):
 
 
 def summary(seconds):
-    """Median, least and most of a list of times."""
+    """Median, minimum and maximum of a list of times, and their number."""
     return {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds), "n": len(seconds)}
 
 
 def added_memory_bytes(prepare, *arguments):
-    """The peak memory of `prepare(*arguments)()` in a process of its own, beyond what it held before the call.
+    """How much memory a piece of work adds at its peak, measured in a fresh process.
 
-    `prepare` imports, makes the data and returns the work. Returns None where the process was killed, as one is that
-    needs more memory than there is.
+    Args:
+        prepare: a function that imports what it needs, makes the data and returns the work, a function without
+            arguments. What the process holds when `prepare` returns is not counted.
+        *arguments: of `prepare`.
+
+    Returns:
+        Bytes; None if the process was killed, which is what happens to one that needs more memory than there is.
     """
     context = multiprocessing.get_context("spawn")
     try:
@@ -72,7 +92,7 @@ def _added_memory_bytes(prepare, arguments):
 
 
 def _resident_bytes():
-    """What the process holds now; on a GPU, and where that cannot be told, the most it has held."""
+    """What the process holds now, on a GPU if there is one; where the system does not tell, the most it has held."""
     if tf.config.list_physical_devices("GPU"):
         return tf.config.experimental.get_memory_info("GPU:0")["current"]
     try:
@@ -82,13 +102,13 @@ def _resident_bytes():
 
 
 def report(name, columns, rows, options):
-    """Prints `rows`, a list of dicts, as a table of `columns`, and appends them to `options.json`, where given.
+    """Prints a table of a measurement, and with `--json` appends the measurement to a file as one line.
 
     Args:
         name: of the benchmark.
         columns: `{title: function(row) → text}`.
-        rows: what was measured; what JSON can hold.
-        options: of `parser`.
+        rows: what was measured, a list of dicts that JSON can hold.
+        options: what the parser made by `parser` has read.
     """
     print(table(columns, rows), flush=True)
     if options.json:
@@ -98,21 +118,21 @@ def report(name, columns, rows, options):
         options.json.parent.mkdir(parents=True, exist_ok=True)
         with options.json.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        print(f"{options.json}: one line more", file=sys.stderr)
+        print(f"{options.json}: appended one line", file=sys.stderr)
 
 
 def table(columns, rows):
-    """Markdown."""
+    """A Markdown table with a line for each of `rows`; `columns` as for `report`."""
     cells = [list(columns), ["---", *["---:"] * (len(columns) - 1)]]
     cells += [[text(row) for text in columns.values()] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def milliseconds(row):
-    """The median of a row, and its spread."""
+    """The median of a row, with minimum and maximum: `6.7 (4.5–7.1)`."""
     return f"{1e3 * row['median_s']:.1f} ({1e3 * row['min_s']:.1f}–{1e3 * row['max_s']:.1f})"
 
 
 def ratio(key):
-    """A column that shows a ratio of the row, or nothing where there is none."""
+    """A column that shows the number under `key` with two decimals, and nothing where a row has none."""
     return lambda row: "" if row.get(key) is None else f"{row[key]:.2f}"

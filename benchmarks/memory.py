@@ -1,4 +1,4 @@
-"""The largest batch whose train step fits into a given memory: the released form beside ours.
+"""The largest batch whose train step adds no more than a given amount of memory: the released form beside ours.
 
 python -m benchmarks.memory [--gigabytes 4]
 """
@@ -17,10 +17,18 @@ _MULTIPLE = 8  # images
 
 
 def largest_batch(form, limit_bytes, batch_size):
-    """The largest multiple of 8 images that stays below the limit, and the memory that it adds.
+    """Finds the largest batch, a multiple of 8 images, that stays within the limit.
 
-    Memory grows almost in proportion to the batch, so a few measurements close in on it; every one is of a fresh
-    process. `batch_size` is where to begin.
+    Memory grows almost in proportion to the batch, so the next size to try is estimated from the last measurement. The
+    search ends where the estimate is a size that was already tried. Each measurement runs in a fresh process.
+
+    Args:
+        form: a `Form`.
+        limit_bytes: how much memory the step may add.
+        batch_size: the first size to try.
+
+    Returns:
+        (images, bytes that they add); (0, 0) if not even 8 images fit.
     """
     fits, too_much = {0: 0}, {}
     batch_size = max(batch_size // _MULTIPLE, 1) * _MULTIPLE
@@ -38,7 +46,7 @@ def largest_batch(form, limit_bytes, batch_size):
 def main(arguments=None):
     """The command line."""
     parser = measure.parser(__doc__.split("\n")[0], "memory")
-    parser.add_argument("--gigabytes", type=float, default=4.0, help="default: %(default)s")
+    parser.add_argument("--gigabytes", type=float, default=4.0, help="what a step may add (default: %(default)s)")
     options = parser.parse_args(arguments)
     rows = []
     for form in FORMS:

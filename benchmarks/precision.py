@@ -1,9 +1,10 @@
-"""What precision does to short runs: their training accuracy, and test accuracy by the averages and by the batch.
+"""Training and test accuracy of short runs in float32 and in bfloat16, to see what the precision costs.
 
 python -m benchmarks.precision RUN [RUN …]
 
-While the learning rate is high, the moving averages of batch normalisation lag behind the weights. Test accuracy by the
-test batches' own mean and variance shows what precision does, without what the averages do.
+Test accuracy is shown twice. The usual one normalises by the moving averages of batch normalisation. While the learning
+rate is high, those averages lag behind the weights, and test accuracy suffers for it in either precision. The other one
+normalises each test batch by its own mean and variance, and so shows the effect of the precision alone.
 """
 
 import argparse
@@ -19,43 +20,50 @@ from neural_similarity.families import image_recognition, load_run
 from neural_similarity.training.logs import read_rows
 from neural_similarity.training.runs import open_run
 
-ROWS = 10  # of the training accuracy, ten steps each
+ROWS = 10  # of training accuracy in metrics.jsonl; each covers ten steps
 
 
 def accuracy(model, images, batch_size, training):
-    """The share of `images`, an `ImageSet`, that a model gets right; with `training` by each batch's own statistics.
+    """The share of images that a model classifies correctly.
 
-    Images that would not fill a batch are left out, so that all statistics are of as many.
+    Args:
+        model: a Keras model.
+        images: an `ImageSet`. The last images, if they do not fill a batch, are left out: statistics of a smaller batch
+            would be less exact than the others.
+        batch_size: images per batch.
+        training: True normalises by each batch's own statistics, False by the moving averages.
     """
 
     @tf.function
-    def right(images, labels):
+    def is_correct(images, labels):
         return tf.argmax(model(images, training=training), -1, tf.int32) == labels
 
     whole = images.take(np.arange(len(images) // batch_size * batch_size))
-    found = [right(pixels, labels) for pixels, labels, _ in evaluation_batches(whole, batch_size)]
-    return float(np.mean(found))
+    correct = [is_correct(pixels, labels) for pixels, labels, _ in evaluation_batches(whole, batch_size)]
+    return float(np.mean(correct))
 
 
 def row(folder):
-    """What there is to say of a run that has reached a checkpoint."""
+    """The row of the table for one run folder, which must hold a checkpoint."""
     run = open_run(folder)
     config = run.config
     test = image_recognition.load_data(config).test
-    rows = [each["accuracy"] for each in read_rows(run.folder / "metrics.jsonl") if each["split"] == "train"]
+    accuracies = [each["accuracy"] for each in read_rows(run.folder / "metrics.jsonl") if each["split"] == "train"]
     model = load_run(folder)
-    by_averages, by_batch = (accuracy(model, test, config.data.global_batch_size, how) for how in (False, True))
+    by_averages, by_batch = (
+        accuracy(model, test, config.data.global_batch_size, training) for training in (False, True)
+    )
     return {
         "run": run.details["config"],
         "precision": config.runtime.precision,
-        "train": statistics.fmean(rows[-ROWS:]),
+        "train": statistics.fmean(accuracies[-ROWS:]),
         "test_by_averages": by_averages,
         "test_by_batch": by_batch,
     }
 
 
 def percent(key):
-    """A column of percentages."""
+    """A column that shows the fraction under `key` in percent."""
     return lambda row: f"{100 * row[key]:.1f}"
 
 

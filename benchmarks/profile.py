@@ -1,4 +1,4 @@
-"""Where the time of a train step goes, by kind of operation, as TensorFlow's profiler sees it.
+"""Milliseconds and share of a train step's time for each kind of operation, as TensorFlow's profiler records them.
 
 python -m benchmarks.profile [--network dynamic_dns] [--kind released] [--precision mixed_bfloat16]
 """
@@ -15,7 +15,7 @@ from benchmarks.measure import table
 from benchmarks.train_step import NETWORKS, Form, batch_of, step_of
 
 STEPS = 3
-KINDS = {  # in this order: the first whose words are in an operation's type
+KINDS = {  # an operation belongs to the first kind that has a word of its type
     "filter gradients of convolutions": ("Conv2DBackpropFilter",),
     "input gradients of convolutions": ("Conv2DBackpropInput",),
     "convolutions": ("Conv2D",),
@@ -33,7 +33,14 @@ KINDS = {  # in this order: the first whose words are in an operation's type
 
 
 def milliseconds(step):
-    """{type of operation: ms a step} of a function, and the ms of the whole step."""
+    """Profiles a few calls of a train step.
+
+    Args:
+        step: a function without arguments that calls a `tf.function` named `step`, and returns when its work is done.
+
+    Returns:
+        `{type of operation: ms per step}`, and the ms that the whole step takes.
+    """
     with tempfile.TemporaryDirectory() as folder:
         tf.profiler.experimental.start(folder)
         for _ in range(STEPS):
@@ -57,7 +64,11 @@ def milliseconds(step):
 
 
 def by_kind(found, whole):
-    """Rows of the kinds, the largest first, and what is left over."""
+    """The rows of the table, the kind that takes longest first; then what no kind claims, and the whole step.
+
+    Args:
+        found, whole: what `milliseconds` returned.
+    """
     totals = collections.Counter()
     for operation, took in found.items():
         kind = next((kind for kind, words in KINDS.items() if any(word in operation for word in words)), None)
@@ -76,7 +87,7 @@ def main(arguments=None):
     parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"), default="float32")
     parser.add_argument("--batch-size", type=int, default=128)
     options = parser.parse_args(arguments)
-    tf.config.threading.set_inter_op_parallelism_threads(1)  # one operation after the other, so that times add up
+    tf.config.threading.set_inter_op_parallelism_threads(1)  # one operation after the other, so that the times add up
     step = step_of(Form(options.network, options.kind, options.precision), batch_of(options.batch_size))
     step()
     step()

@@ -1,8 +1,13 @@
-"""The released computation written in TensorFlow 2: what the fast forms are measured against.
+"""The computation of the authors' released TensorFlow 1 code, written in TensorFlow 2, to measure our forms against.
 
-Dynamic DNS convolves with a zero-filled bank of 9·o filters and sums over the taps; dynamic UNS makes 9·o channels by a
-1×1 convolution and adds nine shifted sums over them; patch norms are convolutions over all channels; batches are
-normalised by `moments`. The functions are those of `neural_similarity`, and so are the weights and their order.
+It differs from ours in four places:
+
+- Dynamic DNS convolves with a bank of 9·o filters, each zero but for one tap, and sums over the taps.
+- Dynamic UNS makes 9·o channels by a 1×1 convolution and adds up nine shifted sums of them.
+- Patch norms are convolutions over all channels.
+- Batches are normalised by TensorFlow's `moments`.
+
+The functions that it computes, the weights and their order are those of `neural_similarity`.
 """
 
 import keras
@@ -15,7 +20,16 @@ TAPS = 9  # 3×3, stride 1, padded: the only convolution that was released
 
 
 def bank_convolution(image, kernel, matrix):
-    """Dynamic DNS: `(b, h, w, i)`, `(3, 3, i, o)`, `(b, h, w, k)` → `(b, h, w, o)`."""
+    """Dynamic DNS, as `ops.dynamic_similarity_conv2d` computes it for a diagonal M.
+
+    Args:
+        image: `(b, h, w, i)`.
+        kernel: `(3, 3, i, o)`.
+        matrix: `(b, h, w, k)`.
+
+    Returns:
+        `(b, h, w, o)`.
+    """
     *size, channels, filters = kernel.shape
     one_tap = tf.reshape(tf.eye(TAPS, dtype=kernel.dtype), (*size, 1, TAPS, 1))
     bank = tf.reshape(one_tap * kernel[:, :, :, None], (*size, channels, TAPS * filters))
@@ -24,7 +38,16 @@ def bank_convolution(image, kernel, matrix):
 
 
 def shifted_sums(image, kernel, matrix):
-    """Dynamic UNS: `(b, h, w, i)`, `(3, 3, i, o)`, `(b, h, w, s, t)` → `(b, h, w, o)`."""
+    """Dynamic UNS, as `ops.dynamic_similarity_conv2d` computes it for a full M.
+
+    Args:
+        image: `(b, h, w, i)`.
+        kernel: `(3, 3, i, o)`.
+        matrix: `(b, h, w, s, t)`.
+
+    Returns:
+        `(b, h, w, o)`.
+    """
     _, height, width, channels = image.shape
     filters = kernel.shape[-1]
     bank = tf.reshape(tf.einsum("klio->iklo", kernel), (1, 1, channels, TAPS * filters))
@@ -35,25 +58,25 @@ def shifted_sums(image, kernel, matrix):
 
 
 def patch_norm(image):
-    """√(Σ x² + ε) of every patch by a convolution over its channels: `(b, h, w, i)` → `(b, h, w, 1)`."""
+    """‖x‖ = √(Σ x² + ε) of every patch, by a convolution over all channels: `(b, h, w, i)` → `(b, h, w, 1)`."""
     ones = tf.ones((3, 3, image.shape[-1], 1), image.dtype)
     return tf.sqrt(tf.nn.conv2d(tf.square(image), ones, 1, "SAME") + NORM_EPSILON)
 
 
 def moments_batch_norm(x, scale, offset, epsilon):
-    """`ops.batch_norm` in TensorFlow's plain operations."""
+    """What `ops.batch_norm` computes, in TensorFlow's plain operations; arguments and results are the same."""
     mean, variance = tf.nn.moments(x, (0, 1, 2))
     return tf.nn.batch_normalization(x, mean, variance, offset, scale, epsilon), mean, variance
 
 
 class ReleasedBatchNormalization(layers.DebiasedBatchNormalization):
-    """Normalises by `moments`."""
+    """Batch normalisation that computes mean and variance by `moments`."""
 
     batch_norm = staticmethod(moments_batch_norm)
 
 
 class ReleasedPredictor(layers.NeuralSimilarityPredictor):
-    """With patch norms over all channels."""
+    """The predictor, with patch norms that are convolutions over all channels."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -71,20 +94,20 @@ class ReleasedPredictor(layers.NeuralSimilarityPredictor):
 
 
 class ReleasedDynamicConv2D(layers.DynamicSimilarityConv2D):
-    """With the zero-filled bank, or the shifted sums."""
+    """Dynamic similarity, by `bank_convolution` (DNS) or `shifted_sums` (UNS)."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.predictor = ReleasedPredictor.from_config(self.predictor.get_config())
 
     def convolution_op(self, inputs, kernel):
-        """Keras' own hook."""
+        """Keras' own hook: what takes the place of the plain convolution."""
         convolve = bank_convolution if self.structure == "diagonal" else shifted_sums
         return convolve(inputs, keras.ops.convert_to_tensor(kernel), self.predictor(inputs))
 
 
 def released_form(model):
-    """A copy of `model`, weights included, that computes as the released code does."""
+    """A copy of `model`, with the same weights, that computes as the released code does."""
     forms = {
         layers.DebiasedBatchNormalization: ReleasedBatchNormalization,
         layers.DynamicSimilarityConv2D: ReleasedDynamicConv2D,

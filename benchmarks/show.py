@@ -1,4 +1,4 @@
-"""Prints the tables of recorded measurements again.
+"""Prints the tables of recorded measurements.
 
 python -m benchmarks.show results/benchmarks/train_step.jsonl [--number 2 | --column "× the line" | --summary]
 """
@@ -23,7 +23,7 @@ SUMMARY = {
 
 
 def measurements(file):
-    """The lines of a file that a benchmark's `--json` has written, as dicts."""
+    """The measurements in a file that a benchmark's `--json` has written: a dict for each line."""
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
@@ -33,14 +33,14 @@ def table(line):
 
 
 def place(line):
-    """When and on what it was made."""
+    """When, on which device and with which versions a measurement was made."""
     environment = line["environment"]
     where = f"{environment['device']}, TensorFlow {environment['tensorflow']}, commit {environment['commit']}"
     return f"{line['finished']}, {where}"
 
 
 def one_column(lines, title):
-    """Markdown of one column over all measurements, those rows that have it."""
+    """The Markdown table of one column over all measurements; rows without a value in it are left out."""
     columns = COLUMNS[lines[0]["benchmark"]]
     first, second = list(columns)[:2]
     found = []
@@ -54,7 +54,10 @@ def one_column(lines, title):
 
 
 def summary(lines):
-    """Markdown of `train_step`: ms a step of each network in each form, the median of the measurements' medians."""
+    """The Markdown table of all measurements of `train_step`: ms per step, for each network in each form.
+
+    A cell is the median of the measurements' medians.
+    """
     times = {}
     for line in lines:
         for row in line["rows"]:
@@ -78,7 +81,7 @@ def main(arguments=None):
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--number", type=int, metavar="N", help="the Nth measurement alone, counted from 1")
     what.add_argument("--column", metavar="TITLE", help="this column alone, of all measurements")
-    what.add_argument("--summary", action="store_true", help="of train_step: ms a step by network and form")
+    what.add_argument("--summary", action="store_true", help="of train_step: ms per step for each network and form")
     options = parser.parse_args(arguments)
     for file in options.files:
         lines = measurements(file) if file.is_file() else parser.error(f"{file}: no such file")
@@ -88,7 +91,7 @@ def main(arguments=None):
         if options.number is not None and not 1 <= options.number <= len(lines):
             parser.error(f"--number {options.number}: {file} has {len(lines)} measurements")
         if options.summary and columns is not train_step.COLUMNS:
-            parser.error(f"--summary: {file} holds no train steps")
+            parser.error(f"--summary: {file} holds no measurements of train_step")
         if options.column:
             print(one_column(lines, options.column))
         elif options.summary:

@@ -1,4 +1,6 @@
-"""The whole train step: of CNN-9 the released form, ours, and a plain network of as many multiply-adds.
+"""Time and memory of the whole train step: the released form, ours, and a plain network of as many multiply-adds.
+
+It measures seven networks of configs/cifar10; `--quick` measures three of them, in under a minute.
 
 python -m benchmarks.train_step [--quick]
 """
@@ -21,18 +23,18 @@ DYNAMIC = ("dynamic_dns", "nsl_fspherenet", "dynamic_uns")
 NETWORKS = ("baseline", "baseline_matched", "static_dns", "static_uns", *DYNAMIC)
 OPERATORS = ("cosine", "linear", "sigmoid", "learnable_sigmoid")
 SPHERENETS = ("cnn9_128", "sa_spherenet", *(f"spherenet_{operator}" for operator in OPERATORS))
-ALL = (*NETWORKS, *SPHERENETS)  # the SphereNets only where `--only` asks for them
+ALL = (*NETWORKS, *SPHERENETS)  # SphereNets are measured only where `--only` names them
 COMPILED = ("baseline", "static_dns", "dynamic_dns")
 
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """One way to compute a network's step.
+    """One way to compute the train step of a network.
 
     Attributes:
-        network: a config of `configs/cifar10`.
-        kind: `"released"`, `"ours"`, `"compiled"`: ours with `runtime.jit_compile: true`, or `"line"`: a plain network
-            of ours with as many multiply-adds.
+        network: name of a config in `configs/cifar10`.
+        kind: `"released"`: the released form. `"ours"`: our form. `"compiled"`: our form with
+            `runtime.jit_compile: true`. `"line"`: a plain CNN-9 in our form, with about as many multiply-adds.
         precision: a Keras dtype policy.
     """
 
@@ -42,7 +44,7 @@ class Form:
 
 
 def forms_of(networks):
-    """The forms of each network, of a SphereNet ours alone; `baseline` first, as the others are compared with it."""
+    """The forms in which each network is measured. A SphereNet has no released form here, only ours."""
     for network in networks:
         if network not in SPHERENETS:
             yield Form(network, "released")
@@ -57,7 +59,7 @@ def forms_of(networks):
 
 @functools.cache
 def build(form):
-    """The config and the model of a form; one for all that asks."""
+    """The config and the model of a form. Further calls return the same two objects."""
 
     def load(name, *overrides):
         path = configs.REPOSITORY / "configs" / "cifar10" / f"{name}.yaml"
@@ -74,20 +76,23 @@ def build(form):
 
 
 def step_of(form, batch):
-    """The step of a form on a batch: a function that returns when the update is done."""
+    """A function without arguments that makes one train step on a batch, and returns when the weights are updated."""
     step = tf.function(update_of(*build(form)), jit_compile=form.kind == "compiled")
     return functools.partial(_call, step, batch)
 
 
 def update_of(config, model):
-    """The update that the loop would compile, at a rate at which nothing moves far, whatever the images."""
+    """The train step as the training loop makes it, `batch → metrics`.
+
+    The learning rate is 1e-6: small enough that the weights stay near their start, whatever the images are.
+    """
     optimizer = build_optimizer(config.optimizer, 1e-6)
     optimizer.build(model.trainable_variables)
     return gradient_step(model, optimizer, image_recognition.build_loss(config, model))
 
 
 def batch_of(batch_size):
-    """Random images and labels."""
+    """Random images, `(batch_size, 32, 32, 3)` from 0 to 255, and random labels, `(batch_size,)`."""
     random = tf.random.Generator.from_seed(0)
     images = random.uniform((batch_size, 32, 32, 3), maxval=255.0)
     return images, random.uniform((batch_size,), maxval=10, dtype=tf.int32)
@@ -98,7 +103,11 @@ def _call(step, batch):
 
 
 def two_steps(form, batch_size):
-    """Two steps of a form for `added_memory_bytes`: the images, TensorFlow and XLA are there, the network is not."""
+    """Two train steps of a form, for `added_memory_bytes`.
+
+    The batch is made, and TensorFlow and XLA are started, before the work is returned. The network is built by the work
+    itself, so that its memory is counted.
+    """
     batch = batch_of(batch_size)
     tf.function(lambda x: x + 1, jit_compile=True)(tf.ones(1))
     step_of(Form("baseline", "ours"), batch_of(1))()
@@ -114,9 +123,13 @@ def two_steps(form, batch_size):
 def main(arguments=None):
     """The command line."""
     parser = measure.parser(__doc__.split("\n")[0], "train_step", rounds=5)
-    parser.add_argument("--only", nargs="+", choices=ALL, metavar="NETWORK", help=f"of {', '.join(ALL)}")
+    parser.add_argument(
+        "--only", nargs="+", choices=ALL, metavar="NETWORK", help=f"measure these alone: {', '.join(ALL)}"
+    )
     parser.add_argument("--no-memory", action="store_true", help="leave out the fresh processes that measure memory")
-    parser.add_argument("--quick", action="store_true", help="float32, batch 16, once, no memory: under a minute")
+    parser.add_argument(
+        "--quick", action="store_true", help="float32, batches of 16, one round, no memory: under a minute"
+    )
     options = parser.parse_args(arguments)
     forms = list(forms_of(options.only or (QUICK if options.quick else NETWORKS)))
     if options.quick:

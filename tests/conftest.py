@@ -1,6 +1,7 @@
-"""What several test files build on: tiny networks that look trained, and a run folder."""
+"""What several test files build on: networks that look trained, a run folder, compiled and plain forms of the ops."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from configs import TEXT
 from neural_similarity import config as configs
+from neural_similarity import ops
 from neural_similarity.families import image_recognition
 from neural_similarity.training import runs
 from neural_similarity.training.checkpoints import collect
@@ -73,3 +75,12 @@ def edited(tmp_path):
         return tmp_path / "x.yaml"
 
     return edit
+
+
+@pytest.fixture(params=["plain", "compiled"])
+def fused_functions(request, monkeypatch):
+    """How the functions of `ops.fused` run, whatever their size: as TensorFlow runs them, or compiled by XLA.
+
+    A test that uses it runs in both ways; one that parametrizes it with `indirect` chooses.
+    """
+    monkeypatch.setattr(ops.fused, "_LARGE", {"plain": math.inf, "compiled": 0}[request.param])

@@ -1,4 +1,4 @@
-"""Global similarity: the map against a loop, in pieces as in one; the layer under permutations, other γ and sizes."""
+"""Global similarity: its map against a loop, blocks of it against the whole; and the layer that uses it."""
 
 import itertools
 import math
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from slow_forms import assert_all_near, assert_near, gradients, normal
+from slow_forms import assert_all_near, assert_near, gradients, normal, second_order_gradients
 
 from neural_similarity import ops
 from neural_similarity.layers import GlobalSimilarity2D
@@ -37,62 +37,57 @@ def test_map_and_outputs_are_the_loop(sizes):
     query, key, value = operands(*sizes)
     weights = slow_map(query, key)
     assert_near(ops.attention_map(query, key), weights)
-    np.testing.assert_allclose(np.sum(ops.attention_map(query, key), -1), 1)
     expected = np.stack([w @ v for w, v in zip(weights, value, strict=True)])
     assert_near(ops.global_similarity(query, key, value), expected)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 7, 100])
-@pytest.mark.parametrize("sizes", [*SIZES, *EMPTY], ids=str)
-def test_pieces_are_the_whole(sizes, rows):
+@pytest.mark.parametrize(
+    ("fused_functions", "sizes", "block"),
+    [("plain", sizes, block) for sizes in [*SIZES, *EMPTY] for block in (1, 2, 3, 7, 100)]
+    + [("compiled", SIZES[0], block) for block in (2, 100)],
+    ids=str,
+    indirect=["fused_functions"],
+)
+def test_blocks_are_the_whole(fused_functions, sizes, block):
     arguments = operands(*sizes)
-    found = gradients(lambda *args: ops.global_similarity(*args, rows=rows), *arguments)
+    found = gradients(lambda *args: ops.global_similarity(*args, queries_per_block=block), *arguments)
     assert_all_near(found, gradients(plain, *arguments))
 
 
 def test_gradient_against_differences():
     arguments = [tf.constant(each) for each in operands(2, 3, 4, 2, 2)]
     exact, numeric = tf.test.compute_gradient(
-        lambda *args: tf.sin(ops.global_similarity(*args, rows=2)), arguments, delta=1e-6
+        lambda *args: tf.sin(ops.global_similarity(*args, queries_per_block=2)), arguments, delta=1e-6
     )
     for found, expected in zip(exact, numeric, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-8)
 
 
-@pytest.mark.parametrize("rows", [2, 100])
-def test_second_order_gradient(rows):
+@pytest.mark.parametrize("block", [2, 100])
+def test_second_order_gradient(fused_functions, block):
     arguments = operands(2, 3, 4, 2, 2)
-
-    def sharpness(attend):
-        def squared_gradients(*args):
-            _, *grads = gradients(lambda *a: attend(*a) ** 2, *args)
-            return tf.stack([tf.reduce_sum(grad**2) for grad in grads])
-
-        return gradients(squared_gradients, *arguments)
-
-    found = sharpness(lambda *args: ops.global_similarity(*args, rows=rows))
-    assert_all_near(found, sharpness(plain), 1e-9)
+    found = second_order_gradients(lambda *args: ops.global_similarity(*args, queries_per_block=block), *arguments)
+    assert_all_near(found, second_order_gradients(plain, *arguments), 1e-9)
 
 
-@pytest.mark.parametrize("rows", [0, -1])
-def test_pieces_have_rows(rows):
-    with pytest.raises(ValueError, match=f"`rows` must be 1 or more. Received: {rows}"):
-        ops.global_similarity(*operands(1, 2, 3, 4, 5), rows=rows)
+@pytest.mark.parametrize("block", [0, -1])
+def test_a_block_has_one_query_pixel_or_more(block):
+    with pytest.raises(ValueError, match=f"`queries_per_block` must be 1 or more. Received: {block}"):
+        ops.global_similarity(*operands(1, 2, 3, 4, 5), queries_per_block=block)
 
 
-def test_compiled_pieces(monkeypatch):
-    """Its softmax's gradient by XLA, as in every real network."""
-    monkeypatch.setattr(ops.fused, "_LARGE", 0)
-    for rows in (2, 100):
-        test_pieces_are_the_whole(SIZES[0], rows)
-        test_second_order_gradient(rows)
-        test_sixteen_bits_within_their_rounding(tf.bfloat16)
-
-
-def test_large_scores_are_no_overflow():
-    query, key, value = (tf.constant(100 * each, tf.float32) for each in operands(1, 4, 5, 3, 2))
-    for found in gradients(lambda *args: ops.global_similarity(*args, rows=3), query, key, value):
-        assert np.all(np.isfinite(found))
+def test_large_scores_do_not_overflow():
+    """e^1000 is beyond float32; the pixel with the largest score gets all the weight."""
+    query, key, value = (
+        tf.constant([[[1000.0], [-1000.0]]]),
+        tf.constant([[[1.0], [-1.0]]]),
+        tf.constant([[[3.0], [5.0]]]),
+    )
+    outputs, *grads = gradients(lambda *args: ops.global_similarity(*args, queries_per_block=1), query, key, value)
+    np.testing.assert_array_equal(outputs, [[[3.0], [5.0]]])
+    upstream = tf.cast(normal(9, 1, 2, 1), tf.float32)
+    for found, expected in zip(grads, (tf.zeros_like(query), tf.zeros_like(key), upstream), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def tensors(graph):
@@ -111,13 +106,13 @@ def test_no_tensor_holds_the_whole_map(monkeypatch):
         return max(size for size in sizes if size is not None)
 
     assert largest() == batch * pixels**2
-    monkeypatch.setattr(ops.attention, "_LARGEST_MAP", 5 * batch * pixels)  # five rows of it
+    monkeypatch.setattr(ops.attention, "_LARGEST_MAP", 5 * batch * pixels)  # five of 48 query pixels
     assert largest() == 5 * batch * pixels
 
 
 @pytest.mark.parametrize("largest_map", [1 << 23, 40])
 def test_unknown_sizes(largest_map, monkeypatch):
-    """One trace serves every size, in pieces or in one."""
+    """One trace of the function serves every size, in blocks and at once."""
     monkeypatch.setattr(ops.attention, "_LARGEST_MAP", largest_map)
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, channels), tf.float64) for channels in (2, 2, 3)])
@@ -130,22 +125,24 @@ def test_unknown_sizes(largest_map, monkeypatch):
     assert traced.experimental_get_tracing_count() == 1
 
 
-@pytest.mark.parametrize("rows", [3, 100])
-def test_compiled_is_eager(rows):
+@pytest.mark.parametrize("block", [3, 100])
+def test_compiled_is_eager(block):
     arguments = [tf.constant(each, tf.float32) for each in operands(2, 7, 5, 3, 4)]
 
     def attend(*args):
-        return gradients(lambda *a: ops.global_similarity(*a, rows=rows), *args)
+        return gradients(lambda *a: ops.global_similarity(*a, queries_per_block=block), *args)
 
     assert_all_near(tf.function(attend, jit_compile=True)(*arguments), attend(*arguments), 1e-5)
 
 
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16], ids=lambda dtype: dtype.name)
-def test_sixteen_bits_within_their_rounding(dtype):
+def test_sixteen_bits_within_their_rounding(fused_functions, dtype):
     rounded = [tf.cast(each, dtype) for each in operands(2, 7, 5, 3, 4)]
     exact = gradients(plain, *(tf.cast(each, tf.float64) for each in rounded), upstream=1)
-    for rows in (2, 100):
-        found = gradients(lambda *args, r=rows: ops.global_similarity(*args, rows=r), *rounded, upstream=1)
+    for block in (2, 100):
+        found = gradients(
+            lambda *args, b=block: ops.global_similarity(*args, queries_per_block=b), *rounded, upstream=1
+        )
         for one, other in zip(found, exact, strict=True):
             assert one.dtype == dtype
             np.testing.assert_allclose(tf.cast(one, tf.float64), other, atol=0.02 * np.max(np.abs(other)))
@@ -156,7 +153,7 @@ def test_sixteen_bits_within_their_rounding(dtype):
 
 
 def moved(layer, shape):
-    """The layer with weights away from their start, γ at 0.7."""
+    """Builds a layer and moves its weights away from their initial values; γ, which starts at 0, becomes 0.7."""
     layer.build(shape)
     for i, weight in enumerate(layer.weights):
         weight.assign(0.7 if weight.name == "gamma" else normal(10 + i, *weight.shape))

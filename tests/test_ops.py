@@ -1,4 +1,4 @@
-"""Every op against loops that a reader can believe, gradients against differences, compiled forms against eager."""
+"""Window, static and dynamic convolution and batch normalisation, in value and gradient, against slow forms."""
 
 import itertools
 import math
@@ -11,6 +11,7 @@ from slow_forms import (
     assert_all_near,
     assert_near,
     each_geometry,
+    each_geometry_plain_and_compiled,
     each_structure,
     full,
     gradients,
@@ -18,6 +19,7 @@ from slow_forms import (
     normal,
     operands,
     plain_dynamic_convolution,
+    second_order_gradients,
     slow_convolution,
     slow_patches,
 )
@@ -29,7 +31,7 @@ from neural_similarity.ops import Window
 
 
 @each_geometry
-def test_patches_and_fold_is_their_adjoint(size, window):
+def test_patches_are_the_loop_and_fold_is_their_adjoint(size, window):
     image = normal(1, 2, *size, 3)
     found = window.patches(tf.constant(image))
     patches = slow_patches(image, window)
@@ -75,9 +77,9 @@ def test_similarity_kernel_is_the_transposed_m_times_w(structure):
 # Dynamic
 
 
-@each_geometry
+@each_geometry_plain_and_compiled
 @each_structure
-def test_dynamic_convolution_and_its_gradient(size, window, structure):
+def test_dynamic_convolution_and_its_gradient(fused_functions, size, window, structure):
     arguments = operands(size, window, structure)
     found = gradients(lambda *args: ops.dynamic_similarity_conv2d(*args, window), *arguments)
     image, kernel, matrix = arguments
@@ -111,26 +113,20 @@ def test_dynamic_gradient_against_differences(size, window, structure):
 
 
 @each_structure
-def test_second_order_gradient_of_the_dynamic_convolution(structure):
+def test_second_order_gradient_of_the_dynamic_convolution(fused_functions, structure):
     window = Window((3, 3), strides=(2, 2))
     arguments = operands((4, 3), window, structure)
-
-    def sharpness(convolution):
-        def squared_gradients(*args):
-            _, *grads = gradients(lambda *a: convolution(*a, window) ** 2, *args)
-            return tf.stack([tf.reduce_sum(grad**2) for grad in grads])
-
-        return gradients(squared_gradients, *arguments)
-
-    found = sharpness(ops.dynamic_similarity_conv2d)
-    assert all(np.any(grad) for grad in found)
-    assert_all_near(found, sharpness(plain_dynamic_convolution), 1e-10)
+    found = second_order_gradients(lambda *args: ops.dynamic_similarity_conv2d(*args, window), *arguments)
+    assert all(np.any(gradient) for gradient in found)
+    expected = second_order_gradients(lambda *args: plain_dynamic_convolution(*args, window), *arguments)
+    assert_all_near(found, expected, 1e-10)
 
 
-# Properties
+# Static beside dynamic
 
 
-def test_reductions():
+def test_special_matrices_give_the_simpler_forms():
+    """An M of ones on the diagonal is plain convolution; a full M that is diagonal is DNS; a constant M is static."""
     window = Window((3, 3))
     image, kernel, diagonal = operands((4, 5), window, "diagonal", dynamic=False)
     pixels = image.shape[:3]
@@ -168,30 +164,32 @@ def assert_normalises(shape, dtype, tolerance):
     assert_near(tf.cast(y, tf.float64), expected, tolerance)
     assert_near(mean, x.mean((0, 1, 2)), min(tolerance, 1e-5))
     assert_near(variance, x.var((0, 1, 2)), min(tolerance, 1e-5))
-    again = ops.normalize(tf.cast(x, dtype), *(tf.cast(v, wide) for v in (scale, offset, mean, variance)), 1e-3)
-    assert again.dtype == dtype
-    assert_near(tf.cast(again, tf.float64), expected, tolerance)
+    statistics = (tf.cast(value, wide) for value in (scale, offset, mean, variance))
+    by_averages = ops.batch_norm_by_averages(tf.cast(x, dtype), *statistics, 1e-3)
+    assert by_averages.dtype == dtype
+    assert_near(tf.cast(by_averages, tf.float64), expected, tolerance)
 
 
 @pytest.mark.parametrize(
     "shape", [(2, 3, 2, 4), (1, 1, 2, 3), (1, 1, 1, 3), (2, 1, 1, 1), (2, 3, 2, 16), (1, 1, 1, 32)]
 )
-def test_batch_norm(shape):
+def test_batch_norm(fused_functions, shape):
     for dtype, tolerance in [(tf.float64, 1e-12), (tf.float32, 1e-4), (tf.float16, 1e-2), (tf.bfloat16, 1e-1)]:
         assert_normalises(shape, dtype, tolerance)
 
 
-def test_normalize_takes_what_it_is_given():
+def test_batch_norm_by_averages_uses_the_given_mean_and_variance():
     x, scale, offset, mean = normal(1, 2, 3, 2, 4), *normal(2, 3, 4)
     variance = normal(3, 4) ** 2
     expected = (x - mean) / np.sqrt(variance + 0.1) * scale + offset
     for dtype, tolerance in [(tf.float64, 1e-12), (tf.float32, 1e-5)]:
-        found = ops.normalize(*(tf.cast(value, dtype) for value in (x, scale, offset, mean, variance)), 0.1)
+        arguments = (tf.cast(value, dtype) for value in (x, scale, offset, mean, variance))
+        found = ops.batch_norm_by_averages(*arguments, 0.1)
         assert_near(found, expected, tolerance)
 
 
 @pytest.mark.parametrize("channels", [2, 16])  # 16: TensorFlow's fused kernel
-def test_batch_norm_gradient_is_that_of_the_plain_form(channels):
+def test_batch_norm_gradient_is_that_of_the_plain_form(fused_functions, channels):
     x, scale, offset = 1 + normal(1, 3, 4, 5, channels), 1 + normal(2, channels), normal(3, channels)
 
     def plain(x, scale, offset):
@@ -205,12 +203,12 @@ def test_batch_norm_gradient_is_that_of_the_plain_form(channels):
         assert_all_near(gradients(lambda *args: ops.batch_norm(*args, 1e-3)[0], *arguments), expected, tolerance)
 
 
-# Sixteen bits, compilation, shapes that are not known
+# Sixteen bits, XLA, unknown sizes
 
 
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16], ids=lambda dtype: dtype.name)
 def test_sixteen_bits_within_their_rounding(dtype):
-    """Errors stay within a few roundings of the sum of all terms' magnitudes."""
+    """The error of a sum is at most a few roundings of the sum of its terms' absolute values."""
     rounding = 2 * float(np.finfo(np.float16).eps if dtype == tf.float16 else 2**-7)
     window = Window((3, 3))
     for structure in STRUCTURES:
@@ -249,7 +247,7 @@ def test_norms_do_not_overflow_in_float16():
 
 
 def test_compiled_is_eager():
-    """One XLA program with every op and its gradients, static shapes."""
+    """XLA compiles every op and its gradients as one program."""
     window, strided = Window((3, 3)), Window((3, 1), strides=(2, 2), padding="valid")
     arguments = [tf.cast(value, tf.float32) for value in operands((5, 4), window, "diagonal")]
     arguments += [
@@ -258,9 +256,6 @@ def test_compiled_is_eager():
     ]
 
     def everything(image, kernel, m_dns, m_uns, diagonal, matrix, column, scale):
-        def read(pixel_map):  # the first three taps' at the strided outputs
-            return strided.centres(pixel_map)
-
         outputs = [
             ops.dynamic_similarity_conv2d(image, kernel, m_dns, window),
             ops.dynamic_similarity_conv2d(image, kernel, m_uns, window),
@@ -269,12 +264,13 @@ def test_compiled_is_eager():
             ops.cosine_sphere_conv2d(image, kernel, window),
         ]
         strides = [
-            ops.dynamic_similarity_conv2d(image, column, read(m_dns[..., :3]), strided),
-            ops.dynamic_similarity_conv2d(image, column, read(m_uns[..., :3, :3]), strided),
+            ops.dynamic_similarity_conv2d(image, column, strided.centres(m_dns[..., :3]), strided),
+            ops.dynamic_similarity_conv2d(image, column, strided.centres(m_uns[..., :3, :3]), strided),
             ops.cosine_sphere_conv2d(image, column, strided, normalize_kernel=False),
         ]
         normalised, mean, variance = ops.batch_norm(tf.add_n(outputs), scale, scale, 1e-3)
-        outputs = tf.stack([*outputs, normalised, ops.normalize(outputs[0], scale, scale, mean, variance, 1e-3)])
+        by_averages = ops.batch_norm_by_averages(outputs[0], scale, scale, mean, variance, 1e-3)
+        outputs = tf.stack([*outputs, normalised, by_averages])
         return tf.concat([tf.reshape(outputs, [-1]), tf.reshape(tf.stack(strides), [-1])], 0)
 
     eager = gradients(everything, *arguments)
@@ -294,7 +290,7 @@ def test_compiled_is_eager():
     ids=label,
 )
 def test_unknown_height_and_width(window):
-    """One trace serves every size."""
+    """One trace of the function serves images of every size."""
     k = math.prod(window.kernel_size)
     kernel = tf.constant(normal(2, *window.kernel_size, 2, 3))
 

@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from slow_forms import assert_near, each_geometry, gradients, normal, operands, slow_convolution, slow_patches
+from slow_forms import (
+    assert_near,
+    each_geometry_plain_and_compiled,
+    gradients,
+    normal,
+    operands,
+    slow_convolution,
+    slow_patches,
+)
 
 from neural_similarity import layers, ops
 from neural_similarity.ops import Window
@@ -13,8 +21,8 @@ from neural_similarity.ops import Window
 # Norms and cosine
 
 
-@each_geometry
-def test_patch_norm(size, window):
+@each_geometry_plain_and_compiled
+def test_patch_norm(fused_functions, size, window):
     image = normal(1, 2, *size, 3)
     expected = np.sqrt(np.sum(slow_patches(image, window) ** 2, axis=(3, 4)) + 1e-4)
     assert_near(ops.patch_norm(image, window), expected[..., None])
@@ -26,8 +34,8 @@ def test_filter_norm():
     assert ops.filter_norm(tf.cast(kernel, tf.bfloat16)).dtype == tf.float32
 
 
-@each_geometry
-def test_cosine_sphere_convolution(size, window):
+@each_geometry_plain_and_compiled
+def test_cosine_sphere_convolution(fused_functions, size, window):
     image, kernel, _ = operands(size, window, "diagonal")
     product = slow_convolution(image, kernel, np.eye(math.prod(window.kernel_size)), window)
     over_x = product / np.sqrt(np.sum(slow_patches(image, window) ** 2, axis=(3, 4)) + 1e-4)[..., None]
@@ -48,7 +56,7 @@ def test_cosine_of_a_patch_with_itself():
 
 
 @pytest.mark.parametrize("normalize_kernel", [True, False])
-def test_zero_patches_and_zero_filters(normalize_kernel):
+def test_zero_patches_and_zero_filters(fused_functions, normalize_kernel):
     window = Window((3, 3))
     assert_near(ops.patch_norm(tf.zeros((1, 2, 2, 3)), window), np.full((1, 2, 2, 1), 0.01), 1e-7)
     assert_near(ops.filter_norm(tf.zeros((3, 3, 3, 2))), np.full(2, 0.01), 1e-7)
@@ -99,7 +107,7 @@ def cosines(*shape):
 
 
 @each_operator
-def test_operator_is_the_papers_formula(operator):
+def test_operator_is_the_papers_formula(fused_functions, operator):
     function, slow = OPERATORS[operator]
     cosine = cosines(2, 3, 4)
     expected = np.array([[[slow(math.acos(c), k) for c, k in zip(row, K, strict=True)] for row in x] for x in cosine])
@@ -110,7 +118,7 @@ def test_operator_is_the_papers_formula(operator):
 
 
 @each_operator
-def test_operator_falls_from_one_to_minus_one(operator):
+def test_operator_falls_from_one_to_minus_one(fused_functions, operator):
     function, _ = OPERATORS[operator]
     steps = np.linspace(1, -1, 401)
     for dtype, tolerance in zip(DTYPES, (1e-12, 1e-6, 2e-3, 2e-2), strict=True):
@@ -129,7 +137,7 @@ def test_wide_sigmoid_is_linear():
 
 
 @each_operator
-def test_operator_gradient_against_differences(operator):
+def test_operator_gradient_against_differences(fused_functions, operator):
     function, _ = OPERATORS[operator]
     arguments = [tf.constant(0.9 * cosines(3, 4)), tf.constant(K)]
     exact, numeric = tf.test.compute_gradient(lambda *args: tf.sin(function(*args)), arguments, delta=1e-6)
@@ -158,7 +166,7 @@ def test_safe_acos_is_finite_at_and_beyond_its_edges(dtype):
 
 @each_operator
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
-def test_operator_gradients_at_the_edges(operator, dtype):
+def test_operator_gradients_at_the_edges(fused_functions, operator, dtype):
     function, _ = OPERATORS[operator]
     wide = tf.float64 if dtype == tf.float64 else tf.float32
     found = gradients(
@@ -180,20 +188,8 @@ def test_large_gradients_stay_finite_in_float16(operator, function):
     assert np.all(np.isfinite(slope)) or operator == "squared_cosine"
 
 
-def test_compiled_operators(monkeypatch):
-    """By XLA, as in every real network."""
-    monkeypatch.setattr(ops.fused, "_LARGE", 0)
-    for operator in OPERATORS:
-        test_operator_is_the_papers_formula(operator)
-        test_operator_falls_from_one_to_minus_one(operator)
-        test_operator_gradient_against_differences(operator)
-        test_second_order_gradient_of_an_operator(operator)
-        for dtype in DTYPES:
-            test_operator_gradients_at_the_edges(operator, dtype)
-
-
 @each_operator
-def test_second_order_gradient_of_an_operator(operator):
+def test_second_order_gradient_of_an_operator(fused_functions, operator):
     function, _ = OPERATORS[operator]
     x = 0.9 * cosines(4)
 

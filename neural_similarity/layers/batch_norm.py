@@ -77,7 +77,7 @@ class DebiasedBatchNormalization(keras.layers.Layer):
             averages.move(self.moving_variance, variance, self.decay)
             self.updates.assign_add(tf.ones_like(self.updates))
             return outputs
-        return ops.normalize(inputs, gamma, beta, *self.averages(), self.epsilon)
+        return ops.batch_norm_by_averages(inputs, gamma, beta, *self.averages(), self.epsilon)
 
     def averages(self):
         """The mean and variance that inference normalises by, `(i,)` each; 0 and 1 before the first debiased one."""

@@ -1,7 +1,8 @@
 """Pure tensor functions: no Keras, no state, no config.
 
-The letters of every shape: b batch · y, x rows and columns · k = kh*kw taps (s: of the kernel, t: of the
-input) · i in-channels · o filters.
+The letters of every shape: b batch · h, w rows and columns of the image · y, x rows and columns of the output ·
+k = kh*kw taps of the kernel, from (0, 0) row by row (s and t where a tap of the kernel meets one of the input) ·
+i in-channels · o filters. `attention` has letters of its own.
 """
 
 from neural_similarity.ops.angle import (
@@ -12,7 +13,7 @@ from neural_similarity.ops.angle import (
     squared_cosine_operator,
 )
 from neural_similarity.ops.attention import attention_map, global_similarity
-from neural_similarity.ops.batch_norm import batch_norm, normalize
+from neural_similarity.ops.batch_norm import batch_norm, batch_norm_by_averages
 from neural_similarity.ops.dynamic import dynamic_similarity_conv2d
 from neural_similarity.ops.magnitude import ball_magnitude, segmented_magnitude, tanh_magnitude
 from neural_similarity.ops.shapes import dimensions
@@ -28,13 +29,13 @@ __all__ = [
     "attention_map",
     "ball_magnitude",
     "batch_norm",
+    "batch_norm_by_averages",
     "cosine_sphere_conv2d",
     "dimensions",
     "dynamic_similarity_conv2d",
     "filter_norm",
     "global_similarity",
     "linear_operator",
-    "normalize",
     "patch_norm",
     "safe_acos",
     "segmented_magnitude",

@@ -1,4 +1,4 @@
-"""What SphereConv makes of the angle θ between patch and filter: the operators g(θ), as functions of cos θ.
+"""The operators g(θ) of SphereConv, as functions of cos θ, where θ is the angle between patch and filter.
 
 All fall from 1 at θ = 0 to −1 at θ = π, through 0 at a right angle (Liu et al., NeurIPS 2017 and CVPR 2018).
 """
@@ -11,21 +11,23 @@ from neural_similarity.ops.fused import fused, recomputed
 from neural_similarity.ops.wide import at_least_float32
 
 SIGMOID_K = 0.3  # of the released sigmoid operator
-# The slope of acos is capped at 1/√ε: beyond |x| = 1 − 5e-7, some roundings of float32 away from ±1.
+# ε of `safe_acos`. It caps the slope beyond |x| = 1 − 5e-7, which is a few roundings of float32 away from 1.
 _ACOS_EPSILON = 1e-6
 
 
 @tf.custom_gradient
 def safe_acos(x):
-    """acos, whose slope is infinite at ±1; here it is −1/√max(1 − x², 1e-6), and rounding beyond ±1 does no harm.
+    """acos with a finite slope, −1/√max(1 − x², ε) with ε = 1e-6.
+
+    The slope of acos itself is infinite at ±1. An x beyond ±1, as rounding makes it, counts as ±1.
 
     Args:
-        x: any shape; clipped to [−1, 1].
+        x: any shape.
 
     Returns:
-        The angle, 0 to π rad, in the dtype of `x`; computed in float32 or wider.
+        The angle, 0 to π rad, in the shape and dtype of `x`; computed in float32 or wider.
     """
-    # not fused: XLA's acos takes several times as long as TensorFlow's on a CPU
+    # not fused: on a CPU, XLA's acos takes several times as long as TensorFlow's
     angle = tf.acos(tf.clip_by_value(at_least_float32(x), -1.0, 1.0))
     return tf.cast(angle, x.dtype), lambda upstream: _acos_gradient(x, upstream)
 
@@ -43,7 +45,7 @@ def linear_operator(cosine):
         cosine: cos θ, any shape.
 
     Returns:
-        The same shape and dtype; computed in float32 or wider, as for every operator here.
+        The same shape and dtype; computed in float32 or wider.
     """
     return tf.cast(1 - 2 / math.pi * safe_acos(_cast_to_wide(cosine)), cosine.dtype)
 
@@ -51,15 +53,19 @@ def linear_operator(cosine):
 def sigmoid_operator(cosine, k):
     """g(θ) = (1 + e^(−π/2k)) / (1 − e^(−π/2k)) · (1 − e^(θ/k − π/2k)) / (1 + e^(θ/k − π/2k)).
 
-    That is tanh((π/2 − θ)/2k) / tanh(π/4k), in which no small k overflows.
+    It is computed as tanh((π/2 − θ)/2k) / tanh(π/4k). The two are equal, but the powers of e overflow for a small k.
 
     Args:
         cosine: cos θ, `(…, o)`.
-        k: how wide the fall is, in rad, 1e-30 or more: a number, or a tensor `(o,)`, one for each filter. Towards
-            infinity g becomes linear.
+        k: how wide the fall from 1 to −1 is, in rad, 1e-30 or more: a number, or a tensor `(o,)` with one k for each
+            filter. The larger k is, the closer g comes to `linear_operator`.
+
+    Returns:
+        The shape and dtype of `cosine`; computed in float32 or wider.
     """
     angle = safe_acos(_cast_to_wide(cosine))
-    g = _sigmoid(angle, tf.cast(k, angle.dtype)) if tf.is_tensor(k) else _sigmoid(angle, k=k)  # no gradient of a number
+    # a number is passed as a setting, so that no gradient is computed for it
+    g = _sigmoid(angle, tf.cast(k, angle.dtype)) if tf.is_tensor(k) else _sigmoid(angle, k=k)
     return tf.cast(g, cosine.dtype)
 
 
@@ -70,15 +76,23 @@ def _sigmoid(angle, k):
 
 @recomputed
 def squared_cosine_operator(cosine):
-    """g(θ) = sign(cos θ) · cos² θ.  Any shape."""
+    """g(θ) = sign(cos θ) · cos² θ.
+
+    Args:
+        cosine: cos θ, any shape.
+
+    Returns:
+        The same shape and dtype.
+    """
     return cosine * tf.abs(cosine)
 
 
 @tf.custom_gradient
 def _cast_to_wide(x):
-    """`at_least_float32`, with a gradient that stays finite on its way back into sixteen bits."""
+    """`at_least_float32`, with a gradient that stays finite when it is cast back to sixteen bits."""
     return at_least_float32(x), lambda upstream: _cast_finite(upstream, x.dtype)
 
 
 def _cast_finite(x, dtype):
+    """Casts, and turns what the dtype cannot hold into the largest number that it can."""
     return tf.cast(tf.clip_by_value(x, tf.cast(dtype.min, x.dtype), tf.cast(dtype.max, x.dtype)), dtype)

@@ -1,32 +1,37 @@
-"""Batch normalisation on TensorFlow's fused kernel, with the statistics it computed on the way."""
+"""Batch normalisation: `batch_norm` by the batch's own mean and variance, `batch_norm_by_averages` by given ones."""
 
 import tensorflow as tf
 
 from neural_similarity.ops.fused import fused
 
-_FUSED = (tf.float16, tf.bfloat16, tf.float32)
-_VECTOR = 16  # float32 numbers; the fused kernel is several times slower on channels that do not fill them
+_FUSED_KERNEL_DTYPES = (tf.float16, tf.bfloat16, tf.float32)
+# TensorFlow's fused kernel computes this many channels at once. It is several times slower where the number of channels
+# is no multiple.
+_CHANNELS_AT_ONCE = 16
 
 
 def batch_norm(x, scale, offset, epsilon):
-    """Normalises by the batch's own mean and variance.
+    """(x − mean) / √(variance + ε) · γ + β, with the batch's own mean and variance.
+
+    TensorFlow's fused kernel computes it where that kernel is fast.
 
     Args:
         x: `(b, y, x, i)`.
-        scale, offset: `(i,)`, γ and β, float32 or wider.
-        epsilon: added to the variance.
+        scale: γ, `(i,)`, float32 or wider.
+        offset: β, `(i,)`, of the same dtype.
+        epsilon: ε.
 
     Returns:
-        The normalised `(b, y, x, i)` in the dtype of `x`, and the batch's mean and biased variance, `(i,)` each in
-        float32 or wider. They are for averages: no gradient flows back through them from the fused kernel.
+        The normalised `(b, y, x, i)` in the dtype of `x`; and the batch's mean and biased variance, `(i,)` each, in
+        float32 or wider. Use the two for moving averages only: the fused kernel passes no gradient through them.
     """
-    if x.dtype not in _FUSED or x.shape[-1] % _VECTOR:
+    if x.dtype not in _FUSED_KERNEL_DTYPES or x.shape[-1] % _CHANNELS_AT_ONCE:
         return _by_moments(x, scale, offset, epsilon=epsilon)
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x, scale=scale, offset=offset, mean=[], variance=[], epsilon=epsilon, is_training=True
     )
     count = tf.cast(tf.size(x) // tf.size(scale), variance.dtype)
-    return y, mean, variance * ((count - 1) / count)  # the kernel returns n / (n − 1) of the batch's variance
+    return y, mean, variance * ((count - 1) / count)  # the kernel returns the unbiased variance: n / (n − 1) as much
 
 
 @fused
@@ -36,9 +41,18 @@ def _by_moments(x, scale, offset, epsilon):
     return tf.cast(tf.nn.batch_normalization(wide, mean, variance, offset, scale, epsilon), x.dtype), mean, variance
 
 
-def normalize(x, scale, offset, mean, variance, epsilon):
-    """Normalises `(b, y, x, i)` by a given mean and variance, `(i,)` each; keeps the dtype of `x`."""
-    if x.dtype not in _FUSED:
+def batch_norm_by_averages(x, scale, offset, mean, variance, epsilon):
+    """(x − mean) / √(variance + ε) · γ + β, with a given mean and variance, as inference needs it.
+
+    Args:
+        x: `(b, y, x, i)`.
+        scale, offset, epsilon: γ, β and ε, as for `batch_norm`.
+        mean, variance: `(i,)` each, of the dtype of `scale`; in training they were averaged over many batches.
+
+    Returns:
+        `(b, y, x, i)` in the dtype of `x`.
+    """
+    if x.dtype not in _FUSED_KERNEL_DTYPES:
         return tf.nn.batch_normalization(x, mean, variance, offset, scale, epsilon)
     return tf.raw_ops.FusedBatchNormV3(
         x=x, scale=scale, offset=offset, mean=mean, variance=variance, epsilon=epsilon, is_training=False

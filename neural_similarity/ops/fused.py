@@ -1,4 +1,4 @@
-"""Operations that XLA compiles as a piece, inside a step that is otherwise TensorFlow's own."""
+"""Functions that XLA compiles where their tensors are large: `fused`, and `recomputed` for the gradient too."""
 
 import functools
 import math
@@ -6,42 +6,45 @@ import math
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops  # the barrier is not among tf.raw_ops
 
-# How many an unknown size, as that of a batch, is taken for.
-_UNKNOWN = 16
-# With fewer numbers than this in its largest tensor a piece is not worth compiling: that takes most of a second, and
-# saves less than half a millisecond a step (docs/performance.md).
+# An unknown size, such as that of a batch, counts as this many.
+_ASSUMED_SIZE = 16
+# A call is compiled if its largest tensor has this many numbers or more. Below that, compiling is not worth its time:
+# it takes most of a second, and saves less than half a millisecond per step (docs/performance.md).
 _LARGE = 1 << 16
+# How many compiled functions are kept; the one that was called longest ago is dropped first. Without a limit, images of
+# ever new sizes would fill the memory with TensorFlow graphs. (XLA's own programs stay until the process ends, whatever
+# happens here.) To train and evaluate configs/cifar10/nsl_fspherenet.yaml takes 57, so that four such networks fit.
+# Dropping one does no harm: a step that was traced with it keeps it, and a new call compiles it again.
+_KEPT = 256
 
 
 def fused(function):
-    """Compiles `function(*tensors, **settings)` by XLA where a tensor is large.
+    """Compiles `function(*tensors, **settings)` with XLA where one of the tensors is large.
 
-    XLA makes one pass over memory of gathers, products and sums that would take one each; convolutions and matrix
-    products are faster outside of it on a CPU. The settings are hashable, and each has a compiled function of its own.
-    A piece `after=` a tensor is computed only after it, and never taken from an earlier call on the same tensors: what
-    a gradient recomputes must not be kept from the forward pass.
+    XLA turns a chain of gathers, products and sums into one pass over memory, where TensorFlow makes one pass for each.
+    Convolutions and matrix products do not belong into such a function: on a CPU, TensorFlow's own are faster.
+
+    Args:
+        function: takes tensors, and settings as keywords, and returns tensors. Settings must be hashable. The function
+            is compiled once for each combination of shapes, dtypes and settings.
+
+    Returns:
+        A function that is called in the same way, and has one more keyword. `wait_for=t` delays the computation until
+        the tensor `t` is known. The gradients of this package pass the upstream gradient, because they compute again
+        what the forward pass computed before. XLA would otherwise notice the repetition, and keep the forward pass's
+        result in memory until the gradient needs it. For the patches of a 3×3 kernel that is nine times the image.
     """
 
-    def piece(again, settings, *tensors):
-        if again:  # XLA does not look across a barrier for what it has computed before
-            *tensors, _ = gen_xla_ops.xla_optimization_barrier(tensors)
-        return function(*tensors, **settings)
-
-    @functools.cache
-    def compiled(signature, again, **settings):
-        # One a signature, each a partial: TensorFlow warns when what it takes for one function is traced five times.
-        return tf.function(functools.partial(piece, again, settings), jit_compile=True, autograph=False)
-
     @functools.wraps(function)
-    def call(*tensors, after=None, **settings):
+    def call(*tensors, wait_for=None, **settings):
         tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
-        again = after is not None
-        if max(map(_numbers, tensors)) >= _LARGE:
-            tensors += [after] if again else []
+        waits = wait_for is not None
+        if max(map(_count_numbers, tensors)) >= _LARGE:
+            tensors += [wait_for] if waits else []
             signature = tuple((tensor.dtype, tuple(tensor.shape)) for tensor in tensors)
-            return compiled(signature, again, **settings)(*tensors)
-        if again:
-            with tf.control_dependencies([after]):
+            return _compiled(function, waits, signature, **settings)(*tensors)
+        if waits:
+            with tf.control_dependencies([wait_for]):
                 tensors = [tf.identity(tensor) for tensor in tensors]
         return function(*tensors, **settings)
 
@@ -49,10 +52,17 @@ def fused(function):
 
 
 def recomputed(function):
-    """`fused`, with a gradient that is one compiled pass too and keeps nothing but the arguments.
+    """`fused`, with a gradient that calls `function` again and is compiled into one pass too.
 
-    For functions that are cheap beside reading and writing their tensors; settings as of `fused`. The gradient of a
-    compiled piece would otherwise keep every intermediate result that it uses.
+    The gradient needs the arguments alone, so nothing else stays in memory after the forward pass. The gradient that
+    TensorFlow derives by itself would keep every intermediate result that it uses. Repeating the function pays where
+    the computation is cheap beside reading and writing the tensors.
+
+    Args:
+        function: as for `fused`.
+
+    Returns:
+        A function that is called as `function` is.
     """
     forward = fused(function)
 
@@ -68,15 +78,34 @@ def recomputed(function):
     def call(*tensors, **settings):
         @tf.custom_gradient
         def compute(*tensors):
-            return forward(*tensors, **settings), lambda up: backward(*tensors, up, after=up, **settings)
+            def grad(upstream):
+                return backward(*tensors, upstream, wait_for=upstream, **settings)
+
+            return forward(*tensors, **settings), grad
 
         return compute(*map(tf.convert_to_tensor, tensors))
 
     return call
 
 
-def _numbers(tensor):
-    return math.prod(_UNKNOWN if size is None else size for size in tensor.shape)
+@functools.lru_cache(maxsize=_KEPT)
+def _compiled(function, waits, signature, /, **settings):
+    """The TensorFlow function of one signature, a (dtype, shape) for each tensor; XLA compiles it at its first call."""
+    # Each signature has a TensorFlow function of its own, made from a new partial. TensorFlow would otherwise count all
+    # traces as those of one function, and warn of retracing at the fifth.
+    return tf.function(functools.partial(_run, function, waits, settings), jit_compile=True, autograph=False)
+
+
+def _run(function, waits, settings, *tensors):
+    if waits:  # the last tensor is the one to wait for
+        # XLA computes nothing behind a barrier before everything in front of it is known, and does not look across it
+        # for results that it could use twice.
+        *tensors, _ = gen_xla_ops.xla_optimization_barrier(tensors)
+    return function(*tensors, **settings)
+
+
+def _count_numbers(tensor):
+    return math.prod(_ASSUMED_SIZE if size is None else size for size in tensor.shape)
 
 
 @tf.RegisterGradient("XlaOptimizationBarrier")

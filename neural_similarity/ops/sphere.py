@@ -1,4 +1,4 @@
-"""Hyperspherical convolution (SphereConv, Liu et al., NeurIPS 2017): the angle between patch and kernel."""
+"""Hyperspherical convolution (SphereConv, Liu et al., NeurIPS 2017): the angle θ between patch x and filter w."""
 
 import tensorflow as tf
 
@@ -10,27 +10,37 @@ NORM_EPSILON = 1e-4
 
 
 def patch_norm(image, window, epsilon=NORM_EPSILON):
-    """‖x‖ = √(Σ x² + ε) of every patch, zeros outside the image.
+    """‖x‖ = √(Σ x² + ε), the length of every patch; pixels outside the image count as zeros.
 
     Args:
         image: `(b, h, w, i)`.
         window: the `Window`.
+        epsilon: ε.
 
     Returns:
-        `(b, y, x, 1)`, float32 or the image's wider type.
+        `(b, y, x, 1)`, in float32 or the image's wider dtype.
     """
     squares = _squared_length(tf.convert_to_tensor(image))
-    box = tf.ones((*window.kernel_size, 1, 1), squares.dtype)  # the sum over channels first: 1/i of the work
+    # the squares are already summed over the channels, so this convolution has one channel instead of i
+    box = tf.ones((*window.kernel_size, 1, 1), squares.dtype)
     return tf.sqrt(window.convolve(squares, box) + epsilon)
 
 
 def filter_norm(kernel, epsilon=NORM_EPSILON):
-    """‖w‖ = √(Σ w² + ε) of every filter of a `(kh, kw, i, o)` kernel: `(o,)`, float32 or the kernel's wider type."""
+    """‖w‖ = √(Σ w² + ε), the length of every filter.
+
+    Args:
+        kernel: `(kh, kw, i, o)`.
+        epsilon: ε.
+
+    Returns:
+        `(o,)`, in float32 or the kernel's wider dtype.
+    """
     return tf.sqrt(tf.einsum("klio,klio->o", *[at_least_float32(kernel)] * 2) + epsilon)
 
 
 def weight_normalized_conv2d(image, kernel, window):
-    """Convolution with filters of length 1, y = wᵀx / ‖w‖ = ‖x‖ cos θ.
+    """Convolution with filters of length 1: y = wᵀx / ‖w‖ = ‖x‖ cos θ.
 
     Args:
         image: `(b, h, w, i)`.
@@ -38,27 +48,28 @@ def weight_normalized_conv2d(image, kernel, window):
         window: the `Window`; its kernel size is the kernel's.
 
     Returns:
-        `(b, y, x, o)` tensor of the image's dtype; the norms are computed in float32 or wider.
+        `(b, y, x, o)` in the image's dtype; the norms are computed in float32 or wider.
     """
     return window.convolve(image, tf.cast(at_least_float32(kernel) / filter_norm(kernel), image.dtype))
 
 
 def cosine_sphere_conv2d(image, kernel, window, normalize_kernel=True, norm=None):
-    """Cosine SphereConv, y = wᵀx / (‖w‖‖x‖) = cos θ, so that |y| < 1 but for rounding.
+    """Cosine SphereConv: y = wᵀx / (‖w‖‖x‖) = cos θ. Thus |y| < 1, up to rounding.
 
     Args:
         image, kernel, window: as for `weight_normalized_conv2d`.
-        normalize_kernel: False leaves out ‖w‖, as the released "partial" predictor does.
-        norm: `patch_norm(image, window)`, where it is there already.
+        normalize_kernel: False leaves out the division by ‖w‖, as the released "partial" predictor does.
+        norm: what `patch_norm(image, window)` returned, if the caller has it already.
 
     Returns:
-        As from `weight_normalized_conv2d`.
+        `(b, y, x, o)` in the image's dtype; the norms are computed in float32 or wider.
     """
     product = weight_normalized_conv2d(image, kernel, window) if normalize_kernel else window.convolve(image, kernel)
-    return _divided(product, patch_norm(image, window) if norm is None else norm)
+    return _divide(product, patch_norm(image, window) if norm is None else norm)
 
 
-# What follows has gradients of its own, as the gradient of a compiled piece would keep copies of what went in.
+# The functions below define their gradients themselves: the gradient that TensorFlow derives of a compiled function
+# would keep copies of the arguments in memory.
 
 
 @tf.custom_gradient
@@ -77,13 +88,15 @@ def _sum_of_squares_gradient(image, upstream):
     return tf.cast(2 * at_least_float32(image) * upstream, image.dtype)
 
 
-def _divided(product, norm):
-    """`(b, y, x, o)` by `(b, y, x, 1)`, of which the gradient needs the quotient: the product need not be kept."""
+def _divide(product, norm):
+    """`(b, y, x, o)` divided by `(b, y, x, 1)`. The gradient needs the quotient only, so the product is not kept."""
 
     @tf.custom_gradient
     def divide(product, norm):
         def grad(upstream):
-            return _quotient_gradient(quotient, norm, upstream)  # as the tape knows it, for gradients of gradients
+            # `quotient` is the result of `divide` below, not of `_quotient`: the tape knows how that one depends on the
+            # arguments, and so can take the gradient of this gradient
+            return _quotient_gradient(quotient, norm, upstream)
 
         return _quotient(product, norm), grad
 

@@ -1,4 +1,4 @@
-"""The sliding window of a convolution: which input pixel each tap sees, and the way back."""
+"""The sliding window of a convolution: which input pixel each tap of the kernel reads, and the way back."""
 
 import math
 from typing import NamedTuple
@@ -14,9 +14,9 @@ class Window(NamedTuple):
 
     Attributes:
         kernel_size: `(kh, kw)`.
-        strides: step between output pixels, rows and columns.
+        strides: step between output pixels, for rows and for columns.
         padding: `"same"` (zeros outside the image) or `"valid"`.
-        dilation_rate: step between taps, rows and columns.
+        dilation_rate: step between taps, for rows and for columns.
     """
 
     kernel_size: tuple[int, int]
@@ -25,97 +25,128 @@ class Window(NamedTuple):
     dilation_rate: tuple[int, int] = (1, 1)
 
     def convolve(self, image, kernel):
-        """The plain convolution of `(b, h, w, i)` with `(kh, kw, i, o)`: `(b, y, x, o)`."""
-        # not conv2d: on a CPU its gradient with dilation lacks some dtypes; and the second gradient needs the format
+        """The plain convolution: an image `(b, h, w, i)` and a kernel `(kh, kw, i, o)` give `(b, y, x, o)`."""
+        # tf.nn.conv2d would not do: its gradient on a CPU lacks some dtypes where there is dilation. `data_format` is
+        # given, as the second-order gradient needs it.
         padding, dilations = self.padding.upper(), self.dilation_rate
         return tf.nn.convolution(image, kernel, self.strides, padding, data_format="NHWC", dilations=dilations)
 
     def patches(self, image):
-        """Every output pixel's patch, tap by tap, zeros outside the image: `(b, h, w, i)` → `(b, y, x, k, i)`."""
+        """The patch of every output pixel: the input pixels that the kernel's taps read, zeros outside the image.
+
+        Args:
+            image: `(b, h, w, i)`.
+
+        Returns:
+            `(b, y, x, k, i)`, in the image's dtype.
+        """
         batch, height, width, channels = dimensions(image)
-        index, found = self._table(self._taken(image, 0), self._taken(image, 1), width)
-        return _look_up(tf.reshape(image, (batch, height * width, channels)), index, found)
+        index, inside = self._flat_index(self._input_index(image, 0), self._input_index(image, 1), width)
+        return _read(tf.reshape(image, (batch, height * width, channels)), index, inside)
 
     def fold(self, patches, image, weights=None):
-        """The adjoint of `patches`: each tap's pixels, weighted, added up where they came from.
+        """Adds the pixels of all patches up where they came from in the image; the adjoint of `patches`.
+
+        An input pixel that lies in four patches gets the sum of four pixels.
 
         Args:
             patches: `(b, y, x, k, i)`.
-            image: for its shape, `(b, h, w, i)`.
-            weights: a factor for every tap, `(b, y, x, k)`; none are ones.
+            image: `(b, h, w, i)`; only its shape matters.
+            weights: `(b, y, x, k)`, a factor for every tap of every patch; by default 1.
 
         Returns:
-            `(b, h, w, i)`, summed in float32 or wider.
+            `(b, h, w, i)` in the dtype of `patches`; the sum is computed in float32 or wider.
         """
         if patches.shape.num_elements() == 0:
             return tf.zeros_like(image)
         batch, rows, columns, taps, channels = dimensions(patches)
-        index, found = self._table(self._given(image, 0), self._given(image, 1), columns)
+        index, inside = self._flat_index(self._output_index(image, 0), self._output_index(image, 1), columns)
         pixels = tf.reshape(patches, (batch, rows * columns * taps, channels))
-        taken = at_least_float32(_look_up(pixels, index * taps + tf.range(taps), found))  # (b, h, w, k, i)
+        terms = at_least_float32(_read(pixels, index * taps + tf.range(taps), inside))  # (b, h, w, k, i)
         if weights is not None:
             weights = at_least_float32(tf.reshape(weights, (batch, rows * columns, taps)))
-            # tap by tap, as XLA would fuse one gather into the sum below, where each channel would repeat it
+            # One gather for each tap: a single one XLA would fuse into the sum below, and repeat for every channel.
             weights = [tf.gather(weights[..., t], index[..., t], axis=1) for t in range(taps)]
-            taken *= tf.stack(weights, axis=-1)[..., None]
-        return tf.ensure_shape(tf.cast(tf.reduce_sum(taken, axis=-2), patches.dtype), image.shape)
+            terms *= tf.stack(weights, axis=-1)[..., None]
+        return tf.ensure_shape(tf.cast(tf.reduce_sum(terms, axis=-2), patches.dtype), image.shape)
 
     def centres(self, pixel_map):
-        """A map `(b, h, w, …)` read at the centre of every patch: `(b, y, x, …)`.  For odd kernels."""
+        """Reads a map at the pixel under the middle tap of every patch, for kernels of odd height and width.
+
+        Args:
+            pixel_map: `(b, h, w, …)`.
+
+        Returns:
+            `(b, y, x, …)`.
+        """
         if self.strides == (1, 1) and self.padding == "same":
-            return pixel_map  # a slice, even of everything, would cost a copy in the gradient
-        rows, columns = (self._axis(pixel_map, axis) for axis in (0, 1))
+            return pixel_map  # the gradient of a slice is a copy, even if the slice is the whole map
+        rows, columns = (self._padding_and_outputs(pixel_map, axis) for axis in (0, 1))
         index = []
-        for axis, (before, out) in enumerate((rows, columns)):
+        for axis, (before, outputs) in enumerate((rows, columns)):
             start = (self._extent(axis) - 1) // 2 - before
-            index.append(slice(start, start + (out - 1) * self.strides[axis] + 1, self.strides[axis]))
+            index.append(slice(start, start + (outputs - 1) * self.strides[axis] + 1, self.strides[axis]))
         return pixel_map[:, index[0], index[1]]
 
     def _extent(self, axis):
+        """How many pixels the kernel spans, those that a dilation skips included."""
         return (self.kernel_size[axis] - 1) * self.dilation_rate[axis] + 1
 
-    def _axis(self, image, axis):
-        """(padding before, output size) of rows (axis 0) or columns (axis 1)."""
+    def _padding_and_outputs(self, image, axis):
+        """How many zeros stand before the first row (axis 0) or column (axis 1), and how many outputs there are."""
         size = dimensions(image)[axis + 1]
         extent, stride = self._extent(axis), self.strides[axis]
         if self.padding == "valid":
-            out = (size - extent) // stride + 1
-            return 0, max(out, 0) if isinstance(out, int) else tf.maximum(out, 0)
-        out = (size + stride - 1) // stride
-        total = (out - 1) * stride + extent - size if stride > 1 else extent - 1
+            outputs = (size - extent) // stride + 1
+            return 0, max(outputs, 0) if isinstance(outputs, int) else tf.maximum(outputs, 0)
+        outputs = (size + stride - 1) // stride
+        total = (outputs - 1) * stride + extent - size if stride > 1 else extent - 1
         total = max(total, 0) if isinstance(total, int) else tf.maximum(total, 0)
-        return total // 2, out
+        return total // 2, outputs
 
-    def _taken(self, image, axis):
-        """Which row (or column) of the image each output row sees by each tap, `(y, kh)`, and whether there is one."""
-        before, out = self._axis(image, axis)
+    def _input_index(self, image, axis):
+        """For every output row and every row of the kernel, the image row that is read; for axis 1, columns.
+
+        Returns:
+            `(y, kh)` integers, clipped to the image; and `(y, kh)` booleans, False where the row lies outside of it.
+        """
+        before, outputs = self._padding_and_outputs(image, axis)
         size = dimensions(image)[axis + 1]
-        index = tf.range(out)[:, None] * self.strides[axis] + self._offsets(axis) - before
+        index = tf.range(outputs)[:, None] * self.strides[axis] + self._offsets(axis) - before
         return tf.clip_by_value(index, 0, size - 1), (index >= 0) & (index < size)
 
-    def _given(self, image, axis):
-        """Which output row (or column) sees each row of the image by each tap, `(h, kh)`, and whether one does."""
-        before, out = self._axis(image, axis)
+    def _output_index(self, image, axis):
+        """The inverse of `_input_index`: for every image row and every row of the kernel, the output row that reads it.
+
+        Returns:
+            `(h, kh)` integers, clipped to the outputs; and `(h, kh)` booleans, False where no output row reads it: it
+            would lie outside, or the stride skips it.
+        """
+        before, outputs = self._padding_and_outputs(image, axis)
         offset = tf.range(dimensions(image)[axis + 1])[:, None] + before - self._offsets(axis)
         index = offset // self.strides[axis]
-        found = (offset % self.strides[axis] == 0) & (index >= 0) & (index < out)
-        return tf.clip_by_value(index, 0, out - 1), found
+        exists = (offset % self.strides[axis] == 0) & (index >= 0) & (index < outputs)
+        return tf.clip_by_value(index, 0, outputs - 1), exists
 
     def _offsets(self, axis):
         return tf.range(self.kernel_size[axis]) * self.dilation_rate[axis]
 
-    def _table(self, rows, columns, width):
-        """Both axes' indices and marks, `(y, kh)` and `(x, kw)`, as those of the flat image: `(y, x, k)`."""
-        (row, row_found), (column, column_found) = rows, columns
+    def _flat_index(self, rows, columns, width):
+        """Joins what one of the two methods above returns for rows, `(y, kh)`, and for columns, `(x, kw)`.
+
+        Returns:
+            `(y, x, k)` positions row · width + column in a flattened image, and `(y, x, k)` booleans, True where both
+            the row and the column are.
+        """
+        (row, row_inside), (column, column_inside) = rows, columns
         shape = (*dimensions(row)[:1], *dimensions(column)[:1], math.prod(self.kernel_size))
         index = row[:, None, :, None] * width + column[None, :, None, :]
-        found = row_found[:, None, :, None] & column_found[None, :, None, :]
-        return tf.reshape(index, shape), tf.reshape(found, shape)
+        inside = row_inside[:, None, :, None] & column_inside[None, :, None, :]
+        return tf.reshape(index, shape), tf.reshape(inside, shape)
 
 
-def _look_up(pixels, index, found):
-    """The pixels `(b, n, i)` at `index` `(y, x, k)`, zeros where not `found`: `(b, y, x, k, i)`.
-
-    XLA fuses a gather into what uses it and runs it on all cores; a concatenation of shifted slices it does not.
-    """
-    return tf.where(found[..., None], tf.gather(pixels, index, axis=1), tf.zeros((), pixels.dtype))
+def _read(pixels, index, inside):
+    """The pixels `(b, n, i)` at the positions `index`, `(y, x, k)`, and zeros where not `inside`: `(b, y, x, k, i)`."""
+    # A gather, as XLA fuses one into the operation that uses it and runs it on all cores. XLA does neither with the
+    # obvious form, a concatenation of shifted slices.
+    return tf.where(inside[..., None], tf.gather(pixels, index, axis=1), tf.zeros((), pixels.dtype))
