@@ -1,9 +1,8 @@
-"""dataset_setup.sh, with a table of tiny sets in place of the real one; the wrapper itself as a program.
+"""dataset_setup.sh, with a registry of tiny sets in place of the real one; the wrapper itself as a program.
 
 Nothing here is downloaded; test_download.py does that.
 """
 
-import dataclasses
 import errno
 import os
 import shutil
@@ -18,6 +17,7 @@ from tiny_sets import (
     HTML,
     OTHER,
     OTHER_CONTENT,
+    SETUP_FILES,
     TINY,
     closed_port,
     md5,
@@ -25,17 +25,19 @@ from tiny_sets import (
     read,
     run,
     tar_of,
+    with_archive,
     write,
 )
 
-from neural_similarity.data import setup
+from neural_similarity.data import download, registry, setup
+from neural_similarity.data.places import REPOSITORY, default_root
 
 
 @pytest.fixture(autouse=True)
 def tiny_sets(monkeypatch, tmp_path):
     """The default root is tmp_path/root; whatever wants to download fails."""
-    monkeypatch.setattr(setup, "DATA_SETS", {"tiny10": TINY, "other": OTHER})
-    monkeypatch.setattr(setup.download, "fetch", lambda url, file: pytest.fail(f"{url} is asked for"))
+    monkeypatch.setattr(registry, "DATA_SETS", {"tiny10": TINY, "other": OTHER})
+    monkeypatch.setattr(download, "fetch", lambda url, file: pytest.fail(f"{url} is asked for"))
     monkeypatch.setenv("NEURAL_SIMILARITY_DATA", str(tmp_path / "root"))
 
 
@@ -58,7 +60,7 @@ def test_files_are_found_in_every_usual_layout(capsys, root, source, place):
     assert (code, err) == (0, "")
     assert read(root / "tiny-bin") == CONTENT
     assert f"tiny10: complete in {root / 'tiny-bin'}" in out
-    assert out.splitlines()[-1] == f"Next, in {setup.REPOSITORY}: python train.py"
+    assert out.splitlines()[-1] == f"Next, in {REPOSITORY}: python train.py"
 
 
 def test_files_are_unpacked_from_the_archive(capsys, root, source):
@@ -206,7 +208,7 @@ def test_without_a_source_the_archive_in_the_root_is_used_and_kept(capsys, root)
 )
 def test_an_archive_with_a_member_that_leads_elsewhere_is_refused(capsys, monkeypatch, root, stranger, what):
     archive = tar_of("tiny-bin", CONTENT, stranger)
-    monkeypatch.setitem(setup.DATA_SETS, "tiny10", dataclasses.replace(TINY, archive_md5=md5(archive)))
+    monkeypatch.setitem(registry.DATA_SETS, "tiny10", with_archive(TINY, md5=md5(archive)))
     write(root, {"tiny.tar.gz": archive})
     code, out, err = run(capsys, "tiny10")
     assert (code, out) == (2, "")
@@ -218,11 +220,13 @@ def test_an_archive_with_a_member_that_leads_elsewhere_is_refused(capsys, monkey
 
 def test_files_outside_the_folder_are_not_taken_for_the_sets(capsys, monkeypatch, root):
     archive = tar_of("elsewhere", CONTENT)
-    monkeypatch.setitem(setup.DATA_SETS, "tiny10", dataclasses.replace(TINY, archive_md5=md5(archive)))
+    monkeypatch.setitem(registry.DATA_SETS, "tiny10", with_archive(TINY, md5=md5(archive)))
     write(root, {"tiny.tar.gz": archive})
     code, _, err = run(capsys, "tiny10")
     assert code == 2
-    assert f"{root / 'tiny.tar.gz'} has the MD5 expected, but holds no right a.bin, b.bin in tiny-bin/." in err
+    assert (
+        f"{root / 'tiny.tar.gz'} is the archive expected, but does not hold the right a.bin, b.bin in tiny-bin/." in err
+    )
     assert read(root / "tiny-bin") == {}
 
 
@@ -330,20 +334,20 @@ def test_the_next_command_keeps_the_root_and_is_quoted(capsys, tmp_path, source)
 
 
 def test_default_root(monkeypatch, tmp_path):
-    repository = setup.REPOSITORY
+    repository = REPOSITORY
     monkeypatch.chdir(tmp_path)
-    assert setup.default_root({}) == repository / "data"
-    assert setup.default_root({"NEURAL_SIMILARITY_DATA": ""}) == repository / "data"
-    assert setup.default_root({"NEURAL_SIMILARITY_DATA": "sets/mine"}) == repository / "sets" / "mine"
-    assert setup.default_root({"NEURAL_SIMILARITY_DATA": str(tmp_path)}) == tmp_path
+    assert default_root({}) == repository / "data"
+    assert default_root({"NEURAL_SIMILARITY_DATA": ""}) == repository / "data"
+    assert default_root({"NEURAL_SIMILARITY_DATA": "sets/mine"}) == repository / "sets" / "mine"
+    assert default_root({"NEURAL_SIMILARITY_DATA": str(tmp_path)}) == tmp_path
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert setup.default_root({"NEURAL_SIMILARITY_DATA": "~/sets"}) == tmp_path / "sets"
+    assert default_root({"NEURAL_SIMILARITY_DATA": "~/sets"}) == tmp_path / "sets"
 
 
 def script(folder, *arguments, **environment):
-    """dataset_setup.sh as a program, with the real table."""
+    """dataset_setup.sh as a program, with the real registry."""
     return subprocess.run(
-        [setup.REPOSITORY / "dataset_setup.sh", *arguments],
+        [REPOSITORY / "dataset_setup.sh", *arguments],
         cwd=folder,
         env={**os.environ, **environment},
         capture_output=True,
@@ -352,7 +356,7 @@ def script(folder, *arguments, **environment):
 
 
 def test_script_from_another_folder_and_without_a_network(tmp_path):
-    """The real table; the proxy, which is not there, stands for a network that is not there."""
+    """The real registry; the proxy, which is not there, stands for a network that is not there."""
     away = {"https_proxy": f"http://127.0.0.1:{closed_port()}", "no_proxy": "", "PYTHONSAFEPATH": "1"}
     done = script(tmp_path, "--root", "empty", **away)
     assert done.returncode == 2
@@ -379,7 +383,7 @@ def test_script_refuses_unknown_sets_and_options(tmp_path):
 
 
 def test_script_says_when_there_is_no_python(tmp_path):
-    shutil.copy(setup.REPOSITORY / "dataset_setup.sh", tmp_path)
+    shutil.copy(REPOSITORY / "dataset_setup.sh", tmp_path)
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     for program in ("bash", "dirname"):
@@ -396,8 +400,8 @@ def test_script_says_when_there_is_no_python(tmp_path):
 
 def test_setup_needs_the_standard_library_only(tmp_path):
     """-S hides every installed package, -E the search path, and the copies stand alone: what a fresh clone has."""
-    for module in (setup, setup.download):
-        shutil.copy(module.__file__, tmp_path)
+    for path in SETUP_FILES:
+        shutil.copy(path, tmp_path)
     done = subprocess.run(
         [sys.executable, "-E", "-s", "-S", tmp_path / "setup.py", "--help"], capture_output=True, text=True
     )

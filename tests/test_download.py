@@ -1,7 +1,6 @@
 """dataset_setup.sh downloading, from a server on this machine that answers each request as the test has it."""
 
 import contextlib
-import dataclasses
 import fcntl
 import http.server
 import io
@@ -23,6 +22,7 @@ from tiny_sets import (
     OTHER,
     OTHER_ARCHIVE,
     OTHER_CONTENT,
+    SETUP_FILES,
     TINY,
     closed_port,
     md5,
@@ -30,10 +30,12 @@ from tiny_sets import (
     read,
     run,
     tar_of,
+    with_archive,
     write,
 )
 
-from neural_similarity.data import download, setup
+from neural_similarity.data import download, registry
+from neural_similarity.data.places import REPOSITORY
 
 HALF = len(ARCHIVE) // 2
 NEXT = "./dataset_setup.sh tiny10"
@@ -146,9 +148,9 @@ def server():
 
 @pytest.fixture(autouse=True)
 def tiny_sets(monkeypatch, tmp_path, server):
-    tiny = dataclasses.replace(TINY, url=server.url("tiny.tar.gz"))
-    other = dataclasses.replace(OTHER, url=server.url("other.tar.gz"))
-    monkeypatch.setattr(setup, "DATA_SETS", {"tiny10": tiny, "other": other})
+    tiny = with_archive(TINY, url=server.url("tiny.tar.gz"))
+    other = with_archive(OTHER, url=server.url("other.tar.gz"))
+    monkeypatch.setattr(registry, "DATA_SETS", {"tiny10": tiny, "other": other})
     monkeypatch.setenv("NEURAL_SIMILARITY_DATA", str(tmp_path / "root"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(download, "WAITS_S", (0, 0, 0))
@@ -176,7 +178,7 @@ def test_a_set_is_downloaded_and_only_its_files_are_left(capsys, server, root):
     assert_complete(root)
     assert server.requests == [None]
     assert out.startswith(f"tiny10: downloading {server.url('tiny.tar.gz')}\n")
-    assert out.endswith(f"tiny10: complete in {root / 'tiny-bin'}\nNext, in {setup.REPOSITORY}: python train.py\n")
+    assert out.endswith(f"tiny10: complete in {root / 'tiny-bin'}\nNext, in {REPOSITORY}: python train.py\n")
     assert err.startswith("tiny.tar.gz: 100 %  0.0 of 0.0 MB")
 
 
@@ -352,7 +354,7 @@ def test_a_server_that_says_nothing_times_out(capsys, monkeypatch, server, root,
 
 def test_a_server_that_is_not_there(capsys, monkeypatch, root):
     url = f"http://127.0.0.1:{closed_port()}/tiny.tar.gz"
-    monkeypatch.setitem(setup.DATA_SETS, "tiny10", dataclasses.replace(TINY, url=url))
+    monkeypatch.setitem(registry.DATA_SETS, "tiny10", with_archive(TINY, url=url))
     code, _, err = run(capsys, "tiny10")
     assert code == 2
     assert f"tiny10: {url}: no connection: Connection refused.\n  Next, later: {NEXT}\n  Or get tiny.tar.gz " in err
@@ -435,8 +437,8 @@ def test_wrong_bytes_are_deleted(capsys, server, root, wrong):
 def test_a_refused_archive_is_kept_for_unpacking_by_hand(capsys, monkeypatch, server, root, partial):
     archive = tar_of("tiny-bin", CONTENT, member("../a.bin"))
     server.files["/tiny.tar.gz"] = archive
-    entry = dataclasses.replace(setup.DATA_SETS["tiny10"], archive_md5=md5(archive))
-    monkeypatch.setitem(setup.DATA_SETS, "tiny10", entry)
+    entry = with_archive(registry.DATA_SETS["tiny10"], md5=md5(archive))
+    monkeypatch.setitem(registry.DATA_SETS, "tiny10", entry)
     code, _, err = run(capsys, "tiny10")
     assert code == 2
     assert f"{partial}: expected files in tiny-bin/ alone, but its member '../a.bin' leads out of the folder." in err
@@ -569,14 +571,14 @@ def test_progress_of_a_file_of_unknown_size(monkeypatch):
 
 @pytest.fixture
 def script(tmp_path):
-    """Starts dataset_setup.sh, in a copy whose table holds tiny10 in place of the real sets."""
+    """Starts dataset_setup.sh, in a copy whose registry holds tiny10 in place of the real sets."""
     data = tmp_path / "clone" / "neural_similarity" / "data"
     data.mkdir(parents=True)
-    shutil.copy(setup.REPOSITORY / "dataset_setup.sh", tmp_path / "clone")
-    shutil.copy(download.__file__, data)
-    head, main, tail = (setup.REPOSITORY / "neural_similarity/data/setup.py").read_text().partition("if __name__ ==")
-    entry = dataclasses.asdict(setup.DATA_SETS["tiny10"])
-    (data / "setup.py").write_text(f"{head}DATA_SETS = {{'tiny10': DataSet(**{entry!r})}}\n{main}{tail}")
+    shutil.copy(REPOSITORY / "dataset_setup.sh", tmp_path / "clone")
+    for path in SETUP_FILES:
+        shutil.copy(path, data)
+    with (data / "registry.py").open("a") as file:  # a data class prints itself as the code that makes it
+        file.write(f"\nDATA_SETS = {{'tiny10': {registry.DATA_SETS['tiny10']!r}}}\n")
     started = []
 
     def start(*arguments):

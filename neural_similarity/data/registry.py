@@ -165,7 +165,7 @@ DATA_SETS: dict[str, DataSet] = {
             image_size=None,
             classes=None,
             counts=None,
-            origin="your own folder, `data.root`",
+            origin="in a folder of yours, `data.root`",
             page=None,
             licence="that of your images",
         ),
