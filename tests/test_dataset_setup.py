@@ -5,9 +5,6 @@ Nothing here is downloaded; test_download.py does that.
 
 import errno
 import os
-import shutil
-import subprocess
-import sys
 import tarfile
 
 import pytest
@@ -17,9 +14,7 @@ from tiny_sets import (
     HTML,
     OTHER,
     OTHER_CONTENT,
-    SETUP_FILES,
     TINY,
-    closed_port,
     md5,
     member,
     read,
@@ -342,68 +337,3 @@ def test_default_root(monkeypatch, tmp_path):
     assert default_root({"NEURAL_SIMILARITY_DATA": str(tmp_path)}) == tmp_path
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_root({"NEURAL_SIMILARITY_DATA": "~/sets"}) == tmp_path / "sets"
-
-
-def script(folder, *arguments, **environment):
-    """dataset_setup.sh as a program, with the real registry."""
-    return subprocess.run(
-        [REPOSITORY / "dataset_setup.sh", *arguments],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_script_from_another_folder_and_without_a_network(tmp_path):
-    """The real registry; the proxy, which is not there, stands for a network that is not there."""
-    away = {"https_proxy": f"http://127.0.0.1:{closed_port()}", "no_proxy": "", "PYTHONSAFEPATH": "1"}
-    done = script(tmp_path, "--root", "empty", **away)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    for number in ("10", "100"):
-        url = f"https://www.cs.toronto.edu/~kriz/cifar-{number}-binary.tar.gz"
-        assert f"dataset_setup.sh: cifar{number}: {url}: no connection: Connection refused." in done.stderr
-        assert f"Next, later: ./dataset_setup.sh cifar{number} --root {tmp_path}/empty\n" in done.stderr
-        assert f"./dataset_setup.sh cifar{number} --from DIR --root {tmp_path}/empty\n" in done.stderr
-    assert "cifar-10-binary.tar.gz (MD5 c32a1d4ab5d03f1284b67883e8d87530)" in done.stderr
-    assert "cifar-100-binary.tar.gz (MD5 03b5dce01913d631647c71ecec9e9cb8)" in done.stderr
-    assert done.stderr.count("from https://www.cs.toronto.edu/~kriz/cifar.html by hand") == 2
-    assert read(tmp_path / "empty") == {}
-
-
-def test_script_refuses_unknown_sets_and_options(tmp_path):
-    done = script(tmp_path, "cifar-100")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Did you mean: ./dataset_setup.sh cifar100" in done.stderr
-    done = script(tmp_path, "cifar10", "--form", "x")
-    assert done.returncode == 2
-    assert "usage: ./dataset_setup.sh" in done.stderr
-    assert "--form" in done.stderr
-
-
-def test_script_says_when_there_is_no_python(tmp_path):
-    shutil.copy(REPOSITORY / "dataset_setup.sh", tmp_path)
-    bin_folder = tmp_path / "bin"
-    bin_folder.mkdir()
-    for program in ("bash", "dirname"):
-        (bin_folder / program).symlink_to(shutil.which(program))
-    done = subprocess.run(
-        [bin_folder / "bash", tmp_path / "dataset_setup.sh"],
-        env={"PATH": str(bin_folder)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert "no Python 3.10 or later" in done.stderr
-
-
-def test_setup_needs_the_standard_library_only(tmp_path):
-    """-S hides every installed package, -E the search path, and the copies stand alone: what a fresh clone has."""
-    for path in SETUP_FILES:
-        shutil.copy(path, tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-E", "-s", "-S", tmp_path / "setup.py", "--help"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert "cifar10, cifar100" in done.stdout

@@ -108,3 +108,9 @@ def run(capsys, *arguments):
     out, err = capsys.readouterr()
     assert "Traceback" not in err
     return code, out, err
+
+
+def assert_complete(root):
+    """tiny10's files and nothing else: neither an archive nor a partial one."""
+    assert read(root / "tiny-bin") == CONTENT
+    assert [path.name for path in root.iterdir()] == ["tiny-bin"]

@@ -63,7 +63,9 @@ def lacking(archive, folder):
 
 
 def copy_if_right(archive, key, stream, target):
-    """Copies a binary stream to `target` if it holds what is expected of the key. A file of a pattern is always copied.
+    """Copies a binary stream to `target` if it holds what is expected of the key.
+
+    A file of a pattern is always copied, because nothing is known of a single one.
 
     The copy lies beside the target until it is known to be right, so that neither an interruption nor a full disk
     leaves half a file under the target's name.
@@ -100,9 +102,10 @@ def _md5_of_stream(stream):
 
 
 def web_page_note(path):
-    """ " (starts with `<!DOCTYPE`: a web page, not an archive)" if that is what the file at `path` is; otherwise "".
+    """What to add to a message about the file at `path` if the file is a web page; otherwise "".
 
-    A server that does not have a file often sends a page that says so.
+    A server that does not have a file often sends a page that says so. The note is: " (starts with `<!DOCTYPE`: a web
+    page, not an archive)".
     """
     with path.open("rb") as stream:
         start = stream.read(200).lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -114,5 +117,5 @@ def web_page_note(path):
 
 
 def counted_in_words(archive):
-    """What is counted because no checksum of it is known: "images/*/*.jpg (8 files), list.txt (8 lines)", or ""."""
-    return ", ".join(f"{key} ({expected(archive, key)})" for key in (*archive.file_counts, *archive.line_counts))
+    """What is counted because no checksum of it is known: "`images/*/*.jpg` (8 files), `list.txt` (8 lines)", or ""."""
+    return ", ".join(f"`{key}` ({expected(archive, key)})" for key in (*archive.file_counts, *archive.line_counts))

@@ -114,6 +114,7 @@ def _name_and_key(entry, archive, member):
 
 
 def _refuse_if_unsafe(entry, archive, member):
+    """Raises UnsafeArchive for a link, and for a path that is absolute or contains `..`.  archive: the file's path."""
     path = PurePosixPath(member.name)
     link = member.issym() or member.islnk()
     if link or path.is_absolute() or ".." in path.parts:
