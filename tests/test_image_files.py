@@ -156,6 +156,6 @@ def test_more_images_than_memory_holds_are_told_before_they_are_read(monkeypatch
         raise MemoryError
 
     monkeypatch.setattr(image_files.np, "empty", refuse)
-    expected = "train: 1,000 images of 512×512 pixels need 0.8 GB of memory (3 bytes per pixel), more than there is. Next: a smaller"
+    expected = "train: 1,000 images of 512×512 pixels need 0.8 GB of memory, more than there is. Next: a smaller"
     with pytest.raises(UserError, match=re.escape(expected)):
         read_images([None] * 1000, 512, "train")

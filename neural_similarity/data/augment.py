@@ -32,8 +32,8 @@ def crop_flip(images, seed, step, pad=4):
     padded = tf.pad(images, [(0, 0), (pad, pad), (pad, pad), (0, 0)], mode="SYMMETRIC")
     top, left = tf.unstack(tf.random.stateless_uniform((2, b), crop_key, maxval=2 * pad + 1, dtype=tf.int32))
     columns = left[:, None] + tf.range(w)
-    flip = tf.random.stateless_uniform((b, 1), flip_key) < 0.5
-    columns = tf.where(flip, columns[:, ::-1], columns)  # to flip is to gather from right to left
+    mirrored = tf.random.stateless_uniform((b, 1), flip_key) < 0.5
+    columns = tf.where(mirrored, columns[:, ::-1], columns)  # to flip is to gather from right to left
     rows = tf.gather(padded, top[:, None] + tf.range(h), axis=1, batch_dims=1)
     return tf.gather(rows, columns, axis=2, batch_dims=1)
 

@@ -128,9 +128,8 @@ def _list_split(split, classes):
     own = set(_classes(split))
     missing, extra = set(classes) - own, own - set(classes)
     if missing or extra:
-        differences = [f"lacks {_named(missing)}"] * bool(missing) + [
-            f"has {_named(extra)}, which `train` lacks"
-        ] * bool(extra)
+        differences = [f"lacks {_named(missing)}"] if missing else []
+        differences += [f"has {_named(extra)}, which `train` lacks"] if extra else []
         raise UserError(
             f"{split}: {' and '.join(differences)}; expected the classes of {split.parent / 'train'}. "
             "Next: make them the same, then look with --dry-run"

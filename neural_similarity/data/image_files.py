@@ -58,9 +58,10 @@ def read_images(paths, size, title):
     try:
         images = np.empty(shape, np.uint8)
     except MemoryError:
+        gigabytes = math.prod(shape) / 1e9  # a pixel takes 3 bytes
         raise UserError(
-            f"{title}: {len(paths):,} images of {size}×{size} pixels need {math.prod(shape) / 1e9:,.1f} GB of memory (3 "
-            "bytes per pixel), more than there is. Next: a smaller --set data.image_size=…"
+            f"{title}: {len(paths):,} images of {size}×{size} pixels need {gigabytes:,.1f} GB of memory, more than "
+            "there is. Next: a smaller --set data.image_size=…"
         ) from None
 
     def read(i):
