@@ -9,11 +9,11 @@ from neural_similarity.data.augment import crop_flip, flip
 
 
 def example_indices(seed, step, batch_size, size):
-    """Which examples of a set of `size` the batch number `step` holds: `(batch_size,)` integers.
+    """Chooses the examples of a step's batch, out of a set of `size` examples: `(batch_size,)` integers.
 
     Every pass over the set has an order of its own. A batch that the end of a pass does not fill takes the rest from
-    the beginning of the next pass, so that every batch is full. With 10 examples and batches of 4, batch 2 holds the
-    last two of the first pass and the first two of the second.
+    the beginning of the next pass, so that every batch is full. With 10 examples and batches of 4, step 2, which is the
+    third, takes the last two of the first pass and the first two of the second.
     """
     positions = step * batch_size + np.arange(batch_size)
     passes, places = np.divmod(positions, size)

@@ -36,7 +36,7 @@ class DataSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """A tar file that a publisher offers, compressed or not, and what the set needs of it.
+    """A `.tar.gz` file that a publisher offers, and which of its files the set needs.
 
     Every file that the set needs is checked in one of three ways. A path or pattern starts in the set's folder. In a
     pattern `*` stands for any part of one name: `images/*/*.jpg` are all JPEGs two folders below the set's folder,
