@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Downloads data sets and checks them.  ./dataset_setup.sh [cifar10] [cifar100] [--from DIR] [--root DIR]
+# Downloads data sets and checks them.  ./dataset_setup.sh [SET ...] [--from DIR] [--root DIR]; --help names the sets.
 here="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 
-unset PYTHONSAFEPATH  # with it, setup.py would not find download.py beside itself
+unset PYTHONSAFEPATH  # with it, Python would not find the files beside setup.py that setup.py imports
 for python in "$here/.venv/bin/python" python3; do
   if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
     exec "$python" "$here/neural_similarity/data/setup.py" "$@"

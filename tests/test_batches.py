@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from neural_similarity.data import ImageSet
 from neural_similarity.data.augment import crop_flip, flip
-from neural_similarity.data.batches import evaluation_batches, example_rows, training_batch
+from neural_similarity.data.batches import evaluation_batches, example_indices, training_batch
 
 
 def images_of(n, seed=0, size=8):
@@ -15,16 +15,16 @@ def images_of(n, seed=0, size=8):
 
 
 def test_every_pass_is_a_permutation_and_batches_run_across_its_end():
-    rows = np.concatenate([example_rows(3, step, 4, 10) for step in range(10)])
+    rows = np.concatenate([example_indices(3, step, 4, 10) for step in range(10)])
     assert rows.shape == (40,)
     passes = rows.reshape(4, 10)
     assert all(sorted(one) == list(range(10)) for one in passes)
     assert len({tuple(one) for one in passes}) == 4
-    assert not np.array_equal(example_rows(3, 0, 4, 10), example_rows(4, 0, 4, 10))
+    assert not np.array_equal(example_indices(3, 0, 4, 10), example_indices(4, 0, 4, 10))
 
 
 def test_a_batch_may_be_larger_than_the_set():
-    assert sorted(example_rows(0, 0, 10, 5)) == sorted([*range(5)] * 2)
+    assert sorted(example_indices(0, 0, 10, 5)) == sorted([*range(5)] * 2)
     images = images_of(3)
     batches = [training_batch(images, 0, 8, "none")(tf.constant(step, tf.int64)) for step in range(3)]
     assert [batch[0].shape for batch in batches] == [(8, 8, 8, 3)] * 3
@@ -45,7 +45,7 @@ def test_a_batch_depends_on_seed_and_step_alone(augmentation):
         np.testing.assert_array_equal(one, other)
     assert piped[0].dtype == tf.float32
     assert piped[0].shape == (6, 8, 8, 3)
-    np.testing.assert_array_equal(piped[1], example_rows(1, 3, 6, 20))  # labels are row numbers here
+    np.testing.assert_array_equal(piped[1], example_indices(1, 3, 6, 20))  # labels are row numbers here
     other_seed = training_batch(images, 2, 6, augmentation)(tf.constant(3, tf.int64))
     assert not np.array_equal(other_seed[0], late[0])
     if augmentation == "none":

@@ -1,6 +1,7 @@
 """The readers, against files written here byte by byte; once against the real CIFAR-10, where it lies ready."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 
 from neural_similarity import data
-from neural_similarity.data import cifar, digits, setup
+from neural_similarity.data import cifar, digits, registry
 from neural_similarity.data.images import DataMissing, ImageSet, split_validation
+from neural_similarity.data.places import REPOSITORY, default_root
 from neural_similarity.errors import UserError
 
 
@@ -21,13 +23,18 @@ def record(*labels, red=0, green=0, blue=0):
     return bytes(labels) + pixels.tobytes()
 
 
+def shrink(monkeypatch, name, train, test):
+    """The registry says that the set has so many images."""
+    small = dataclasses.replace(registry.DATA_SETS[name], counts={"train": train, "test": test})
+    monkeypatch.setitem(registry.DATA_SETS, name, small)
+
+
 @pytest.fixture
 def cifar10_root(tmp_path, monkeypatch):
     """A CIFAR-10 of two images a file; the red of file i (the test file is 6) is 10·i, then 10·i + 1."""
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
-    small = dataclasses.replace(cifar._CIFAR10, train_records=10, test_records=2)
-    monkeypatch.setattr(cifar, "_CIFAR10", small)
+    shrink(monkeypatch, "cifar10", train=10, test=2)
     for i, name in enumerate([*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"], start=1):
         content = record(i, red=10 * i, green=100, blue=200) + record(9, red=10 * i + 1, green=100, blue=200)
         (folder / name).write_bytes(content)
@@ -38,17 +45,16 @@ def cifar10_root(tmp_path, monkeypatch):
 def cifar100_root(tmp_path, monkeypatch):
     folder = tmp_path / "cifar-100-binary"
     folder.mkdir()
-    small = dataclasses.replace(cifar._CIFAR100, train_records=3, test_records=1)
-    monkeypatch.setattr(cifar, "_CIFAR100", small)
+    shrink(monkeypatch, "cifar100", train=3, test=1)
     (folder / "train.bin").write_bytes(record(4, 0, blue=7) + record(19, 99, blue=8) + record(0, 51, blue=9))
     (folder / "test.bin").write_bytes(record(1, 42, blue=10))
     return tmp_path
 
 
 def test_cifar10_keeps_the_files_order_and_puts_channels_last(cifar10_root):
-    splits = cifar.load_cifar10(cifar10_root)
+    splits = cifar.load_cifar("cifar10", cifar10_root)
     assert splits.validation is None
-    assert splits.classes == cifar.CIFAR10_CLASSES
+    assert splits.classes == registry.DATA_SETS["cifar10"].classes
     assert splits.train.labels.tolist() == [1, 9, 2, 9, 3, 9, 4, 9, 5, 9]
     assert splits.test.labels.tolist() == [6, 9]
     images = splits.train.images
@@ -65,7 +71,7 @@ def test_cifar10_keeps_the_files_order_and_puts_channels_last(cifar10_root):
 
 
 def test_cifar100_uses_the_fine_label(cifar100_root):
-    splits = cifar.load_cifar100(cifar100_root)
+    splits = cifar.load_cifar("cifar100", cifar100_root)
     assert splits.train.labels.tolist() == [0, 99, 51]
     assert splits.test.labels.tolist() == [42]
     assert splits.train.images[:, 0, 0].tolist() == [[0, 0, 7], [0, 0, 8], [0, 0, 9]]
@@ -73,15 +79,16 @@ def test_cifar100_uses_the_fine_label(cifar100_root):
 
 
 def test_class_names():
-    assert len(set(cifar.CIFAR10_CLASSES)) == 10
-    assert len(set(cifar.CIFAR100_CLASSES)) == 100
-    assert list(cifar.CIFAR100_CLASSES) == sorted(cifar.CIFAR100_CLASSES)
+    assert len(set(data.class_names("cifar10", "nowhere"))) == 10
+    fine = data.class_names("cifar100", "nowhere")
+    assert len(set(fine)) == 100
+    assert list(fine) == sorted(fine)
 
 
 def test_the_last_file_is_the_test_set():
     five = [f"data_batch_{i}.bin" for i in range(1, 6)]
-    assert cifar._CIFAR10.files == (five, "test_batch.bin")
-    assert cifar._CIFAR100.files == (["train.bin"], "test.bin")
+    assert cifar.split_files("cifar10") == (five, "test_batch.bin")
+    assert cifar.split_files("cifar100") == (["train.bin"], "test.bin")
 
 
 @pytest.mark.parametrize("change", [lambda b: b[:-1], lambda b: b[:3073], lambda b: b + b[:3073], lambda b: b""])
@@ -90,7 +97,7 @@ def test_a_file_of_another_size_is_refused(cifar10_root, change):
     content = change(path.read_bytes())
     path.write_bytes(content)
     with pytest.raises(UserError) as error:
-        cifar.load_cifar10(cifar10_root)
+        cifar.load_cifar("cifar10", cifar10_root)
     message = str(error.value)
     assert str(path) in message
     assert "expected 2 records of 3,073 bytes = 6,146 bytes" in message
@@ -105,14 +112,14 @@ def test_a_label_out_of_range_is_refused(cifar10_root, cifar100_root):
     with pytest.raises(
         UserError, match=r"test_batch\.bin: expected labels from 0 to 9, found 10 in byte 0 of record 1"
     ):
-        cifar.load_cifar10(cifar10_root)
+        cifar.load_cifar("cifar10", cifar10_root)
     path = cifar100_root / "cifar-100-binary" / "test.bin"
     path.write_bytes(record(19, 100))
     with pytest.raises(UserError, match="labels from 0 to 99, found 100 in byte 1 of record 0"):
-        cifar.load_cifar100(cifar100_root)
+        cifar.load_cifar("cifar100", cifar100_root)
     path.write_bytes(record(20, 99))
     with pytest.raises(UserError, match="labels from 0 to 19, found 20 in byte 0 of record 0"):
-        cifar.load_cifar100(cifar100_root)
+        cifar.load_cifar("cifar100", cifar100_root)
 
 
 def test_an_unreadable_file_is_refused(cifar10_root, monkeypatch):
@@ -123,14 +130,14 @@ def test_an_unreadable_file_is_refused(cifar10_root, monkeypatch):
     with pytest.raises(
         UserError, match=r"data_batch_1\.bin: expected a readable file: Permission denied.*dataset_setup"
     ):
-        cifar.load_cifar10(cifar10_root)
+        cifar.load_cifar("cifar10", cifar10_root)
 
 
 def test_missing_files_are_told_apart_and_named(cifar10_root):
     folder = cifar10_root / "cifar-10-batches-bin"
     (folder / "data_batch_2.bin").unlink()
     with pytest.raises(DataMissing) as error:
-        cifar.load_cifar10(cifar10_root)
+        cifar.load_cifar("cifar10", cifar10_root)
     message = str(error.value)
     assert f"cifar10: 1 of 6 files are not in {folder}: data_batch_2.bin." in message
     assert f"Next: ./dataset_setup.sh cifar10 --root {cifar10_root} (downloads it; --from DIR " in message
@@ -163,11 +170,56 @@ def test_load_holds_out_validation_images():
     assert data.load("digits").validation is None
 
 
-def test_importing_data_is_light():
-    heavy = {"tensorflow", "keras", "sklearn", "PIL"}
-    code = f"import neural_similarity.data, sys; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=setup.REPOSITORY, capture_output=True, text=True)
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        ("from neural_similarity.data import registry", {"numpy", "pydantic", "tensorflow", "keras", "sklearn", "PIL"}),
+        ("from neural_similarity.data import load", {"tensorflow", "keras", "sklearn", "PIL"}),
+    ],
+)
+def test_importing_data_is_light(statement, heavy):
+    code = f"{statement}; import sys; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+
+
+def test_an_unknown_name_in_the_package_is_refused():
+    with pytest.raises(AttributeError, match=r"'neural_similarity\.data' has no attribute 'lod'"):
+        _ = data.lod
+
+
+def test_images_are_counted_without_being_read(cifar10_root, monkeypatch):
+    expected = {split: len(part) for split, part in data.load("cifar10", cifar10_root).parts().items()}
+    monkeypatch.setattr(np, "fromfile", lambda *arguments: pytest.fail("read"))
+    assert data.count_images("cifar10", cifar10_root) == expected == {"train": 10, "test": 2}
+    (cifar10_root / "cifar-10-batches-bin" / "test_batch.bin").unlink()
+    with pytest.raises(DataMissing, match=r"1 of 6 files .* test_batch\.bin"):
+        data.count_images("cifar10", cifar10_root)
+
+
+def test_digits_are_counted_as_they_are_loaded():
+    for fraction in (0.0, 0.1):
+        parts = data.load("digits", validation_fraction=fraction).parts()
+        assert data.count_images("digits", validation_fraction=fraction) == {s: len(p) for s, p in parts.items()}
+
+
+def test_counting_refuses_what_loading_refuses():
+    with pytest.raises(UserError, match=r"'digit'.*Did you mean `digits`"):
+        data.count_images("digit")
+    with pytest.raises(UserError, match=r"at least 0 and less than 1, got -0\.5"):
+        data.count_images("digits", validation_fraction=-0.5)
+
+
+def test_facts_change_with_the_data():
+    splits = data.load("digits")
+    facts = splits.facts()
+    assert facts["classes"] == [str(digit) for digit in range(10)]
+    assert re.fullmatch("[0-9a-f]{8}", facts["data_checksum"])
+    assert data.load("digits").facts() == facts
+    splits.test.images[-1, -1, -1, -1] += 1
+    assert splits.facts()["data_checksum"] != facts["data_checksum"]
+    renamed = dataclasses.replace(splits, classes=tuple("abcdefghij"))
+    assert renamed.facts()["classes"] == list("abcdefghij")
 
 
 def test_digits_have_cifars_shape_and_full_range():
@@ -260,9 +312,9 @@ def test_a_class_of_one_image_cannot_be_split():
 
 
 def test_real_cifar10():
-    root = setup.default_root()
+    root = default_root()
     try:
-        splits = cifar.load_cifar10(root)
+        splits = cifar.load_cifar("cifar10", root)
     except DataMissing:
         pytest.skip(f"CIFAR-10 is not in {root}: ./dataset_setup.sh cifar10 puts it there")
     assert splits.train.images.shape == (50_000, 32, 32, 3)

@@ -1,14 +1,10 @@
-"""dataset_setup.sh, with a table of tiny sets in place of the real one; the wrapper itself as a program.
+"""dataset_setup.sh, with a registry of tiny sets in place of the real one; the wrapper itself as a program.
 
 Nothing here is downloaded; test_download.py does that.
 """
 
-import dataclasses
 import errno
 import os
-import shutil
-import subprocess
-import sys
 import tarfile
 
 import pytest
@@ -19,23 +15,24 @@ from tiny_sets import (
     OTHER,
     OTHER_CONTENT,
     TINY,
-    closed_port,
     md5,
     member,
     read,
     run,
     tar_of,
+    with_archive,
     write,
 )
 
-from neural_similarity.data import setup
+from neural_similarity.data import download, registry, setup
+from neural_similarity.data.places import REPOSITORY, default_root
 
 
 @pytest.fixture(autouse=True)
 def tiny_sets(monkeypatch, tmp_path):
     """The default root is tmp_path/root; whatever wants to download fails."""
-    monkeypatch.setattr(setup, "DATA_SETS", {"tiny10": TINY, "other": OTHER})
-    monkeypatch.setattr(setup.download, "fetch", lambda url, file: pytest.fail(f"{url} is asked for"))
+    monkeypatch.setattr(registry, "DATA_SETS", {"tiny10": TINY, "other": OTHER})
+    monkeypatch.setattr(download, "fetch", lambda url, file: pytest.fail(f"{url} is asked for"))
     monkeypatch.setenv("NEURAL_SIMILARITY_DATA", str(tmp_path / "root"))
 
 
@@ -58,7 +55,7 @@ def test_files_are_found_in_every_usual_layout(capsys, root, source, place):
     assert (code, err) == (0, "")
     assert read(root / "tiny-bin") == CONTENT
     assert f"tiny10: complete in {root / 'tiny-bin'}" in out
-    assert out.splitlines()[-1] == f"Next, in {setup.REPOSITORY}: python train.py"
+    assert out.splitlines()[-1] == f"Next, in {REPOSITORY}: python train.py"
 
 
 def test_files_are_unpacked_from_the_archive(capsys, root, source):
@@ -206,7 +203,7 @@ def test_without_a_source_the_archive_in_the_root_is_used_and_kept(capsys, root)
 )
 def test_an_archive_with_a_member_that_leads_elsewhere_is_refused(capsys, monkeypatch, root, stranger, what):
     archive = tar_of("tiny-bin", CONTENT, stranger)
-    monkeypatch.setitem(setup.DATA_SETS, "tiny10", dataclasses.replace(TINY, archive_md5=md5(archive)))
+    monkeypatch.setitem(registry.DATA_SETS, "tiny10", with_archive(TINY, md5=md5(archive)))
     write(root, {"tiny.tar.gz": archive})
     code, out, err = run(capsys, "tiny10")
     assert (code, out) == (2, "")
@@ -218,11 +215,13 @@ def test_an_archive_with_a_member_that_leads_elsewhere_is_refused(capsys, monkey
 
 def test_files_outside_the_folder_are_not_taken_for_the_sets(capsys, monkeypatch, root):
     archive = tar_of("elsewhere", CONTENT)
-    monkeypatch.setitem(setup.DATA_SETS, "tiny10", dataclasses.replace(TINY, archive_md5=md5(archive)))
+    monkeypatch.setitem(registry.DATA_SETS, "tiny10", with_archive(TINY, md5=md5(archive)))
     write(root, {"tiny.tar.gz": archive})
     code, _, err = run(capsys, "tiny10")
     assert code == 2
-    assert f"{root / 'tiny.tar.gz'} has the MD5 expected, but holds no right a.bin, b.bin in tiny-bin/." in err
+    assert (
+        f"{root / 'tiny.tar.gz'} is the archive expected, but does not hold the right a.bin, b.bin in tiny-bin/." in err
+    )
     assert read(root / "tiny-bin") == {}
 
 
@@ -330,76 +329,11 @@ def test_the_next_command_keeps_the_root_and_is_quoted(capsys, tmp_path, source)
 
 
 def test_default_root(monkeypatch, tmp_path):
-    repository = setup.REPOSITORY
+    repository = REPOSITORY
     monkeypatch.chdir(tmp_path)
-    assert setup.default_root({}) == repository / "data"
-    assert setup.default_root({"NEURAL_SIMILARITY_DATA": ""}) == repository / "data"
-    assert setup.default_root({"NEURAL_SIMILARITY_DATA": "sets/mine"}) == repository / "sets" / "mine"
-    assert setup.default_root({"NEURAL_SIMILARITY_DATA": str(tmp_path)}) == tmp_path
+    assert default_root({}) == repository / "data"
+    assert default_root({"NEURAL_SIMILARITY_DATA": ""}) == repository / "data"
+    assert default_root({"NEURAL_SIMILARITY_DATA": "sets/mine"}) == repository / "sets" / "mine"
+    assert default_root({"NEURAL_SIMILARITY_DATA": str(tmp_path)}) == tmp_path
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert setup.default_root({"NEURAL_SIMILARITY_DATA": "~/sets"}) == tmp_path / "sets"
-
-
-def script(folder, *arguments, **environment):
-    """dataset_setup.sh as a program, with the real table."""
-    return subprocess.run(
-        [setup.REPOSITORY / "dataset_setup.sh", *arguments],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_script_from_another_folder_and_without_a_network(tmp_path):
-    """The real table; the proxy, which is not there, stands for a network that is not there."""
-    away = {"https_proxy": f"http://127.0.0.1:{closed_port()}", "no_proxy": "", "PYTHONSAFEPATH": "1"}
-    done = script(tmp_path, "--root", "empty", **away)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    for number in ("10", "100"):
-        url = f"https://www.cs.toronto.edu/~kriz/cifar-{number}-binary.tar.gz"
-        assert f"dataset_setup.sh: cifar{number}: {url}: no connection: Connection refused." in done.stderr
-        assert f"Next, later: ./dataset_setup.sh cifar{number} --root {tmp_path}/empty\n" in done.stderr
-        assert f"./dataset_setup.sh cifar{number} --from DIR --root {tmp_path}/empty\n" in done.stderr
-    assert "cifar-10-binary.tar.gz (MD5 c32a1d4ab5d03f1284b67883e8d87530)" in done.stderr
-    assert "cifar-100-binary.tar.gz (MD5 03b5dce01913d631647c71ecec9e9cb8)" in done.stderr
-    assert done.stderr.count("from https://www.cs.toronto.edu/~kriz/cifar.html by hand") == 2
-    assert read(tmp_path / "empty") == {}
-
-
-def test_script_refuses_unknown_sets_and_options(tmp_path):
-    done = script(tmp_path, "cifar-100")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Did you mean: ./dataset_setup.sh cifar100" in done.stderr
-    done = script(tmp_path, "cifar10", "--form", "x")
-    assert done.returncode == 2
-    assert "usage: ./dataset_setup.sh" in done.stderr
-    assert "--form" in done.stderr
-
-
-def test_script_says_when_there_is_no_python(tmp_path):
-    shutil.copy(setup.REPOSITORY / "dataset_setup.sh", tmp_path)
-    bin_folder = tmp_path / "bin"
-    bin_folder.mkdir()
-    for program in ("bash", "dirname"):
-        (bin_folder / program).symlink_to(shutil.which(program))
-    done = subprocess.run(
-        [bin_folder / "bash", tmp_path / "dataset_setup.sh"],
-        env={"PATH": str(bin_folder)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert "no Python 3.10 or later" in done.stderr
-
-
-def test_setup_needs_the_standard_library_only(tmp_path):
-    """-S hides every installed package, -E the search path, and the copies stand alone: what a fresh clone has."""
-    for module in (setup, setup.download):
-        shutil.copy(module.__file__, tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-E", "-s", "-S", tmp_path / "setup.py", "--help"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert "cifar10, cifar100" in done.stdout
+    assert default_root({"NEURAL_SIMILARITY_DATA": "~/sets"}) == tmp_path / "sets"

@@ -1,154 +1,47 @@
 """dataset_setup.sh downloading, from a server on this machine that answers each request as the test has it."""
 
-import contextlib
-import dataclasses
 import fcntl
-import http.server
-import io
 import os
-import re
-import shutil
-import signal
 import socket
-import struct
-import subprocess
-import sys
-import threading
 
 import pytest
+from file_server import failing, first, hang_up, reset, sending, serving, stall, whole, without_length, wrong_span
 from tiny_sets import (
     ARCHIVE,
     CONTENT,
     HTML,
     OTHER,
-    OTHER_ARCHIVE,
     OTHER_CONTENT,
     TINY,
+    assert_complete,
     closed_port,
     md5,
     member,
     read,
     run,
     tar_of,
+    with_archive,
     write,
 )
 
-from neural_similarity.data import download, setup
+from neural_similarity.data import download, registry
+from neural_similarity.data.places import REPOSITORY
 
 HALF = len(ARCHIVE) // 2
 NEXT = "./dataset_setup.sh tiny10"
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves `files`; `answers` are the first requests' answers, in order, `ranged` every later one's."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files = {"/tiny.tar.gz": ARCHIVE, "/other.tar.gz": OTHER_ARCHIVE}
-        self.answers = []
-        self.requests = []  # the Range header of each, None without one
-        self.asked, self.go_on = threading.Event(), threading.Event()
-
-    def url(self, path):
-        return f"http://127.0.0.1:{self.server_port}/{path}"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requests.append(self.headers["Range"])
-        answers = self.server.answers
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            (answers.pop(0) if answers else ranged)(self, self.server.files[self.path])
-
-    def log_message(self, *arguments):
-        pass
-
-    def answer(self, status, body, sent=None, **headers):
-        """Announces all of `body`, sends the first `sent` bytes of it and hangs up."""
-        self.send_response(status)
-        for name, value in {"Content-Length": len(body), **headers}.items():
-            self.send_header(name.replace("_", "-"), str(value))
-        self.end_headers()
-        self.wfile.write(body[:sent])
-
-
-def whole(request, content, sent=None):
-    """A server that does not know Range."""
-    request.answer(200, content, sent)
-
-
-def ranged(request, content, sent=None):
-    asked = request.headers["Range"]
-    start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked else 0
-    if start >= len(content):
-        request.answer(416, b"", Content_Range=f"bytes */{len(content)}")
-    elif asked:
-        span = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        request.answer(206, content[start:], sent, Content_Range=span)
-    else:
-        request.answer(200, content, sent)
-
-
-def first(count, answer=ranged):
-    """Breaks off after `count` bytes of the answer."""
-    return lambda request, content: answer(request, content, sent=count)
-
-
-def without_length(request, content):
-    request.send_response(200)
-    request.end_headers()
-    request.wfile.write(content)
-
-
-def wrong_span(request, content):
-    request.answer(206, content[5:], Content_Range=f"bytes 5-{len(content) - 1}/{len(content)}")
-
-
-def reset(request, content):
-    """Resets the connection in place of an answer."""
-    request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    request.connection.close()
-
-
-def hang_up(request, content):
-    """Closes the connection without an answer."""
-
-
-def stall(request, content):
-    """Sends half of the file, and no more until the test says so."""
-    request.send_response(200)
-    request.send_header("Content-Length", str(len(content)))
-    request.end_headers()
-    request.wfile.write(content[: len(content) // 2])
-    request.server.asked.set()
-    request.server.go_on.wait(20)
-    request.wfile.write(content[len(content) // 2 :])
-
-
-def failing(status):
-    return lambda request, content: request.send_error(status)
-
-
-def sending(body):
-    return lambda request, content: request.answer(200, body)
-
-
 @pytest.fixture
 def server():
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving() as server:
         yield server
-        server.go_on.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
 def tiny_sets(monkeypatch, tmp_path, server):
-    tiny = dataclasses.replace(TINY, url=server.url("tiny.tar.gz"))
-    other = dataclasses.replace(OTHER, url=server.url("other.tar.gz"))
-    monkeypatch.setattr(setup, "DATA_SETS", {"tiny10": tiny, "other": other})
+    tiny = with_archive(TINY, url=server.url("tiny.tar.gz"))
+    other = with_archive(OTHER, url=server.url("other.tar.gz"))
+    monkeypatch.setattr(registry, "DATA_SETS", {"tiny10": tiny, "other": other})
     monkeypatch.setenv("NEURAL_SIMILARITY_DATA", str(tmp_path / "root"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(download, "WAITS_S", (0, 0, 0))
@@ -164,19 +57,13 @@ def partial(root):
     return root / "tiny.tar.gz.part"
 
 
-def assert_complete(root):
-    """The files and nothing else: neither an archive nor a partial one."""
-    assert read(root / "tiny-bin") == CONTENT
-    assert [path.name for path in root.iterdir()] == ["tiny-bin"]
-
-
 def test_a_set_is_downloaded_and_only_its_files_are_left(capsys, server, root):
     code, out, err = run(capsys, "tiny10")
     assert code == 0
     assert_complete(root)
     assert server.requests == [None]
     assert out.startswith(f"tiny10: downloading {server.url('tiny.tar.gz')}\n")
-    assert out.endswith(f"tiny10: complete in {root / 'tiny-bin'}\nNext, in {setup.REPOSITORY}: python train.py\n")
+    assert out.endswith(f"tiny10: complete in {root / 'tiny-bin'}\nNext, in {REPOSITORY}: python train.py\n")
     assert err.startswith("tiny.tar.gz: 100 %  0.0 of 0.0 MB")
 
 
@@ -352,7 +239,7 @@ def test_a_server_that_says_nothing_times_out(capsys, monkeypatch, server, root,
 
 def test_a_server_that_is_not_there(capsys, monkeypatch, root):
     url = f"http://127.0.0.1:{closed_port()}/tiny.tar.gz"
-    monkeypatch.setitem(setup.DATA_SETS, "tiny10", dataclasses.replace(TINY, url=url))
+    monkeypatch.setitem(registry.DATA_SETS, "tiny10", with_archive(TINY, url=url))
     code, _, err = run(capsys, "tiny10")
     assert code == 2
     assert f"tiny10: {url}: no connection: Connection refused.\n  Next, later: {NEXT}\n  Or get tiny.tar.gz " in err
@@ -435,8 +322,8 @@ def test_wrong_bytes_are_deleted(capsys, server, root, wrong):
 def test_a_refused_archive_is_kept_for_unpacking_by_hand(capsys, monkeypatch, server, root, partial):
     archive = tar_of("tiny-bin", CONTENT, member("../a.bin"))
     server.files["/tiny.tar.gz"] = archive
-    entry = dataclasses.replace(setup.DATA_SETS["tiny10"], archive_md5=md5(archive))
-    monkeypatch.setitem(setup.DATA_SETS, "tiny10", entry)
+    entry = with_archive(registry.DATA_SETS["tiny10"], md5=md5(archive))
+    monkeypatch.setitem(registry.DATA_SETS, "tiny10", entry)
     code, _, err = run(capsys, "tiny10")
     assert code == 2
     assert f"{partial}: expected files in tiny-bin/ alone, but its member '../a.bin' leads out of the folder." in err
@@ -525,109 +412,3 @@ def test_an_interruption_keeps_what_came(capsys, monkeypatch, server, root, part
     assert run(capsys, "tiny10")[0] == 0
     assert_complete(root)
     assert server.requests == ([None, f"bytes={HALF}-"] if interrupted == "receiving" else [None])
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def progress(monkeypatch, stream, begin, end, total):
-    """What is shown while `begin` to `end` megabytes come, one in a tenth of a second."""
-    monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr(download.time, "monotonic", lambda: clock)
-    clock = 0.0
-    shown = download._Progress("tiny.tar.gz", begin * 10**6, total and total * 10**6)
-    for done in range(begin + 1, end + 1):
-        clock += 0.1
-        shown.show(done * 10**6)
-    shown.close()
-    return stream.getvalue()
-
-
-def test_progress_is_a_line_every_tenth(monkeypatch):
-    lines = progress(monkeypatch, io.StringIO(), 25, 200, 200).splitlines()
-    assert lines[0] == "tiny.tar.gz:  20 %  40.0 of 200.0 MB  10.0 MB/s"
-    assert [line.split()[1] for line in lines] == [str(percent) for percent in range(20, 101, 10)]
-
-
-def test_progress_on_a_terminal_is_one_line(monkeypatch):
-    shown = progress(monkeypatch, Terminal(), 0, 199, 200)
-    assert shown.count("\n") == 1
-    assert shown.endswith("\n")
-    lines = shown.rstrip("\n").split("\r")[1:]
-    assert 60 <= len(lines) <= 110  # at most five a second
-    assert {len(line) for line in lines} == {72}  # each hides the one before
-    assert lines[0].rstrip() == "tiny.tar.gz:   0 %  1.0 of 200.0 MB  10.0 MB/s"
-    assert "100 %" in progress(monkeypatch, Terminal(), 198, 200, 200)  # the end is shown, however soon it comes
-
-
-def test_progress_of_a_file_of_unknown_size(monkeypatch):
-    assert progress(monkeypatch, io.StringIO(), 0, 50, None) == ""
-    assert progress(monkeypatch, Terminal(), 0, 1, None).rstrip() == "\rtiny.tar.gz: 1.0 MB  10.0 MB/s"
-
-
-@pytest.fixture
-def script(tmp_path):
-    """Starts dataset_setup.sh, in a copy whose table holds tiny10 in place of the real sets."""
-    data = tmp_path / "clone" / "neural_similarity" / "data"
-    data.mkdir(parents=True)
-    shutil.copy(setup.REPOSITORY / "dataset_setup.sh", tmp_path / "clone")
-    shutil.copy(download.__file__, data)
-    head, main, tail = (setup.REPOSITORY / "neural_similarity/data/setup.py").read_text().partition("if __name__ ==")
-    entry = dataclasses.asdict(setup.DATA_SETS["tiny10"])
-    (data / "setup.py").write_text(f"{head}DATA_SETS = {{'tiny10': DataSet(**{entry!r})}}\n{main}{tail}")
-    started = []
-
-    def start(*arguments):
-        command = [tmp_path / "clone" / "dataset_setup.sh", *arguments]
-        # Where the tests run in the background SIGINT may be ignored, and a child inherits that.
-        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-        signal.signal(signal.SIGINT, handler)
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def test_script_downloads(server, root, script):
-    process = script()
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 0, err
-    assert_complete(root)
-    assert server.requests == [None]
-    assert f"tiny10: complete in {root / 'tiny-bin'}\n" in out
-    assert err.startswith("tiny.tar.gz: 100 %")
-
-
-def test_script_is_interrupted_and_goes_on(server, root, partial, script):
-    server.answers = [stall]
-    process = script("tiny10")
-    assert process.stderr.readline().startswith("tiny.tar.gz:")  # half of it has come
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert err.endswith(f"tiny10: interrupted; what came is kept. Next, to go on: {NEXT}\n")
-    assert read(root) == {partial.name: ARCHIVE[:HALF]}
-    process = script("tiny10")
-    process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert_complete(root)
-    assert server.requests == [None, f"bytes={HALF}-"]
-
-
-def test_two_scripts_at_once(capsys, server, root, script):
-    server.answers = [stall]
-    process = script("tiny10")
-    assert server.asked.wait(30)
-    code, _, err = run(capsys, "tiny10")
-    assert code == 2
-    assert "tiny10: another process is downloading it" in err
-    server.go_on.set()
-    process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert_complete(root)
-    assert server.requests == [None]

@@ -124,7 +124,7 @@ def test_a_validation_folder_or_a_fraction_but_not_both(root):
     with pytest.raises(UserError) as error:
         list_folder(root, validation_fraction=0.25)
     assert str(error.value) == (
-        f"{root}/val is the validation set, so that nothing can be held out from `train`; expected "
+        f"{root}/val is the validation set, so nothing can be held out from `train`; expected "
         "`data.validation_fraction` 0, got 0.25. Next: --set data.validation_fraction=0"
     )
 
@@ -184,7 +184,7 @@ MISTAKES = {
     ),
     "a split of another name": (
         lambda r: (r / "validation").mkdir(),
-        "{root}/validation: no name of a split; expected `val`. Next: mv {root}/validation {root}/val",
+        "{root}/validation: this is not the name of a split; expected `val`. Next: mv {root}/validation {root}/val",
     ),
     "a name that cannot be printed": (
         lambda r: [(r / split / "caf\udce9").mkdir() for split in ("train", "test")],
@@ -218,12 +218,12 @@ MISTAKES = {
     ),
     "a class extra": (
         lambda r: write(r / "test" / "ant" / "0.png"),
-        "{root}/test: has `ant` besides; expected the classes of {root}/train. "
+        "{root}/test: has `ant`, which `train` lacks; expected the classes of {root}/train. "
         "Next: make them the same, then look with --dry-run",
     ),
     "other classes in val": (
         lambda r: [write(r / "val" / name / "0.png") for name in ("bird", "Cat", "dog")],
-        "{root}/val: lacks `cat` and has `Cat` besides; expected the classes of {root}/train. "
+        "{root}/val: lacks `cat` and has `Cat`, which `train` lacks; expected the classes of {root}/train. "
         "Next: make them the same, then look with --dry-run",
     ),
     "many classes missing": (
@@ -238,7 +238,7 @@ MISTAKES = {
     ),
     "a folder in a class": (
         lambda r: (r / "train" / "cat" / "more").mkdir(),
-        "{root}/train/cat/more: a folder in a class's folder; expected images alone. "
+        "{root}/train/cat/more: a folder in a class's folder; expected only images. "
         "Next: move its images up to {root}/train/cat, or away",
     ),
     "an image of another kind": (

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from neural_similarity.config import REPOSITORY, load
-from neural_similarity.data import cifar
+from neural_similarity.data import cifar, registry
 from neural_similarity.data.image_files import read_image
 from neural_similarity.errors import UserError
 
@@ -180,19 +180,19 @@ def test_settings_with_other_characters():
 @pytest.fixture(params=["cifar10", "cifar100"])
 def small_cifar(request, tmp_path, monkeypatch):
     """A set of ten training images and two test images: (its name, how to read it, one of its training files)."""
-    form = dataclasses.replace(getattr(cifar, f"_{request.param.upper()}"), train_records=10, test_records=2)
-    monkeypatch.setattr(cifar, f"_{request.param.upper()}", form)
+    entry = dataclasses.replace(registry.DATA_SETS[request.param], counts={"train": 10, "test": 2})
+    monkeypatch.setitem(registry.DATA_SETS, request.param, entry)
     rng = np.random.default_rng(0)
-    (tmp_path / form.folder).mkdir()
-    train, test = form.files
+    (tmp_path / entry.folder).mkdir()
+    train, test = cifar.split_files(request.param)
+    label_classes = cifar.LABEL_CLASSES[request.param]
     for name in (*train, test):
         count = 2 if name == test else 10 // len(train)
-        records = rng.integers(0, 256, (count, 3072 + len(form.label_counts)), np.uint8)
-        for byte, classes in enumerate(form.label_counts):
+        records = rng.integers(0, 256, (count, 3072 + len(label_classes)), np.uint8)
+        for byte, classes in enumerate(label_classes):
             records[:, byte] %= classes
-        records.tofile(tmp_path / form.folder / name)
-    read = {"cifar10": cifar.load_cifar10, "cifar100": cifar.load_cifar100}[request.param]
-    return request.param, lambda: read(tmp_path).train, tmp_path / form.folder / train[-1]
+        records.tofile(tmp_path / entry.folder / name)
+    return request.param, lambda: cifar.load_cifar(request.param, tmp_path).train, tmp_path / entry.folder / train[-1]
 
 
 def test_cifar_files_with_other_bytes(small_cifar):

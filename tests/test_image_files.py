@@ -95,7 +95,7 @@ BROKEN = {
     "empty": (lambda path: path.write_bytes(b""), "cannot identify image file"),
     "folder": (lambda path: path.mkdir(), "a folder, not an image"),
     "missing": (lambda path: None, "no such file"),
-    "unknown range": (lambda path: save(path, np.full((8, 8), 1e6, np.float32), format="TIFF"), "32 bits a pixel"),
+    "unknown range": (lambda path: save(path, np.full((8, 8), 1e6, np.float32), format="TIFF"), "32 bits per pixel"),
 }
 
 
@@ -156,8 +156,6 @@ def test_more_images_than_memory_holds_are_told_before_they_are_read(monkeypatch
         raise MemoryError
 
     monkeypatch.setattr(image_files.np, "empty", refuse)
-    expected = (
-        "train: 1,000 images of 512×512 pixels need 0.8 GB (3 bytes a pixel), more than there is. Next: a smaller"
-    )
+    expected = "train: 1,000 images of 512×512 pixels need 0.8 GB of memory, more than there is. Next: a smaller"
     with pytest.raises(UserError, match=re.escape(expected)):
         read_images([None] * 1000, 512, "train")

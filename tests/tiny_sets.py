@@ -1,4 +1,4 @@
-"""Two tiny data sets in place of dataset_setup.sh's table; everything else, messages included, is the real thing."""
+"""Tiny data sets in place of the registry's; everything else, messages included, is the real thing."""
 
 import dataclasses
 import hashlib
@@ -6,8 +6,10 @@ import io
 import socket
 import tarfile
 
-from neural_similarity.data import setup
+from neural_similarity.data import checks, download, install, places, registry, setup, unpack
 
+# The files that dataset_setup.sh needs.
+SETUP_FILES = [module.__file__ for module in (setup, registry, places, install, checks, unpack, download)]
 CONTENT = {"a.bin": b"first" * 1000, "b.bin": b"second" * 1000}
 OTHER_CONTENT = {"c.bin": b"third"}
 HTML = b"\n<!DOCTYPE html><html><body>404</body></html>"
@@ -45,28 +47,49 @@ def closed_port():
 
 ARCHIVE = tar_of("tiny-bin", CONTENT)
 OTHER_ARCHIVE = tar_of("other-bin", OTHER_CONTENT)
-TINY = setup.DataSet(
+TINY = registry.DownloadedSet(
     name="tiny10",
-    folder="tiny-bin",
-    released_folder="tiny",
+    title="Tiny-10",
+    image_size=32,
+    classes=("a", "b"),
+    counts={"train": 1, "test": 1},
+    origin="made up",
     page="https://example.org/tiny.html",
-    url="https://nowhere.invalid/tiny.tar.gz",
-    archive="tiny.tar.gz",
-    archive_md5=md5(ARCHIVE),
-    files={name: md5(content) for name, content in CONTENT.items()},
+    licence="none",
+    folder="tiny-bin",
+    archives=(
+        registry.Archive(
+            name="tiny.tar.gz",
+            url="https://nowhere.invalid/tiny.tar.gz",
+            md5=md5(ARCHIVE),
+            file_md5={name: md5(content) for name, content in CONTENT.items()},
+        ),
+    ),
+    released_folder="tiny",
+    space_mb=1,
     next_command="python train.py",
 )
 OTHER = dataclasses.replace(
     TINY,
     name="other",
     folder="other-bin",
+    archives=(
+        registry.Archive(
+            name="other.tar.gz",
+            url="https://nowhere.invalid/other.tar.gz",
+            md5=md5(OTHER_ARCHIVE),
+            file_md5={name: md5(content) for name, content in OTHER_CONTENT.items()},
+        ),
+    ),
     released_folder="other",
-    url="https://nowhere.invalid/other.tar.gz",
-    archive="other.tar.gz",
-    archive_md5=md5(OTHER_ARCHIVE),
-    files={name: md5(content) for name, content in OTHER_CONTENT.items()},
     next_command="python other.py",
 )
+
+
+def with_archive(entry, **changes):
+    """The set with changes in its only archive."""
+    (archive,) = entry.archives
+    return dataclasses.replace(entry, archives=(dataclasses.replace(archive, **changes),))
 
 
 def write(folder, content):
@@ -85,3 +108,9 @@ def run(capsys, *arguments):
     out, err = capsys.readouterr()
     assert "Traceback" not in err
     return code, out, err
+
+
+def assert_complete(root):
+    """tiny10's files and nothing else: neither an archive nor a partial one."""
+    assert read(root / "tiny-bin") == CONTENT
+    assert [path.name for path in root.iterdir()] == ["tiny-bin"]

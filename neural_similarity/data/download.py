@@ -1,6 +1,6 @@
-"""Downloads one file into a partial one, going on where an earlier connection or call stopped.
+"""Downloads one file. What has come is kept in a partial file, where a later connection or a later call goes on.
 
-setup.py imports it, and runs before anything is installed: the standard library only, and nothing of the package.
+The standard library alone; see setup.py.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ BLOCK_BYTES = 1 << 16
 
 
 class DownloadError(Exception):
-    """The file could not be had; the message says what happened and where, not what to do next."""
+    """The file could not be downloaded. The message says what happened and where, not what to do next."""
 
 
 class BusyError(Exception):
@@ -28,16 +28,16 @@ class BusyError(Exception):
 
 
 class _BrokeOff(Exception):
-    """A connection failed; another one may go on."""
+    """A connection failed. Another one may go on."""
 
 
 class _NoConnection(_BrokeOff):
-    pass
+    """The server could not be reached at all."""
 
 
 @contextlib.contextmanager
 def alone(path):
-    """Opens the partial file for appending, for this process alone; an empty one is removed in the end.
+    """Opens the partial file for appending, for this process alone. If it is empty in the end, it is removed.
 
     Raises:
         BusyError: another process has it open.
@@ -55,13 +55,15 @@ def fetch(url, file):
 
     Args:
         url: where the whole file is.
-        file: the beginning of it, maybe empty, as `alone` opened it.
+        file: its beginning, which may be empty, as `alone` opened it.
 
     Returns:
-        True if answers of different times were put together: then the bytes may not belong together.
+        True if the file was put together from answers of different times. The file on the server may have changed
+        between them, so that the parts do not belong together.
 
     Raises:
-        DownloadError: no connection, another HTTP status, or connections that broke off too often; what came is kept.
+        DownloadError: there is no connection, the server answers that it has no such file, or connections broke off too
+            often. What came is kept.
         OSError: the file cannot be written.
     """
     waits_s = iter(WAITS_S)
@@ -81,7 +83,7 @@ def fetch(url, file):
             if isinstance(error, _NoConnection) and not answered:
                 raise DownloadError(f"{url}: no connection: {error}.") from error
             there = f"{_size(file):,} of {total:,} bytes" if total is not None else f"{_size(file):,} bytes"
-            if _size(file) > most:  # each stretch of the file has its own tries
+            if _size(file) > most:  # something came, so that the tries are counted anew
                 most, waits_s = _size(file), iter(WAITS_S)
             wait_s = next(waits_s, None)
             if wait_s is None:
@@ -96,6 +98,7 @@ def fetch(url, file):
 
 
 def _lock(path):
+    """Opens a file for appending and locks it; BusyError if another process holds the lock."""
     while True:
         file = path.open("a+b")
         try:
@@ -103,7 +106,8 @@ def _lock(path):
         except BlockingIOError as error:
             file.close()
             raise BusyError(str(path)) from error
-        # Whoever held the lock may have removed the file between our two calls; then a new one lies there, or none.
+        # The process that held the lock may have removed the file after we opened it and before we locked it. Then
+        # ours is a file without a name, and another process would lock a new one.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
@@ -115,7 +119,11 @@ def _size(file):
 
 
 def _open(url, have):
-    """Asks for the file from byte `have` on: (response, its first byte: `have` or 0, size of the whole or None)."""
+    """Asks for the file from byte `have` on.
+
+    Returns:
+        (response, the position in the file of its first byte, which is `have` or 0, size of the whole file or None).
+    """
     headers = {"User-Agent": "neural-similarity", **({"Range": f"bytes={have}-"} if have else {})}
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
@@ -158,17 +166,18 @@ def _receive(response, file, done, total):
 
 def _read(response):
     try:
-        return response.read1(BLOCK_BYTES)  # what has come, so that a failure later loses none of it
+        return response.read1(BLOCK_BYTES)  # returns what has come, without waiting for more that may never come
     except (OSError, http.client.HTTPException) as error:
         raise _BrokeOff(_words(error)) from error
 
 
 def _words(error):
+    """What an error says, for people."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 class _Progress:
-    """On a terminal one line that is rewritten in place, elsewhere a line every tenth of the file."""
+    """Shows how much has come: on a terminal in one line that is rewritten, elsewhere in a line per tenth of a file."""
 
     def __init__(self, name, done, total):
         self.name, self.began_with, self.total = name, done, total

@@ -1,4 +1,4 @@
-"""Images from files: upright, RGB, square. Training and `predict` both read here, so that they see the same pixels."""
+"""Reads image files as square RGB images. Training and `predict` both read here, so that they see the same pixels."""
 
 import contextlib
 import math
@@ -20,9 +20,15 @@ _MOST_THREADS = 8  # each holds a photo in full size
 def read_image(path, size):
     """Reads an image as a network takes it.
 
-    It is turned upright by its EXIF orientation. Alpha is dropped, so that a transparent pixel has the colour stored
-    beneath; grey gets three equal channels. The shorter side is scaled to `size`, bilinearly and with antialiasing, and
-    the longer one cropped to it about the centre; an image of that very size keeps its pixels.
+    - A photo is turned upright, as its EXIF orientation says.
+    - Grey gets three equal channels.
+    - Alpha is dropped: a transparent pixel gets the colour that is stored for it.
+    - The largest square in the middle of the image, 480×480 of 640×480 pixels, is scaled to `size`×`size`, bilinearly
+      and with antialiasing. An image that has this size already keeps its pixels.
+
+    Args:
+        path: the file.
+        size: height and width of the result, in pixels.
 
     Returns:
         `(size, size, 3)` uint8.
@@ -35,21 +41,27 @@ def read_image(path, size):
 
 
 def read_images(paths, size, title):
-    """Reads a set's images as `read_image` does, with several threads and, on a terminal, a bar that says `title`.
+    """Reads many images as `read_image` does, in several threads.
+
+    Args:
+        paths: the files.
+        size: height and width in pixels.
+        title: what the images are called in messages, and in the progress bar that a terminal shows.
 
     Returns:
         `(len(paths), size, size, 3)` uint8, in the order of `paths`.
 
     Raises:
-        UserError: the first that cannot be read; or there is not enough memory for all.
+        UserError: an image cannot be read (the message is about the first such image), or they do not fit into memory.
     """
     shape = (len(paths), size, size, 3)
     try:
         images = np.empty(shape, np.uint8)
     except MemoryError:
+        gigabytes = math.prod(shape) / 1e9  # a pixel takes 3 bytes
         raise UserError(
-            f"{title}: {len(paths):,} images of {size}×{size} pixels need {math.prod(shape) / 1e9:,.1f} GB (3 bytes a "
-            "pixel), more than there is. Next: a smaller --set data.image_size=…"
+            f"{title}: {len(paths):,} images of {size}×{size} pixels need {gigabytes:,.1f} GB of memory, more than "
+            "there is. Next: a smaller --set data.image_size=…"
         ) from None
 
     def read(i):
@@ -71,7 +83,10 @@ def read_images(paths, size, title):
 
 @contextlib.contextmanager
 def _no_warnings():
-    """Without Pillow's: large, but not too large; alpha is dropped. It is of the whole process: never in a thread."""
+    """Silences the warnings of Pillow: that an image is large, and that its alpha is dropped.
+
+    This changes the state of the whole process, so that it must be entered outside of the threads.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -90,9 +105,13 @@ def _read(path, size):
 
 
 def _eight_bits(image):
-    """Grey in 16 bits, scaled; Pillow would cut it off at 255, and so it would the two modes of 32 bits."""
+    """Scales grey levels of 16 bits to 8 bits; other images are returned as they are.
+
+    Pillow's own conversion would make every level above 255 white. It would do the same to levels of 32 bits, whose
+    range is unknown, so they are refused.
+    """
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise ValueError("32 bits a pixel, of no known range; save it with 8")
+        raise ValueError("32 bits per pixel, and their range is unknown; save it with 8 bits")
     return image

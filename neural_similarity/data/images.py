@@ -1,4 +1,4 @@
-"""Sets of labelled images, in memory, and their split.  n images · h, w pixels."""
+"""Sets of labelled images in memory, and how a training set is split.  n images · h, w pixels."""
 
 import zlib
 from dataclasses import dataclass
@@ -9,7 +9,10 @@ from neural_similarity.errors import UserError
 
 
 class DataMissing(UserError):
-    """Files of a data set are not there; a dry run, which needs none, tells this from other mistakes."""
+    """Files of a data set are not there.
+
+    It has a class of its own because a dry run goes on without data, and stops at every other mistake.
+    """
 
 
 @dataclass(frozen=True, eq=False)  # arrays do not compare to one truth value
@@ -30,7 +33,7 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The parts of a data set; `validation` is None when nothing is held out. `classes[label]` is a class's name."""
+    """The parts of a data set. `validation` is None if nothing is held out; `classes[label]` is the name of a class."""
 
     train: ImageSet
     validation: ImageSet | None
@@ -38,7 +41,7 @@ class Splits:
     classes: tuple[str, ...]
 
     def parts(self):
-        """Name → ImageSet of the parts that there are, in the order train, validation, test."""
+        """The parts that are not None: `{"train": ImageSet, …}`, in the order train, validation, test."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -47,12 +50,16 @@ class Splits:
         return {"classes": list(self.classes), "data_checksum": self.checksum()}
 
     def checksum(self):
-        """8 hex digits (CRC-32) of all images and labels; other data, or another split of them, have another."""
+        """The CRC-32 of all images and labels, 8 hex digits. It changes with a pixel, a label, an order or a split."""
         crc = 0
         for part in self.parts().values():
             for array in (part.images, part.labels):
                 crc = zlib.crc32(np.ascontiguousarray(array), crc)
         return f"{crc:08x}"
+
+    def facts(self):
+        """What a run must find again when it is resumed: `{"classes": [names], "data_checksum": "8 hex digits"}`."""
+        return {"classes": list(self.classes), "data_checksum": self.checksum()}
 
 
 def split_validation(train, fraction, seed):
@@ -60,14 +67,15 @@ def split_validation(train, fraction, seed):
 
     Args:
         train: an ImageSet.
-        fraction: share that is held out, in [0, 1).
-        seed: integer; the same seed gives the same split. The images keep the order that they have in `train`.
+        fraction: the share to hold out, in [0, 1).
+        seed: integer; the same seed gives the same split.
 
     Returns:
-        (train, validation); (train, None) when `fraction` is 0.
+        (the training images that are left, the validation images), two ImageSets in the order of `train`; or
+        (train, None) if `fraction` is 0.
 
     Raises:
-        UserError: the fraction is out of range, or leaves less than one image a class on one side.
+        UserError: the fraction is out of range, or a class would have no image on one of the two sides.
     """
     if not 0 <= fraction < 1:
         raise UserError(
@@ -88,10 +96,10 @@ def split_validation(train, fraction, seed):
 
 
 def stratified_split(images, fraction, seed):
-    """Splits an ImageSet by class into (kept, taken), `fraction` of it taken; both in the order of `images`."""
+    """Splits an ImageSet in two: (the rest, `fraction` of every class). Both keep the order of `images`."""
     from sklearn.model_selection import train_test_split  # here: reading CIFAR needs no scikit-learn
 
-    kept, taken = train_test_split(
+    rest, chosen = train_test_split(
         np.arange(len(images)), test_size=fraction, stratify=images.labels, random_state=seed
     )
-    return images.take(np.sort(kept)), images.take(np.sort(taken))
+    return images.take(np.sort(rest)), images.take(np.sort(chosen))

@@ -1,0 +1,98 @@
+"""Reads the data sets of the registry by name. A reader, with the packages it needs, is imported when it is used."""
+
+from neural_similarity.data.images import Splits, split_validation
+from neural_similarity.data.places import default_root
+from neural_similarity.data.registry import DATA_SETS
+from neural_similarity.errors import UserError, nearest
+
+
+def load(name, root=None, validation_fraction=0.0, seed=0, image_size=32):
+    """Reads a data set.
+
+    Args:
+        name: one of the names in `registry.DATA_SETS`.
+        root: the folder that holds all sets, as dataset_setup.sh fills it. None is the folder that it fills by default.
+            For `folder` it is the folder of the set itself. `digits` has no files, and ignores it.
+        validation_fraction: share of the training images to hold out as validation images, in [0, 1).
+        seed: integer; it decides which images are held out.
+        image_size: height and width in pixels, for `folder`. The other sets have the size that the registry states.
+
+    Returns:
+        Splits with images `(n, image_size, image_size, 3)` uint8 and labels `(n,)` int32.
+
+    Raises:
+        DataMissing: the set's files are not there (`neural_similarity.data.images`; a UserError).
+        UserError: the name is unknown, a file is damaged, or the fraction cannot be held out.
+    """
+    _check_name(name)
+    if name == "folder":
+        from neural_similarity.data.folder import load_folder
+
+        return load_folder(_root(root), image_size, validation_fraction, seed)
+    if name == "digits":
+        from neural_similarity.data.digits import load_digits
+
+        splits = load_digits()
+    else:
+        from neural_similarity.data.cifar import load_cifar
+
+        splits = load_cifar(name, _root(root))
+    train, validation = split_validation(splits.train, validation_fraction, seed)
+    return Splits(train, validation, splits.test, splits.classes)
+
+
+def count_images(name, root=None, validation_fraction=0.0, seed=0):
+    """Counts the images of each split, for a dry run.
+
+    The images are not read, with one exception: to hold out validation images from a set other than `folder`, its
+    labels have to be known, and so it is read.
+
+    Args:
+        name, root, validation_fraction, seed: as in `load`.
+
+    Returns:
+        `{"train": n, "validation": n, "test": n}`, without "validation" if nothing is held out.
+
+    Raises:
+        DataMissing, UserError: as `load`.
+    """
+    _check_name(name)
+    if name == "folder":
+        from neural_similarity.data.folder import list_folder
+
+        splits = list_folder(_root(root), validation_fraction, seed)
+    elif validation_fraction:
+        splits = load(name, root, validation_fraction, seed)
+    else:
+        if name != "digits":
+            from neural_similarity.data.cifar import check_files_exist
+
+            check_files_exist(name, _root(root))
+        return dict(DATA_SETS[name].counts)
+    return {split: len(part) for split, part in splits.parts().items()}
+
+
+def class_names(name, root=None):
+    """The names of a data set's classes, in the order of the labels, without reading an image.
+
+    Raises:
+        DataMissing, UserError: as `load`, but files are looked at for `folder` alone.
+    """
+    _check_name(name)
+    if name == "folder":
+        from neural_similarity.data import folder
+
+        return folder.class_names(_root(root))
+    return DATA_SETS[name].classes
+
+
+def _check_name(name):
+    if name not in DATA_SETS:
+        raise UserError(
+            f"`data.name` is {name!r}; expected one of {', '.join(DATA_SETS)}.{nearest(name, DATA_SETS)} "
+            f"Next: --set data.name=NAME"
+        )
+
+
+def _root(root):
+    return default_root() if root is None else root

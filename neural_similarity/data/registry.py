@@ -1,0 +1,173 @@
+"""What data sets there are. Everything that identifies a set stands here, and only here.
+
+The config's schema, the readers, `dataset_setup.sh` and the table in docs/data.md take names, classes, counts and
+checksums from this file. It uses the standard library alone, because `dataset_setup.sh` reads it before anything is
+installed.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """What a set is. A set of this class needs no set-up: a package contains it, or the images are the user's own.
+
+    Attributes:
+        name: the name in configs and commands, such as `cifar10`.
+        title: the name for people, such as "CIFAR-10".
+        image_size: height and width of the images in pixels; None where the config says it, as `data.image_size`.
+        classes: the names of the classes, in the order of the labels; None where the files tell them.
+        counts: the number of images in each split, such as `{"train": 50_000, "test": 10_000}`; None where the files
+            tell it.
+        origin: where the images come from, in words.
+        page: address of the publisher's page; None for the user's own images.
+        licence: what the publisher says about use, in words.
+    """
+
+    name: str
+    title: str
+    image_size: int | None
+    classes: tuple[str, ...] | None
+    counts: dict[str, int] | None
+    origin: str
+    page: str | None
+    licence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """A `.tar.gz` file that a publisher offers, and which of its files the set needs.
+
+    Every file that the set needs is checked in one of three ways. A path or pattern starts in the set's folder. In a
+    pattern `*` stands for any part of one name: `images/*/*.jpg` are all JPEGs two folders below the set's folder,
+    and not those in `images` itself.
+
+    Attributes:
+        name: the name of the archive, such as `cifar-10-binary.tar.gz`.
+        url: where it is downloaded from.
+        md5: its MD5, 32 hex digits; None if its publisher gives none. Then it is the right one if it can be read to
+            its end and holds everything that the three attributes below ask for.
+        file_md5: path → MD5 of that file.
+        file_counts: pattern → the number of files that fit it, none of them empty. This is for files of which no
+            checksum is known.
+        line_counts: path → the number of lines in that file. This is for lists of which no checksum is known.
+    """
+
+    name: str
+    url: str
+    md5: str | None
+    file_md5: dict[str, str] = field(default_factory=dict)
+    file_counts: dict[str, int] = field(default_factory=dict)
+    line_counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadedSet(DataSet):
+    """A set that `dataset_setup.sh` puts in place.
+
+    Attributes:
+        folder: where the set's files lie, below the folder of all sets. It is also the folder that the archives unpack
+            to.
+        archives: what to download.
+        released_folder: the folder's name in the authors' released code, where `--from` looks too; None if the code
+            has no such folder.
+        space_mb: disk space that the set-up needs, for the archives and the files, in megabytes.
+        next_command: what to run when the set is in place.
+    """
+
+    folder: str
+    archives: tuple[Archive, ...]
+    released_folder: str | None
+    space_mb: int
+    next_command: str
+
+
+_CIFAR100_CLASSES = """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster
+    man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck
+    pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
+    skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
+    tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+
+_CIFAR = {
+    "image_size": 32,
+    "counts": {"train": 50_000, "test": 10_000},
+    "origin": "downloaded from its publisher",
+    "page": "https://www.cs.toronto.edu/~kriz/cifar.html",
+    "licence": "The publisher states no licence, and asks users to cite the technical report that the page names.",
+}
+
+DATA_SETS: dict[str, DataSet] = {
+    entry.name: entry
+    for entry in (
+        DownloadedSet(
+            name="cifar10",
+            title="CIFAR-10",
+            classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+            folder="cifar-10-batches-bin",
+            archives=(
+                Archive(
+                    name="cifar-10-binary.tar.gz",
+                    url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+                    md5="c32a1d4ab5d03f1284b67883e8d87530",
+                    file_md5={
+                        "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
+                        "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
+                        "data_batch_3.bin": "942cd6a4bcdd0dd3c604fbe906cb4421",
+                        "data_batch_4.bin": "ae636b3ba5c66a11e91e8cb52e771fcb",
+                        "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
+                        "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
+                    },
+                ),
+            ),
+            released_folder="cifar-10",
+            space_mb=400,
+            next_command="python nsl_image_recog/dynamic_dns/train.py",
+            **_CIFAR,
+        ),
+        DownloadedSet(
+            name="cifar100",
+            title="CIFAR-100",
+            classes=tuple(_CIFAR100_CLASSES.split()),
+            folder="cifar-100-binary",
+            archives=(
+                Archive(
+                    name="cifar-100-binary.tar.gz",
+                    url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+                    md5="03b5dce01913d631647c71ecec9e9cb8",
+                    file_md5={
+                        "train.bin": "6172c7755cfe09b2fe270c85cebc1b15",
+                        "test.bin": "4499cfba6c016c1be1438163640a0898",
+                    },
+                ),
+            ),
+            released_folder="cifar-100",
+            space_mb=400,
+            next_command="python nsl_image_recog/dynamic_dns/train.py --config configs/cifar100/dynamic_dns.yaml",
+            **_CIFAR,
+        ),
+        DataSet(
+            name="digits",
+            title="Handwritten digits",
+            image_size=32,
+            classes=tuple("0123456789"),
+            counts={"train": 1_437, "test": 360},
+            origin="contained in scikit-learn",
+            page="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
+            licence="scikit-learn's description of the set states no licence; see the page for the original's.",
+        ),
+        DataSet(
+            name="folder",
+            title="Your own images",
+            image_size=None,
+            classes=None,
+            counts=None,
+            origin="in a folder of yours, `data.root`",
+            page=None,
+            licence="that of your images",
+        ),
+    )
+}

@@ -1,0 +1,82 @@
+"""The registry of data sets, and what is made from it."""
+
+import re
+
+import pytest
+
+from neural_similarity.data import checks, registry, setup, table
+
+DOWNLOADED = [entry for entry in registry.DATA_SETS.values() if isinstance(entry, registry.DownloadedSet)]
+
+
+def test_the_order_is_that_of_lists_for_people():
+    assert list(registry.DATA_SETS) == ["cifar10", "cifar100", "digits", "folder"]
+    assert [entry.name for entry in registry.DATA_SETS.values()] == list(registry.DATA_SETS)
+
+
+@pytest.mark.parametrize("entry", DOWNLOADED, ids=lambda entry: entry.name)
+def test_a_set_that_is_downloaded_can_be_checked(entry):
+    """Every archive asks for files, nothing is asked for twice, and checksums and addresses look like such."""
+    for archive in entry.archives:
+        keys = checks.keys(archive)
+        assert keys
+        assert len(set(keys)) == len(keys)
+        for md5 in (*filter(None, [archive.md5]), *archive.file_md5.values()):
+            assert re.fullmatch("[0-9a-f]{32}", md5)
+        assert archive.url.startswith("https://")
+        assert archive.url.endswith(f"/{archive.name}")
+        assert all(count > 0 for count in (*archive.file_counts.values(), *archive.line_counts.values()))
+
+
+@pytest.mark.parametrize("entry", registry.DATA_SETS.values(), ids=lambda entry: entry.name)
+def test_classes_are_told_apart(entry):
+    if entry.classes is not None:
+        assert len(set(entry.classes)) == len(entry.classes) > 1
+
+
+def test_the_set_up_knows_the_sets_that_are_downloaded(capsys):
+    with pytest.raises(SystemExit):
+        setup.main(["--help"])
+    assert "cifar10, cifar100; without a name: all of them" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "words"), [("digits", "contained in"), ("folder", "in a folder of yours")])
+def test_the_set_up_says_which_sets_need_none(capsys, name, words):
+    assert setup.main([name]) == 2
+    assert f"`{name}` needs no set-up: its images are {words}" in capsys.readouterr().err
+
+
+def test_the_table_in_the_docs_is_that_of_the_registry():
+    page = table.PAGE.read_text(encoding="utf-8")
+    assert page == table.written_into(page), "Next: .venv/bin/python -m neural_similarity.data.table"
+
+
+def test_the_table_shows_what_the_registry_says(monkeypatch):
+    counted = registry.Archive(
+        name="birds.tar.gz",
+        url="https://example.org/birds.tar.gz",
+        md5=None,
+        file_counts={"images/*/*.jpg": 1_200},
+        line_counts={"images.txt": 1_200},
+    )
+    birds = registry.DownloadedSet(
+        name="birds",
+        title="Birds",
+        image_size=None,
+        classes=None,
+        counts={"train": 1_000, "test": 200},
+        origin="downloaded from its publisher",
+        page="https://example.org/birds",
+        licence="CC0",
+        folder="birds",
+        archives=(counted,),
+        released_folder=None,
+        space_mb=1,
+        next_command="",
+    )
+    monkeypatch.setattr(registry, "DATA_SETS", {"birds": birds})
+    assert table.markdown().splitlines()[-1] == (
+        "| `birds` | [Birds](https://example.org/birds) | 1,000 train, 200 test | `data.image_size` | its folders | "
+        "downloaded from its publisher: [birds.tar.gz](https://example.org/birds.tar.gz) | only counted, as no "
+        "checksum is known: `images/*/*.jpg` (1,200 files), `images.txt` (1,200 lines) | CC0 |"
+    )
