@@ -21,6 +21,9 @@ from neural_similarity.config.fields import (
     list_of,
 )
 from neural_similarity.config.sections import Data
+from neural_similarity.data.registry import DATA_SETS
+
+_PUBLISHED = tuple(name for name, data_set in DATA_SETS.items() if data_set.image_size)
 
 
 class Images(Data):
@@ -36,10 +39,14 @@ class Images(Data):
 
 
 class PublishedImages(Images):
-    """Sets of 32×32 images; `root` is the folder that holds the sets."""
+    """The sets of the registry whose images have one size; `root` is the folder that holds the sets."""
 
-    name: Literal["cifar10", "cifar100", "digits"]
-    image_size: ClassVar[int] = 32
+    name: Literal[_PUBLISHED]
+
+    @property
+    def image_size(self):
+        """Height and width of the images in pixels."""
+        return DATA_SETS[self.name].image_size
 
 
 class FolderImages(Images):

@@ -1,6 +1,7 @@
 """Where the repository is."""
 
-from pathlib import Path
+from neural_similarity.data.places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]  # the folder that holds the package, configs/ and results/
+__all__ = ["CONFIGS", "REPOSITORY"]
+
 CONFIGS = REPOSITORY / "configs"

@@ -45,10 +45,6 @@ class Splits:
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: part for name, part in parts.items() if part is not None}
 
-    def facts(self):
-        """What a run must find again when it is resumed: the names of the classes, and the checksum."""
-        return {"classes": list(self.classes), "data_checksum": self.checksum()}
-
     def checksum(self):
         """The CRC-32 of all images and labels, 8 hex digits. It changes with a pixel, a label, an order or a split."""
         crc = 0
