@@ -5,13 +5,10 @@ import importlib
 import sys
 
 import pytest
+from imports import BENCHMARKS, EXPERIMENTS, drawn, imported_modules, room_of, rooms, sources
 from packaging.requirements import Requirement
 
 from neural_similarity.config import REPOSITORY
-
-PACKAGE = REPOSITORY / "neural_similarity"
-EXPERIMENTS = ("nsl_image_recog", "sa_spherenet")
-BENCHMARKS = "benchmarks"
 
 TOOLS = {"command", "errors", "files", "version", "quiet"}
 BELOW_FAMILIES = {"ops", "layers", "losses", "models", "data", "config", "training"} | TOOLS
@@ -35,51 +32,18 @@ MAY_IMPORT = {  # room → rooms; itself always
 }
 
 
-def imported_modules(source, package):
-    """(line, dotted name) of every import in a source, at any depth; `package` is where relative ones start."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
-            base = ".".join(filter(None, (base, node.module)))
-            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
-            yield from ((node.lineno, arg.value) for arg in node.args if isinstance(arg, ast.Constant))
-
-
-def room_of(module):
-    """The room of a dotted name, or None if it is not ours: `neural_similarity.ops.window` is in `ops`."""
-    first, *rest = module.split(".")
-    if first in (*EXPERIMENTS, BENCHMARKS):
-        return first
-    if first != "neural_similarity":
-        return None
-    return rest[0] if rest and rest[0] in MAY_IMPORT else ""
-
-
 def offences(source, room, package="neural_similarity"):
     return [
         f"{line}: `{room or 'neural_similarity'}` imports {module}"
         for line, module in imported_modules(source, package)
-        if room_of(module) not in (None, room, *MAY_IMPORT[room])
+        if room_of(module, MAY_IMPORT) not in (None, room, *MAY_IMPORT[room])
     ]
-
-
-def sources():
-    """(path, room, package) of every module of the package, of the experiments and of the benchmarks."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(REPOSITORY).with_suffix("").parts
-        room = "" if parts[1] == "__init__" else parts[1]
-        yield path, room, ".".join(parts[:-1])
-    for folder in (*EXPERIMENTS, BENCHMARKS):
-        for path in sorted((REPOSITORY / folder).rglob("*.py")):
-            yield path, folder, folder
 
 
 def test_every_room_is_known():
     """A new room: put it into MAY_IMPORT, below or above `families`."""
-    assert {room for _, room, _ in sources()} <= set(MAY_IMPORT)
+    assert rooms() == set(MAY_IMPORT)
+    assert {room for _, room, _ in sources()} <= rooms()
 
 
 def test_no_room_imports_upwards():
@@ -152,3 +116,11 @@ def test_both_lists_of_dependencies_are_the_same():
     assert sorted(map(str, map(Requirement, requirements))) == sorted(map(str, map(Requirement, project)))
     assert len(requirements) >= 8
     assert all(Requirement(line).specifier for line in requirements)
+
+
+def test_the_drawing_names_who_imports():
+    lines = list(drawn())
+    (layers,) = (line for line in lines if line.startswith("layers ← "))
+    assert "models (" in layers
+    assert "ops (" not in layers
+    assert {line.split(" ← ")[0] for line in lines} <= rooms() | {"neural_similarity"}

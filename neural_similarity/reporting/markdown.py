@@ -3,8 +3,6 @@
 from neural_similarity.errors import UserError
 from neural_similarity.reporting.summary import Name, Spread
 
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-
 
 def as_markdown(table):
     """The lines of a `Table` in Markdown's form: columns of words to the left, of numbers to the right."""
@@ -14,16 +12,17 @@ def as_markdown(table):
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
 
 
-def put_between_markers(document, text, place):
-    """Returns `document` with `text` in the place of what stands between the two markers.
+def put_between_markers(document, name, text, place):
+    """Returns `document` with `text` in the place of what stands between the two markers of that name.
 
     Raises:
         UserError: the markers are not there once each, in their order; `place` names the document.
     """
-    if (document.count(BEGIN), document.count(END)) != (1, 1) or document.index(BEGIN) > document.index(END):
-        raise UserError(f"{place}: the tables go between a line `{BEGIN}` and a line `{END}`. Put each in once.")
-    before, after = document.split(BEGIN)[0], document.split(END)[1]
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if (document.count(begin), document.count(end)) != (1, 1) or document.index(begin) > document.index(end):
+        raise UserError(f"{place}: a table goes between a line `{begin}` and a line `{end}`. Put each in once.")
+    before, after = document.split(begin)[0], document.split(end)[1]
+    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
 def _cell(cell, form):
