@@ -83,7 +83,7 @@ def main(arguments=None):
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__.split("\n")[0])
     parser.add_argument("--network", choices=NETWORKS, default="dynamic_dns")
-    parser.add_argument("--kind", choices=("ours", "released", "line"), default="ours")
+    parser.add_argument("--kind", choices=("ours", "released", "equal_work"), default="ours")
     parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"), default="float32")
     parser.add_argument("--batch-size", type=int, default=128)
     options = parser.parse_args(arguments)

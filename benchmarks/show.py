@@ -1,6 +1,6 @@
 """Prints the tables of recorded measurements.
 
-python -m benchmarks.show results/benchmarks/train_step.jsonl [--number 2 | --column "× the line" | --summary]
+python -m benchmarks.show results/benchmarks/train_step.jsonl [--number 2 | --column "× equal work" | --summary]
 """
 
 import argparse
@@ -18,7 +18,7 @@ SUMMARY = {
     "released, float32": ("released", "float32"),
     "ours, float32": ("ours", "float32"),
     "ours, bfloat16": ("ours", "mixed_bfloat16"),
-    "line, float32": ("line", "float32"),
+    "equal work, float32": ("equal_work", "float32"),
 }
 
 

@@ -34,7 +34,7 @@ class Form:
     Attributes:
         network: name of a config in `configs/cifar10`.
         kind: `"released"`: the released form. `"ours"`: our form. `"compiled"`: our form with
-            `runtime.jit_compile: true`. `"line"`: a plain CNN-9 in our form, with about as many multiply-adds.
+            `runtime.jit_compile: true`. `"equal_work"`: a plain CNN-9 in our form, with about as many multiply-adds.
         precision: a Keras dtype policy.
     """
 
@@ -51,8 +51,8 @@ def forms_of(networks):
         yield Form(network, "ours")
         yield Form(network, "ours", "mixed_bfloat16")
         if network in DYNAMIC:
-            yield Form(network, "line")
-            yield Form(network, "line", "mixed_bfloat16")
+            yield Form(network, "equal_work")
+            yield Form(network, "equal_work", "mixed_bfloat16")
         if network in COMPILED:
             yield Form(network, "compiled")
 
@@ -69,7 +69,7 @@ def build(form):
     model = image_recognition.network(config, 10)
     if form.kind == "released":
         model = released_form(model)
-    elif form.kind == "line":
+    elif form.kind == "equal_work":
         config = load("baseline", f"model.widths={list(widths_of_equal_work(multiply_adds(model)))}")
         model = image_recognition.network(config, 10)
     return config, model
@@ -155,7 +155,7 @@ def _row(form, found, options):
         **found[form],
         "times_faster_than_released_float32": released and 1 / released,
         "times_the_plain_step": times(network="baseline", kind="released" if form.kind == "released" else "ours"),
-        "times_the_line": times(kind="line"),
+        "times_equal_work": times(kind="equal_work"),
         "multiply_adds": multiply_adds(build(form)[1]),
         "added_memory_bytes": memory,
     }
@@ -167,7 +167,7 @@ COLUMNS = {
     "ms": measure.milliseconds,
     "times faster than released float32": measure.ratio("times_faster_than_released_float32"),
     "× the plain step": measure.ratio("times_the_plain_step"),
-    "× the line": measure.ratio("times_the_line"),
+    "× equal work": measure.ratio("times_equal_work"),
     "M multiply-adds an image": lambda row: f"{row['multiply_adds'] / 1e6:,.0f}",
     "GB": lambda row: "" if row["added_memory_bytes"] is None else f"{row['added_memory_bytes'] / 1e9:.2f}",
 }

@@ -1,4 +1,4 @@
-"""docs/adding_an_experiment.md, done by its own words: its code blocks in a copy of the repository, and its commands."""
+"""docs/adding_an_experiment.md, done by its own words: its code blocks in a copy of the repository, its commands."""
 
 import os
 import re
