@@ -1,11 +1,13 @@
 """The loop on small networks: runs from end to end, resumes, replicas, compilation, and what goes wrong."""
 
+import json
 import shutil
 import signal
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 from commands import exit_code
 from run_checks import assert_equal_runs
 
@@ -207,6 +209,33 @@ def test_a_run_without_a_checkpoint_resumes_from_the_start(finished, tmp_path, m
     runs.Run(folder).checkpoints.path(1).unlink()
     assert run_main(digits(folder, "--resume")) == 0
     assert_equal_runs(folder, finished)
+
+
+def test_a_run_of_an_earlier_version_goes_on(finished, tmp_path, monkeypatch):
+    """Its config, run.json, metrics and checkpoint have the names that they had then."""
+    folder = tmp_path / "earlier"
+    with monkeypatch.context() as patch:
+        interrupt_at(14, patch)
+        run_main(digits(folder))
+    run = runs.Run(folder)
+    document = yaml.safe_load((folder / "config.yaml").read_text())
+    del document["family"], document["data"]["input_scaling"]
+    document["batch_norm"] = {"moving_average": "debiased", "decay": document["batch_norm"]["decay"]}
+    (folder / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    details = json.loads((folder / "run.json").read_text())
+    facts = details.pop("facts")
+    (folder / "run.json").write_text(json.dumps({**details, **facts}))
+    for path in (folder / "metrics.jsonl", folder / "metrics.csv"):
+        path.write_text(path.read_text().replace("cross_entropy", "fit"))
+    arrays, state = run.checkpoints.load(14)
+    pending = [{"fit" if k == "cross_entropy" else k: v for k, v in step.items()} for step in state["pending"]]
+    run.checkpoints.save(14, arrays, {"pending": pending})
+    assert "fit" in pending[0]
+
+    assert run.config == runs.Run(finished).config
+    assert run_main(["--config", str(folder / "config.yaml"), "--run-dir", str(folder), "--resume"]) == 0
+    assert_equal_runs(folder, finished)
+    assert load_run(folder).count_params() > 0
 
 
 # Refusals
