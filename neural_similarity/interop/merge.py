@@ -77,8 +77,10 @@ def _plain(layer):
     config = layer.get_config()
     if isinstance(layer, DynamicSimilarityConv2D):
         raise ValueError(f"{layer.name}: dynamic similarity depends on the input and cannot merge into a plain kernel.")
-    if isinstance(layer, (SphereConv2D, GlobalSimilarity2D)):
+    if isinstance(layer, SphereConv2D):
         raise ValueError(f"{layer.name}: depends on the length of each patch and cannot merge into a plain kernel.")
+    if isinstance(layer, GlobalSimilarity2D):
+        raise ValueError(f"{layer.name}: global similarity depends on the input and is no convolution with one kernel.")
     if isinstance(layer, StaticSimilarityConv2D):
         for argument in ("structure", "similarity_initializer", "similarity_regularizer"):
             del config[argument]

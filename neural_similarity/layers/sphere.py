@@ -21,8 +21,8 @@ _K_START, _K_LEAST = 0.7, 0.05  # k = |k_f| + 0.05, where k_f starts at 0.7
 class SphereConv2D(ExtraWeights, keras.layers.Conv2D):
     """`Conv2D` whose output is a function of the patch's length times one of its angle to the filter: h(‖x‖) · g(θ).
 
-    A drop-in for `keras.layers.Conv2D`, whose arguments it takes. A plain convolution is ‖w‖ ‖x‖ cos θ. With the default
-    magnitude, h = 1, the layer is a SphereConv (Liu et al., NeurIPS 2017); the other magnitudes are decoupled
+    A drop-in for `keras.layers.Conv2D`, whose arguments it takes. A plain convolution gives ‖w‖ · ‖x‖ · cos θ. With the
+    default magnitude, h = 1, the layer is a SphereConv (Liu et al., NeurIPS 2017); the other magnitudes are decoupled
     convolution (Liu et al., CVPR 2018). Every operator goes with every magnitude. Norms are √(Σ x² + 1e-4), so that
     |cos θ| < 1 but for rounding.
 
