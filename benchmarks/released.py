@@ -69,7 +69,7 @@ def moments_batch_norm(x, scale, offset, epsilon):
     return tf.nn.batch_normalization(x, mean, variance, offset, scale, epsilon), mean, variance
 
 
-class ReleasedBatchNormalization(layers.DebiasedBatchNormalization):
+class ReleasedBatchNormalization(layers.BatchNormalization2D):
     """Batch normalisation that computes mean and variance by `moments`."""
 
     batch_norm = staticmethod(moments_batch_norm)
@@ -109,7 +109,7 @@ class ReleasedDynamicConv2D(layers.DynamicSimilarityConv2D):
 def released_form(model):
     """A copy of `model`, with the same weights, that computes as the released code does."""
     forms = {
-        layers.DebiasedBatchNormalization: ReleasedBatchNormalization,
+        layers.BatchNormalization2D: ReleasedBatchNormalization,
         layers.DynamicSimilarityConv2D: ReleasedDynamicConv2D,
     }
     copy = keras.models.clone_model(

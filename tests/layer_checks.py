@@ -1,11 +1,77 @@
-"""Checks that every layer of ours has to pass."""
+"""What the tests of the layers share: inputs, weights away from their start, checks that every layer has to pass."""
 
 import inspect
 import json
 
 import keras
 import numpy as np
+import pytest
+import tensorflow as tf
 from keras.src.testing import TestCase  # private, but there is no public form of what it does; used here only
+
+KERAS_WARNINGS = [  # Keras' own, about saving and about the generator of its layer test
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning"),
+]
+STRUCTURES = ("diagonal", "unconstrained")
+IMAGE = (2, 6, 5, 3)
+GEOMETRIES = [
+    {"kernel_size": 3, "padding": "same"},
+    {"kernel_size": 3, "strides": 2, "padding": "same"},
+    {"kernel_size": 3, "strides": (2, 1), "padding": "valid", "use_bias": False},
+    {"kernel_size": (3, 1), "strides": 2, "padding": "same"},
+    {"kernel_size": 5, "padding": "valid", "activation": "relu"},
+    {"kernel_size": 1},
+    {"kernel_size": 3, "padding": "same", "dilation_rate": 2},
+]
+
+each_structure = pytest.mark.parametrize("structure", STRUCTURES)
+
+
+def normal(seed, *shape):
+    """Normal numbers, a function of seed and shape."""
+    return tf.random.stateless_normal(shape, (seed, 0))
+
+
+def randomise(layer):
+    """Moves every weight away from its start; variances stay positive, and averages those of many steps."""
+    rng = np.random.default_rng(0)
+    for weight in layer.weights:
+        if weight.name == "updates":
+            weight.assign(10_000)
+        elif len(weight.shape) == 1:
+            weight.assign(weight + rng.uniform(0.1, 0.5, weight.shape))
+        else:
+            weight.assign(weight + 0.3 * rng.standard_normal(weight.shape))
+
+
+def plain_twin(layer, kernel):
+    """A `keras.layers.Conv2D` of the same geometry and bias."""
+    keys = ("filters", "kernel_size", "strides", "padding", "dilation_rate", "use_bias", "activation")
+    twin = keras.layers.Conv2D(**{key: getattr(layer, key) for key in keys})
+    twin.build(IMAGE)
+    twin.set_weights([kernel, layer.bias] if layer.use_bias else [kernel])
+    return twin
+
+
+def assert_near(found, expected, tolerance=1e-5):
+    """Holds that shapes are equal and values near."""
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def assert_equal_weights(found, expected):
+    """Holds that two models or layers have the same weights: paths, dtypes and values."""
+    assert [weight.path for weight in found.weights] == [weight.path for weight in expected.weights]
+    for one, other in zip(found.weights, expected.weights, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+
+
+def saved_and_loaded(model, tmp_path):
+    """The model that Keras reads from the `.keras` file that it wrote."""
+    model.save(tmp_path / "model.keras")
+    return keras.models.load_model(tmp_path / "model.keras")
 
 
 def check_as_keras_does(layer_class, arguments, input_shape, **expected):
@@ -37,13 +103,9 @@ def check_round_trip(layer, input_shape, tmp_path):
     rng = np.random.default_rng(0)
     for weight in model.weights:  # anything but their initial values; positive, as some are variances
         weight.assign(rng.uniform(0.5, 1.5, weight.shape) * (1000 if weight.name == "updates" else 1))
-    model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
+    again = saved_and_loaded(model, tmp_path)
 
-    assert [weight.path for weight in again.weights] == [weight.path for weight in model.weights]
-    for found, expected in zip(again.weights, model.weights, strict=True):
-        assert found.dtype == expected.dtype
-        np.testing.assert_array_equal(found, expected)
+    assert_equal_weights(again, model)
     x = keras.ops.convert_to_tensor(rng.normal(size=input_shape).astype("float32"))
     np.testing.assert_array_equal(again(x), model(x))
     assert type(again.layers[1]) is type(layer)

@@ -163,7 +163,7 @@ def moved(layer, shape):
 @pytest.mark.parametrize("query_relu", [True, False])
 def test_layer_is_the_loop(query_relu):
     x = normal(1, 2, 3, 4, 5)
-    layer = moved(GlobalSimilarity2D(2, query_relu, dtype="float64"), x.shape)
+    layer = moved(GlobalSimilarity2D(2, query_relu=query_relu, dtype="float64"), x.shape)
     pixels = x.reshape(2, 12, 5)
     lengths = np.sqrt(np.sum(pixels**2, -1, keepdims=True) + 1e-4)
 

@@ -29,7 +29,12 @@ from neural_similarity import config as configs
 from neural_similarity import ops
 from neural_similarity.data import ImageSet
 from neural_similarity.families import image_recognition
-from neural_similarity.layers import DebiasedBatchNormalization, DynamicSimilarityConv2D, GlobalSimilarity2D
+from neural_similarity.layers import (
+    BatchNormalization2D,
+    DynamicSimilarityConv2D,
+    GlobalSimilarity2D,
+    NeuralSimilarityPredictor,
+)
 from neural_similarity.models import cnn9
 
 
@@ -88,7 +93,7 @@ def test_multiply_adds_of_attention():
 
 def test_multiply_adds_count_what_a_stride_leaves():
     image = keras.Input((7, 5, 2))
-    layer = DynamicSimilarityConv2D(3, 3, strides=2, predictor_filters=4)
+    layer = DynamicSimilarityConv2D(3, 3, strides=2, predictor=NeuralSimilarityPredictor(filters=4))
     predictor = 7 * 5 * 9 * (2 * 4 + 4 * 9)
     assert count.multiply_adds(keras.Model(image, layer(image))) == 3 * 2 * (9 * 2 * 3 + 9 * 2) + predictor
 
@@ -262,7 +267,7 @@ def test_profile_times_operations_and_the_step():
 def test_accuracy_by_the_averages_and_by_each_batch():
     """The class is the sign of a normalised pixel. By averages that are far off, all pixels have one sign."""
     image = keras.Input((1, 1, 1))
-    normalised = DebiasedBatchNormalization()(image)
+    normalised = BatchNormalization2D()(image)
     model = keras.Model(image, keras.layers.Flatten()(keras.ops.concatenate([normalised, -normalised], -1)))
     model.layers[1].moving_mean.assign([100.0])
     model.layers[1].updates.assign(10_000.0)

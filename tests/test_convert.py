@@ -75,7 +75,7 @@ def test_a_converted_checkpoint_gives_the_golden_logits(name, tmp_path, capsys):
 def test_averages_are_read_as_they_are_by_a_debiased_network(static):
     """Its count of updates is not in the checkpoint."""
     ours = configs.load("configs/cifar10/static_dns.yaml", environment={})
-    assert ours.batch_norm.moving_average == "debiased"
+    assert ours.batch_norm.debias
     x = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
     expected = convert(static, config_of("static_dns"))(x, training=False)
     np.testing.assert_allclose(convert(static, ours)(x, training=False), expected, rtol=1e-5, atol=1e-5)

@@ -13,9 +13,11 @@ from neural_similarity import load_run, models
 from neural_similarity import merge as public_merge
 from neural_similarity.interop.merge import merge
 from neural_similarity.layers import (
-    DebiasedBatchNormalization,
+    BatchNormalization2D,
     DynamicSimilarityConv2D,
+    GlobalSimilarity2D,
     NeuralSimilarityPredictor,
+    SphereConv2D,
     StaticSimilarityConv2D,
     TowardsIdentity,
 )
@@ -43,11 +45,11 @@ def small_convolutions(look_trained, **kwargs):
     return look_trained(keras.Model(inputs, outputs))
 
 
-@pytest.mark.parametrize("moving_average", ["debiased", "released"])
+@pytest.mark.parametrize("debias", [True, False])
 @pytest.mark.parametrize("structure", ["diagonal", "unconstrained"])
-def test_merged_cnn9_is_plain_keras_with_the_same_logits(structure, moving_average, look_trained, tmp_path):
+def test_merged_cnn9_is_plain_keras_with_the_same_logits(structure, debias, look_trained, tmp_path):
     static = functools.partial(StaticSimilarityConv2D, structure=structure, similarity_regularizer=TowardsIdentity(0.1))
-    model = models.cnn9(10, static, widths=(4, 4, 4), weight_decay=5e-4, moving_average=moving_average)
+    model = models.cnn9(10, static, widths=(4, 4, 4), weight_decay=5e-4, debias=debias)
     look_trained(model)
     before = model.get_weights()
 
@@ -57,7 +59,7 @@ def test_merged_cnn9_is_plain_keras_with_the_same_logits(structure, moving_avera
     assert [layer.name for layer in merged.layers] == [layer.name for layer in model.layers]
     expected = {
         StaticSimilarityConv2D: keras.layers.Conv2D,
-        DebiasedBatchNormalization: keras.layers.BatchNormalization,
+        BatchNormalization2D: keras.layers.BatchNormalization,
     }
     assert plain_layers(merged) == [expected.get(kind, kind) for kind in plain_layers(model)]
     assert all(map(np.array_equal, before, model.get_weights()))
@@ -71,11 +73,11 @@ def test_merged_cnn9_is_plain_keras_with_the_same_logits(structure, moving_avera
 
 def test_the_averages_differ_between_the_two_kinds(look_trained):
     """Else the test above would not see which averages a merge takes."""
-    layers = [DebiasedBatchNormalization(kind) for kind in ("debiased", "released")]
-    debiased, released = (merge(look_trained(keras.Sequential([keras.Input((4, 4, 2)), layer]))) for layer in layers)
-    ratio = debiased.layers[-1].moving_variance / released.layers[-1].moving_variance
+    layers = [BatchNormalization2D(0.999, debias=debias) for debias in (True, False)]
+    debiased, plain = (merge(look_trained(keras.Sequential([keras.Input((4, 4, 2)), layer]))) for layer in layers)
+    ratio = debiased.layers[-1].moving_variance / plain.layers[-1].moving_variance
     np.testing.assert_allclose(ratio, 1 / (1 - 0.999**700), rtol=1e-4)
-    np.testing.assert_array_equal(debiased.layers[-1].gamma, released.layers[-1].gamma)
+    np.testing.assert_array_equal(debiased.layers[-1].gamma, plain.layers[-1].gamma)
     assert debiased.layers[-1].momentum == 0.999
     assert debiased.layers[-1].epsilon == 1e-3
 
@@ -114,7 +116,7 @@ def test_groups_and_dilation(look_trained):
 
 def test_nested_sequential_and_residual_models(look_trained):
     block = keras.Sequential(
-        [StaticSimilarityConv2D(3, 3, padding="same"), DebiasedBatchNormalization(), keras.layers.Dropout(0.5)],
+        [StaticSimilarityConv2D(3, 3, padding="same"), BatchNormalization2D(), keras.layers.Dropout(0.5)],
         name="block",
     )
     inputs = keras.Input((8, 8, 3), name="image")
@@ -169,7 +171,9 @@ class Subclassed(keras.Model):
     [
         ([DynamicSimilarityConv2D(4, 3, name="layer7")], ValueError, "layer7: dynamic similarity depends on the input"),
         ([keras.Sequential([DynamicSimilarityConv2D(4, 3, name="deep")])], ValueError, "deep: dynamic similarity"),
-        ([NeuralSimilarityPredictor((3, 3), name="alone")], ValueError, "alone: holds a part of neural_similarity"),
+        ([SphereConv2D(4, 3, name="round")], ValueError, "round: depends on the length of each patch"),
+        ([GlobalSimilarity2D(2, name="wide")], ValueError, "wide: global similarity depends on the input"),
+        ([NeuralSimilarityPredictor(name="alone")], ValueError, "alone: holds a part of neural_similarity"),
         ([keras.layers.Conv2D(2, 3, kernel_regularizer=TowardsIdentity(1), name="odd")], ValueError, "odd: holds"),
         ([Subclassed()], TypeError, "functional or Sequential"),
     ],

@@ -2,8 +2,10 @@
 
 import contextlib
 import functools
+import hashlib
 import itertools
 import math
+import random
 
 import keras
 import numpy as np
@@ -12,8 +14,10 @@ import tensorflow as tf
 
 from neural_similarity import config
 from neural_similarity.families.image_recognition import network
-from neural_similarity.layers import DynamicSimilarityConv2D, StaticSimilarityConv2D
+from neural_similarity.interpret import matrices
+from neural_similarity.layers import DynamicSimilarityConv2D, NeuralSimilarityPredictor, StaticSimilarityConv2D
 from neural_similarity.models import cnn9
+from neural_similarity.models.seeding import seeded
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "folder": 10}
 PARAMETERS = {  # the last part of a config's name → trainable parameters with 10 classes
@@ -180,12 +184,39 @@ def test_released_predictor_starts_as_released():
 
 
 def test_initial_weights_belong_to_the_seed():
+    """Whatever was drawn before; the hash is of the bits that recorded runs started from."""
     first = model_of("dynamic_dns")
+    random.random()
     same, other = build("cifar10/dynamic_dns"), build("cifar10/dynamic_dns", "seed=1")
     for weight, again, different in zip(first.weights, same.weights, other.weights, strict=True):
         np.testing.assert_array_equal(weight, again)
         if "kernel" in weight.name:
             assert np.all(np.mean(weight == different) < 0.01), weight.path
+    bits = b"".join(np.asarray(weight).tobytes() for weight in first.weights)
+    assert hashlib.sha256(bits).hexdigest().startswith("2b0cb900af3fc187")
+
+
+def draws():
+    """The next random numbers of everybody who has a global state."""
+    return [random.random(), np.random.random(), float(tf.random.uniform(())), float(keras.random.uniform(()))]
+
+
+def test_building_leaves_everybody_elses_random_numbers_alone():
+    expected, found = [], []
+    for numbers in (expected, found):
+        keras.utils.set_random_seed(5)
+        numbers += draws()
+        if numbers is found:
+            build("cifar10/dynamic_dns", "model.widths=[4, 4, 4]")
+        numbers += draws()
+    assert found == expected
+
+
+def test_seeded_puts_random_back_after_an_error_too():
+    before = random.getstate()
+    with pytest.raises(KeyError), seeded(1):
+        raise KeyError
+    assert random.getstate() == before
 
 
 # What a config says
@@ -201,10 +232,27 @@ def test_config_reaches_the_layers():
         assert layer.predictor.kernels[0].shape[-1] == 5
         norms += layer.predictor.batch_norms
     assert len(norms) == 10 + 18
-    assert {(norm.moving_average, norm.decay, norm.epsilon) for norm in norms} == {("released", 0.5, 1e-3)}
+    assert {(norm.debias, norm.decay, norm.epsilon) for norm in norms} == {(False, 0.5, 1e-3)}
     static = convolutions(model_of("static_uns"))
     assert {(type(layer), layer.structure) for layer in static} == {(StaticSimilarityConv2D, "unconstrained")}
     assert {type(layer) for layer in convolutions(model_of("baseline"))} == {keras.layers.Conv2D}
+
+
+def test_each_dynamic_layer_has_a_predictor_of_its_own():
+    model = model_of("dynamic_dns")
+    predictors = [layer.predictor for layer in convolutions(model)]
+    assert len(set(map(id, predictors))) == 9
+    paths = {weight.path for weight in model.weights}
+    for layer in convolutions(model):
+        assert f"{layer.name}/predictor/kernel_1" in paths
+        assert f"{layer.name}/predictor/batch_norm_2/moving_variance" in paths
+
+
+def test_precision_reaches_the_predictors():
+    model = build("cifar10/dynamic_dns", "runtime.precision=mixed_bfloat16", "model.widths=[4, 4, 4]")
+    policies = {layer.predictor.dtype_policy.name for layer in convolutions(model)}
+    policies |= {norm.dtype_policy.name for layer in convolutions(model) for norm in layer.predictor.batch_norms}
+    assert policies == {"mixed_bfloat16"}
 
 
 def test_layers_are_in_the_published_order():
@@ -281,3 +329,41 @@ def test_penalty(name, expected):
         found = float(tf.add_n(model.losses))
         assert found == pytest.approx(expected(halved_squares(rest), matrices, halved_squares(predictors)), rel=1e-5)
         assert 5e-4 * halved_squares(predictors) > 1e-3 * found or not predictors
+
+
+# What a dynamic network predicts
+
+
+@pytest.mark.parametrize("structure", ["diagonal", "unconstrained"])
+def test_predicted_matrices_are_those_that_training_uses(structure):
+    """Of a network whose layers share a predictor, too; its averages stay as they were."""
+    shared = NeuralSimilarityPredictor(4, structure=structure, gamma_initializer="ones", init_scales=(1.0, 0.5))
+    inputs = keras.Input((8, 8, 3))
+    layers = [
+        DynamicSimilarityConv2D(3, 3, padding="same", structure=structure, predictor=shared, name=name)
+        for name in ("first", "second")
+    ]
+    model = keras.Model(inputs, layers[1](layers[0](inputs)))
+    before = model.get_weights()
+    images = np.random.default_rng(0).uniform(0, 1, (4, 8, 8, 3)).astype(np.float32)
+
+    found = matrices.predicted_matrices(model, images)
+
+    assert all(map(np.array_equal, model.get_weights(), before))
+    assert list(found) == ["first", "second"]
+    np.testing.assert_array_equal(found["first"], shared(images, training=True))
+    np.testing.assert_array_equal(found["second"], shared(layers[0](images, training=True), training=True))
+    identity = np.ones(9) if structure == "diagonal" else np.eye(9)
+    deviation = matrices.mean_deviation(found)
+    assert deviation["first"] == pytest.approx(np.mean(np.abs(found["first"] - identity)), rel=1e-5)
+    assert deviation["first"] > 0.01
+
+
+def test_tiles_lie_as_the_taps_lie_in_the_kernel():
+    maps = np.arange(2 * 3 * 9).reshape(2, 3, 9).astype(np.float32)  # (y, x, k)
+    tiles = matrices._tiled(maps)
+    assert tiles.shape == (3 * 3 - 1, 3 * 4 - 1)
+    np.testing.assert_array_equal(tiles[:2, :3], maps[:, :, 0])
+    np.testing.assert_array_equal(tiles[:2, 8:], maps[:, :, 2])
+    np.testing.assert_array_equal(tiles[3:5, 4:7], maps[:, :, 4])
+    assert np.all(np.isnan(tiles[2]))

@@ -12,11 +12,14 @@ from neural_similarity.data.batches import evaluation_batches, training_batch
 from neural_similarity.data.images import DataMissing
 from neural_similarity.layers import (
     DynamicSimilarityConv2D,
-    Orthogonality,
+    NeuralSimilarityPredictor,
     StaticSimilarityConv2D,
     TowardsIdentity,
+    penalty_terms,
+    weight_decay,
 )
 from neural_similarity.losses import smoothed_cross_entropy
+from neural_similarity.models.seeding import seeded
 from neural_similarity.training.loop import Task, gradient_step
 from neural_similarity.training.optimizers import build_optimizer, build_schedule
 
@@ -65,16 +68,20 @@ def build_model(config, facts):
 
 def network(config, num_classes, dtype=None):
     """The network of a config, with the initial weights that belong to its seed; `dtype` replaces its precision."""
-    keras.utils.set_random_seed(config.seed)
+    with seeded(config.seed):
+        return _network(config, num_classes, dtype or config.runtime.precision)
+
+
+def _network(config, num_classes, dtype):
     model = config.model
     shared = {
         "widths": model.widths,
         "weight_decay": config.loss.weight_decay,
-        "moving_average": "debiased" if config.batch_norm.debias else "released",
+        "debias": config.batch_norm.debias,
         "batch_norm_decay": config.batch_norm.decay,
         "image_size": config.data.image_size,
         "input_scaling": config.data.input_scaling,
-        "dtype": dtype or config.runtime.precision,
+        "dtype": dtype,
     }
     if model.name == "cnn9":
         return models.cnn9(num_classes, convolution(config), **shared)
@@ -92,31 +99,43 @@ def network(config, num_classes, dtype=None):
 
 
 def convolution(config):
-    """The convolution that the config's section `similarity` describes, as `cnn9` takes it."""
-    similarity, decay = config.similarity, config.loss.weight_decay
+    """What makes the convolutions that the config's section `similarity` describes, as `cnn9` takes it."""
+    similarity = config.similarity
     if similarity.kind == "none":
         return keras.layers.Conv2D
     if similarity.kind == "static":
-        # DEVIATION Q2
-        pull = {"zero": keras.regularizers.L2, "identity": TowardsIdentity}[similarity.penalty_target]
+        strength = similarity.weight_decay
+        towards_zero = similarity.penalty_target == "zero"  # DEVIATION Q2
         return functools.partial(
             StaticSimilarityConv2D,
             structure=similarity.structure,
-            similarity_initializer="identity" if similarity.initializer == "identity" else "released",
-            similarity_regularizer=pull(similarity.weight_decay / 2),
+            similarity_initializer=similarity.initializer,
+            similarity_regularizer=weight_decay(strength) if towards_zero else TowardsIdentity(strength / 2),
         )
-    return functools.partial(
-        DynamicSimilarityConv2D,
+
+    def dynamic(*arguments, dtype, **kwargs):
+        predictor = _predictor(config, dtype)
+        structure = similarity.structure
+        return DynamicSimilarityConv2D(*arguments, structure=structure, predictor=predictor, dtype=dtype, **kwargs)
+
+    return dynamic
+
+
+def _predictor(config, dtype):
+    similarity, decay = config.similarity, config.loss.weight_decay
+    return NeuralSimilarityPredictor(
+        similarity.filters,
         structure=similarity.structure,
-        predictor_filters=similarity.filters,
-        predictor_normalization=similarity.normalization,
-        predictor_initializer="identity" if similarity.gamma_initializer == "zeros" else "released",
-        predictor_init_scales=similarity.init_scales,
-        predictor_batch_norm=similarity.batch_norm,
-        predictor_moving_average="debiased" if config.batch_norm.debias else "released",
-        predictor_batch_norm_decay=config.batch_norm.decay,
-        predictor_regularizer=keras.regularizers.L2(similarity.decay_multiplier * decay / 2),
-        predictor_batch_norm_regularizer=keras.regularizers.L2(decay / 2),
+        normalization=similarity.normalization,
+        gamma_initializer=similarity.gamma_initializer,
+        init_scales=similarity.init_scales,
+        batch_norm=similarity.batch_norm,
+        debias=config.batch_norm.debias,
+        batch_norm_decay=config.batch_norm.decay,
+        regularizer=weight_decay(similarity.decay_multiplier * decay),
+        batch_norm_regularizer=weight_decay(decay),
+        dtype=dtype,
+        name="predictor",
     )
 
 
@@ -140,15 +159,11 @@ def build_loss(config, model):
 
 def penalties(model):
     """The penalties of a model: `"penalty"`, of sizes, and where it has one `"orthogonality"`, scalars."""
-    terms = {"penalty": []}
+    found = {"penalty": []}
     for weight in model.trainable_weights:
-        penalty = weight.regularizer
-        if isinstance(penalty, Orthogonality):
-            terms.setdefault("orthogonality", []).append(penalty.orthogonality(weight))
-            penalty = penalty.decay if penalty.l2 else None
-        if penalty:
-            terms["penalty"].append(penalty(weight))
-    return {name: tf.add_n(parts) for name, parts in terms.items()}
+        for name, value in penalty_terms(weight).items():
+            found.setdefault(name, []).append(value)
+    return {name: tf.add_n(values) for name, values in found.items()}
 
 
 def build_task(config, model, replicas, splits):

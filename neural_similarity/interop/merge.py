@@ -12,7 +12,7 @@ from neural_similarity.errors import UserError
 from neural_similarity.families import load_run
 from neural_similarity.interop.keras_files import check_new_file, count_parameters, save_whole
 from neural_similarity.layers import (
-    DebiasedBatchNormalization,
+    BatchNormalization2D,
     DynamicSimilarityConv2D,
     GlobalSimilarity2D,
     SphereConv2D,
@@ -25,21 +25,21 @@ LOGITS_EQUAL = 1e-5  # relative to the largest logit, in float32
 def merge(model):
     """A copy of `model` that needs this package no longer and gives the same outputs in inference.
 
-    Every `StaticSimilarityConv2D` becomes a `keras.layers.Conv2D` with the kernel W' = MᵀW, which keeps W's
-    regularizer and constraint and drops M's. Every `DebiasedBatchNormalization` becomes a
-    `keras.layers.BatchNormalization` with the averages that inference used. A model without static layers is no
-    mistake: its batch normalisations are converted, the rest is copied.
+    Every `StaticSimilarityConv2D` becomes a `keras.layers.Conv2D` with the kernel MᵀW. It keeps the regularizer and the
+    constraint of W and loses those of M; where LoRA is enabled, its update is merged too. Every `BatchNormalization2D`
+    becomes a `keras.layers.BatchNormalization` with the averages that inference used. All other layers are copied. A
+    model without static layers is accepted too.
 
     Args:
-        model: functional or Sequential, and so are the models inside it. It stays as it is.
+        model: functional or Sequential, and so are the models inside it. It is not changed.
 
     Returns:
-        A functional `keras.Model`, not compiled; the layers have the names they had.
+        A functional `keras.Model`, not compiled. The layers have the names they had.
 
     Raises:
         TypeError: the model, or one inside it, is neither functional nor Sequential.
-        ValueError: a layer's similarity is dynamic, hyperspherical, global or inside a wrapper, or the model has no
-            weights yet.
+        ValueError: the model has no weights yet; or it has a layer that cannot be merged: dynamic or global similarity,
+            a SphereConv, or a static layer inside a wrapper such as `TimeDistributed`.
 
     Example:
         >>> inputs = keras.Input((8, 8, 3))
@@ -61,7 +61,7 @@ def merge(model):
 
     sequential = isinstance(model, keras.Sequential)
     ends = (model.inputs[0], model.outputs[0]) if sequential else (model.input, model.output)
-    uncompiled = keras.Model(*ends, name=model.name)  # clone_model would compile its copy with losses it cannot know
+    uncompiled = keras.Model(*ends, name=model.name)  # else clone_model would compile the copy, with unknown losses
     merged = keras.models.clone_model(uncompiled, clone_function=copy)
     for layer, plain in copies:
         _copy_weights(layer, plain)
@@ -72,14 +72,18 @@ def _plain(layer):
     config = layer.get_config()
     if isinstance(layer, DynamicSimilarityConv2D):
         raise ValueError(f"{layer.name}: dynamic similarity depends on the input and cannot merge into a plain kernel.")
-    if isinstance(layer, (SphereConv2D, GlobalSimilarity2D)):
+    if isinstance(layer, SphereConv2D):
         raise ValueError(f"{layer.name}: depends on the length of each patch and cannot merge into a plain kernel.")
+    if isinstance(layer, GlobalSimilarity2D):
+        raise ValueError(f"{layer.name}: global similarity depends on the input and is no convolution with one kernel.")
     if isinstance(layer, StaticSimilarityConv2D):
         for argument in ("structure", "similarity_initializer", "similarity_regularizer"):
             del config[argument]
+        for argument in ("lora_rank", "lora_alpha"):  # there where LoRA is enabled; the merged kernel has its update
+            config.pop(argument, None)
         return keras.layers.Conv2D.from_config(config)
-    if isinstance(layer, DebiasedBatchNormalization):
-        del config["moving_average"]
+    if isinstance(layer, BatchNormalization2D):
+        del config["debias"]
         config["momentum"] = config.pop("decay")
         return keras.layers.BatchNormalization.from_config(config)
     plain = layer.__class__.from_config(config)
@@ -96,7 +100,7 @@ def _copy_weights(layer, plain):
         plain.kernel.assign(layer.merged_kernel())
         if layer.use_bias:
             plain.bias.assign(layer.bias)
-    elif isinstance(layer, DebiasedBatchNormalization):
+    elif isinstance(layer, BatchNormalization2D):
         mean, variance = layer.averages()
         plain.set_weights([layer.gamma, layer.beta, mean, variance])
     elif isinstance(layer, keras.Layer):  # not the operations, such as `+`, between layers

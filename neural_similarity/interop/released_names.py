@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from neural_similarity.layers import (
-    DebiasedBatchNormalization,
+    BatchNormalization2D,
     DynamicSimilarityConv2D,
     GlobalSimilarity2D,
     StaticSimilarityConv2D,
@@ -19,8 +19,8 @@ class Released:
 
     Attributes:
         variable: our Keras variable.
-        decode: the released array → ours; a reordering, so that gradients go the same ways.
-        encode: ours → the released array.
+        decode: turns the released array into ours. It only reorders numbers, so it serves for gradients too.
+        encode: turns our array into the released one.
     """
 
     variable: object
@@ -29,9 +29,18 @@ class Released:
 
 
 def released_variables(model):
-    """Released name → `Released`, for every variable of a released network but the debiased averages' update counts."""
+    """Where each variable of a released network lives in our model of the same network.
+
+    Args:
+        model: a `cnn9` or a `spherenet9`.
+
+    Returns:
+        Released name → `Released`. The `updates` of our batch normalisations are left out: the released code has no
+        such count.
+    """
     table = {}
-    # The similarity experiments kept their nine convolutions a scope deeper than the SphereNets, and γ and β in 4-D.
+    # In the released similarity experiments (cnn9) the nine convolutions are one scope deeper than in the SphereNets,
+    # and γ and β have four axes.
     similarity = model.name == "cnn9"
 
     def add(name, variable, shape=None, decode=None, encode=None):
@@ -65,34 +74,37 @@ def released_variables(model):
             add(f"{scope}/att_{name}/filter", kernel)
         add(f"{scope}/gamma", layer.gamma, (1,))
 
-    deep = {layer.name for layer in model.layers if layer.name.startswith("conv") and hasattr(layer, "kernel")}
-    deep = deep if similarity else set()
+    one_scope_deeper = set()
+    if similarity:
+        convolutions = [layer for layer in model.layers if hasattr(layer, "kernel")]
+        one_scope_deeper = {layer.name for layer in convolutions if layer.name.startswith("conv")}
     for layer in model.layers:
-        if isinstance(layer, DebiasedBatchNormalization):
+        if isinstance(layer, BatchNormalization2D):
             owner = layer.name.removesuffix("_bn")
-            add_batch_norm(f"{owner}/conv" if owner in deep else owner, layer)
+            add_batch_norm(f"{owner}/conv" if owner in one_scope_deeper else owner, layer)
             continue
         if isinstance(layer, GlobalSimilarity2D):
             add_attention(layer.name, layer)
             continue
         if not hasattr(layer, "kernel"):
             continue
-        scope = f"{layer.name}/conv" if layer.name in deep else layer.name
+        scope = f"{layer.name}/conv" if layer.name in one_scope_deeper else layer.name
         if isinstance(layer, StaticSimilarityConv2D):
             square = (9, 9) if layer.structure == "unconstrained" else (1, 9)
             add(f"{scope}/mask", layer.similarity_matrix, square)
             add(f"{scope}/filter", layer.kernel, None, *_rows_of_taps(layer.kernel.shape))
         elif isinstance(layer, DynamicSimilarityConv2D):
             add_predictor(layer.name, layer.predictor)
-            blown_up = layer.structure == "unconstrained"
-            add(f"{scope}/filter", layer.kernel, None, *(_taps_in_filters(layer.kernel.shape) if blown_up else ()))
+            taps_in_filters = layer.structure == "unconstrained"
+            conversion = _taps_in_filters(layer.kernel.shape) if taps_in_filters else ()
+            add(f"{scope}/filter", layer.kernel, None, *conversion)
         else:
             add(f"{scope}/filter", layer.kernel)
     return table
 
 
 def _rows_of_taps(shape):
-    """Static networks keep W as (i·o, 9), row c_in·o + c_out, column tap."""
+    """Decode and encode: released static networks keep W as (i·o, 9), row c_in·o + c_out, column tap."""
     return (
         lambda array: np.reshape(np.transpose(array), shape),
         lambda array: np.transpose(np.reshape(array, (-1, shape[2] * shape[3]))),
@@ -100,7 +112,7 @@ def _rows_of_taps(shape):
 
 
 def _taps_in_filters(shape):
-    """Dynamic UNS keeps W as (1, 1, i, 9·o), the tap being the slower index of the last axis."""
+    """Decode and encode: released dynamic UNS keeps W as (1, 1, i, 9·o), at tap·o + c_out of the last axis."""
     kh, kw, i, o = shape
     return (
         lambda array: array.reshape(i, kh * kw, o).transpose(1, 0, 2).reshape(shape),

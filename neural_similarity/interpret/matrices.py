@@ -1,4 +1,6 @@
-"""The similarity matrices that a dynamic network predicts for given images."""
+"""The similarity matrices M that a dynamic network predicts for given images."""
+
+import math
 
 import keras
 import numpy as np
@@ -7,36 +9,48 @@ from neural_similarity.layers import DynamicSimilarityConv2D
 
 
 def predicted_matrices(model, images):
-    """M of every dynamic layer for a batch of images, by the batch's own statistics.
+    """M of every dynamic layer for a batch of images, as in training: batch normalisation uses the batch's statistics.
 
     Args:
-        model: a functional Keras model with `DynamicSimilarityConv2D` layers. It is not changed.
+        model: a functional Keras model with `DynamicSimilarityConv2D` layers. It has the same weights afterwards.
         images: `(b, h, w, c)`, as the model takes them.
 
     Returns:
-        Layer name → `(b, y, x, k)` (DNS) or `(b, y, x, k, k)` (UNS) float32 array, in the model's order.
+        Layer name → float32 array of M at every pixel of the layer's input, `(b, y, x, k)` where M is diagonal (DNS),
+        `(b, y, x, k, k)` where it is not (UNS). The layers are in the model's order.
     """
-    model = _copy(model)  # a pass in training mode moves the averages
     layers = [layer for layer in model.layers if isinstance(layer, DynamicSimilarityConv2D)]
-    inputs = keras.Model(model.input, [layer.input for layer in layers])(images, training=True)
-    inputs = inputs if isinstance(inputs, list) else [inputs]
-    pairs = zip(layers, inputs, strict=True)
-    return {layer.name: np.asarray(layer.predictor(x, training=True), np.float32) for layer, x in pairs}
+    weights = model.get_weights()  # a pass in training mode moves the averages
+    try:
+        inputs = keras.Model(model.input, [layer.input for layer in layers])(images, training=True)
+        inputs = inputs if isinstance(inputs, list) else [inputs]
+        pairs = zip(layers, inputs, strict=True)
+        return {layer.name: np.asarray(layer.predictor(x, training=True), np.float32) for layer, x in pairs}
+    finally:
+        model.set_weights(weights)
 
 
 def mean_deviation(matrices):
-    """Layer name → mean |M − I| over images, pixels and entries, of what `predicted_matrices` returns."""
+    """How far M is from the identity: layer name → mean of |M − I| over images, pixels and entries of M.
+
+    Args:
+        matrices: what `predicted_matrices` returns.
+    """
     return {name: float(np.mean(np.abs(m - _identity(m)))) for name, m in matrices.items()}
 
 
 def draw_matrices(images, matrices, path, layers=None):
-    """Draws diagonal M: an image a row, a layer a column, in it one map a tap, laid out as the taps lie in the kernel.
+    """Draws diagonal M: one row per image, one column per layer.
+
+    A cell shows kh·kw maps, one for each tap of the kernel, in the places that the taps have in the kernel. A map shows
+    one number of M at every pixel: white where it is 1, red above, blue below.
 
     Args:
         images: `(b, h, w, 3)` in 0–255.
-        matrices: what `predicted_matrices` returns for them, or for more images of which these are the first.
+        matrices: what `predicted_matrices` returns for them, or for more images that begin with these.
         path: of the PNG.
-        layers: which layers; by default the first of each block (`conv1_0`, `conv2_0`, …).
+        layers: names of the layers; by default the first of each block (`conv1_0`, `conv2_0`, …). Their kernels are
+            square.
     """
     from matplotlib.figure import Figure
 
@@ -59,19 +73,13 @@ def draw_matrices(images, matrices, path, layers=None):
     figure.savefig(path, dpi=110)
 
 
-def _copy(model):
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
 def _identity(matrix):
     return 1.0 if matrix.ndim == 4 else np.eye(matrix.shape[-1], dtype=np.float32)
 
 
 def _tiled(maps):
     """`(y, x, k)` → one picture of √k × √k maps with a gap of one pixel (NaN) between them."""
-    side = round(maps.shape[-1] ** 0.5)
+    side = math.isqrt(maps.shape[-1])
     padded = np.pad(maps, ((0, 1), (0, 1), (0, 0)), constant_values=np.nan)
     y, x, _ = padded.shape
     return padded.reshape(y, x, side, side).transpose(2, 0, 3, 1).reshape(side * y, side * x)[:-1, :-1]

@@ -1,15 +1,15 @@
 """Keras layers over `neural_similarity.ops`, usable in any Keras model on the TensorFlow backend."""
 
-from neural_similarity.layers.batch_norm import DebiasedBatchNormalization
+from neural_similarity.layers.batch_norm import BatchNormalization2D
 from neural_similarity.layers.dynamic import DynamicSimilarityConv2D
 from neural_similarity.layers.global_similarity import GlobalSimilarity2D
 from neural_similarity.layers.predictor import NeuralSimilarityPredictor
-from neural_similarity.layers.regularizers import Orthogonality, TowardsIdentity
+from neural_similarity.layers.regularizers import Orthogonality, TowardsIdentity, penalty_terms, weight_decay
 from neural_similarity.layers.sphere import SphereConv2D
 from neural_similarity.layers.static import StaticSimilarityConv2D
 
 __all__ = [
-    "DebiasedBatchNormalization",
+    "BatchNormalization2D",
     "DynamicSimilarityConv2D",
     "GlobalSimilarity2D",
     "NeuralSimilarityPredictor",
@@ -17,4 +17,6 @@ __all__ = [
     "SphereConv2D",
     "StaticSimilarityConv2D",
     "TowardsIdentity",
+    "penalty_terms",
+    "weight_decay",
 ]

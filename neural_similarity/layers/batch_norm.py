@@ -1,55 +1,69 @@
-"""Batch normalisation with the released networks' averages, or with the same ones debiased."""
+"""Batch normalisation as the released code computes it, with moving averages that are right from the first step on."""
 
 import keras
 import tensorflow as tf
 
 from neural_similarity import ops
 from neural_similarity.layers import averages
-from neural_similarity.layers.arguments import MOVING_AVERAGES, one_of
 
 
 @keras.saving.register_keras_serializable("neural_similarity")
-class DebiasedBatchNormalization(keras.layers.Layer):
-    """Batch normalisation over `(b, y, x, i)` whose moving averages start at zero, as the released code's do.
+class BatchNormalization2D(keras.layers.Layer):
+    """Batch normalisation of feature maps, over batch, rows and columns.
 
-    m ← m + (1 − decay)(batch − m) for the mean and the biased variance. Read as they are, such averages are far too
-    small for the first thousands of steps; divided by 1 − decayᵗ they are right from the first one, as Adam's are.
-    On several replicas every one normalises by its own part of the batch, and the averages take the replicas' mean.
+    In training the layer normalises by the mean and the variance of the batch and takes both into moving averages:
+    m ← m + (1 − decay)(batch − m). In inference the layer normalises by the averages.
+
+    The averages start at zero, as in the released code. After t updates they are too small by the factor 1 − decayᵗ:
+    with decay 0.999 they hold a tenth of the true mean after 100 steps. `debias=True` divides them by that factor, as
+    Adam does, so that inference is right from the first step on. Keras' `BatchNormalization` starts its mean at 0 and
+    its variance at 1 and has no correction.
+
+    On several replicas each one normalises by its own part of the batch. The averages take the mean over the replicas.
 
     Args:
-        moving_average: `"debiased"`, or `"released"` for the averages as they are.
-        decay: of the moving averages (0.999 in the released code).
+        decay: how much of the averages one step keeps. With 0.99 they remember about a hundred steps.
         epsilon: added to the variance (1e-3 in the released code).
+        debias: whether inference corrects the averages for their start at zero. False uses them as they are, as the
+            released code does.
         gamma_initializer: where the scale γ starts.
         gamma_regularizer, beta_regularizer: penalties on the scale γ and the offset β.
 
+    Input shape:
+        `(b, y, x, i)`; the output's too.
+
     Raises:
-        ValueError: `moving_average` is neither of the two, or the input has no channels to count.
+        ValueError: the number of channels is unknown.
+
+    Example:
+        >>> BatchNormalization2D()(keras.ops.ones((2, 8, 8, 3)), training=True).shape
+        TensorShape([2, 8, 8, 3])
     """
 
     batch_norm = staticmethod(ops.batch_norm)  # the benchmarks' subclass computes it as the released code does
 
     def __init__(
         self,
-        moving_average="debiased",
-        decay=0.999,
+        decay=0.99,
         epsilon=1e-3,
+        *,
+        debias=True,
         gamma_initializer="ones",
         gamma_regularizer=None,
         beta_regularizer=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.moving_average = one_of("moving_average", moving_average, MOVING_AVERAGES)
         self.decay = decay
         self.epsilon = epsilon
+        self.debias = debias
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
         self.gamma_regularizer = keras.regularizers.get(gamma_regularizer)
         self.beta_regularizer = keras.regularizers.get(beta_regularizer)
         self.supports_masking = True
 
     def build(self, input_shape):
-        """Creates γ, β and the averages, in float32 also under a 16-bit policy."""
+        """Creates γ, β and the averages. They are float32 under a 16-bit policy too."""
         channels = input_shape[-1]
         if channels is None:
             raise ValueError(f"The channels (last axis) must be known. Received an input of shape {input_shape}")
@@ -69,26 +83,29 @@ class DebiasedBatchNormalization(keras.layers.Layer):
         self.updates = weight("updates", (), "zeros", **average)
 
     def call(self, inputs, training=None):
-        """Normalises by the batch in training, by the averages otherwise."""
+        """Normalises by the batch in training, by the averages otherwise, and in a frozen layer always by them."""
         gamma, beta = keras.ops.convert_to_tensor(self.gamma), keras.ops.convert_to_tensor(self.beta)
         if training and self.trainable:
             outputs, mean, variance = self.batch_norm(inputs, gamma, beta, self.epsilon)
-            averages.move(self.moving_mean, mean, self.decay)
-            averages.move(self.moving_variance, variance, self.decay)
+            averages.update(self.moving_mean, mean, self.decay)
+            averages.update(self.moving_variance, variance, self.decay)
             self.updates.assign_add(tf.ones_like(self.updates))
             return outputs
         return ops.batch_norm_by_averages(inputs, gamma, beta, *self.averages(), self.epsilon)
 
     def averages(self):
-        """The mean and variance that inference normalises by, `(i,)` each; 0 and 1 before the first debiased one."""
+        """The mean and the variance that inference normalises by, `(i,)` each.
+
+        Before the first update they are 0 and 1 with `debias=True`, and 0 and 0 without.
+        """
         mean, variance, updates = map(
             keras.ops.convert_to_tensor, (self.moving_mean, self.moving_variance, self.updates)
         )
-        if self.moving_average == "released":
+        if not self.debias:
             return mean, variance  # DEVIATION Q4
         return tuple(
-            averages.debiased(average, updates, self.decay, before)
-            for average, before in ((mean, 0.0), (variance, 1.0))
+            averages.debiased(average, updates, self.decay, initial)
+            for average, initial in ((mean, 0.0), (variance, 1.0))
         )
 
     def compute_output_shape(self, input_shape):
@@ -99,9 +116,9 @@ class DebiasedBatchNormalization(keras.layers.Layer):
         """The constructor's arguments."""
         return {
             **super().get_config(),
-            "moving_average": self.moving_average,
             "decay": self.decay,
             "epsilon": self.epsilon,
+            "debias": self.debias,
             "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
             "gamma_regularizer": keras.regularizers.serialize(self.gamma_regularizer),
             "beta_regularizer": keras.regularizers.serialize(self.beta_regularizer),

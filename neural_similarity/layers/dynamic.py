@@ -1,99 +1,107 @@
 """Dynamic neural similarity: a convolution whose M is predicted for every pixel."""
 
+import math
+
 import keras
 
 from neural_similarity import ops
+from neural_similarity.layers.arguments import STRUCTURES, one_of
 from neural_similarity.layers.predictor import NeuralSimilarityPredictor
 
 
 @keras.saving.register_keras_serializable("neural_similarity")
 class DynamicSimilarityConv2D(keras.layers.Conv2D):
-    """`Conv2D` under a predicted bilinear similarity: y(p) = Wᵀ M(X, p) x(p), M = I + a small SphereNet of X.
+    """`Conv2D` under a predicted bilinear similarity: y(p) = Wᵀ M(p) x(p) at every pixel p of the output.
 
     A drop-in for `keras.layers.Conv2D`, whose arguments it takes (Liu et al., NeurIPS 2019, dynamic neural
-    similarity). The predictor is two 3×3 convolutions at the input's resolution whatever the kernel size, strides,
-    padding and dilation; its map is read at the centre of each output pixel's patch.
+    similarity). x(p) is the patch that the kernel W sees. M(p) mixes the k = kh·kw taps of the patch, alike in all
+    channels. A second, smaller network, the predictor, computes M for every pixel of the layer's input; the convolution
+    takes the M at the centre of each patch. So strides, padding and dilation do not concern the predictor.
 
     Args:
-        structure: `"diagonal"` (DNS: k = kh·kw numbers a pixel) or `"unconstrained"` (UNS: k × k a pixel).
-        predictor_filters, predictor_normalization, predictor_initializer, predictor_init_scales,
-        predictor_batch_norm, predictor_moving_average, predictor_batch_norm_decay, predictor_regularizer,
-        predictor_batch_norm_regularizer: the arguments of `NeuralSimilarityPredictor`, without the prefix.
+        filters, kernel_size, strides: as in `Conv2D`. The kernel size is odd, so that a patch has a centre.
+        structure: of M: `"diagonal"` (DNS: k numbers per pixel) or `"unconstrained"` (UNS: k × k numbers per pixel).
+        predictor: any Keras layer from `(b, h, w, i)` to `(b, h, w, k)`, or to `(b, h, w, k, k)` for an unconstrained
+            M, or its serialised dict. By default a `NeuralSimilarityPredictor` of this layer's kernel size,
+            structure and dtype policy. One predictor may serve several layers whose inputs have equally many channels;
+            these layers then share its weights. A predictor keeps its own dtype policy; the layer casts M to its own.
+            A layer that is created with `trainable=False` freezes its predictor too.
         **kwargs: `Conv2D`'s own.
 
     Raises:
-        ValueError: an even kernel size, `groups` ≠ 1, `data_format="channels_first"`, or an unknown choice; strides
-            together with dilation are refused by `Conv2D` itself.
+        ValueError: an even kernel size, `groups` ≠ 1, `data_format="channels_first"`, or an unknown `structure`. When
+            the layer is built: a predictor whose output has another shape than M, or that was built for another number
+            of channels. `Conv2D` itself refuses strides together with dilation.
 
     Example:
-        >>> layer = DynamicSimilarityConv2D(32, 3, padding="same", strides=2)
+        >>> layer = DynamicSimilarityConv2D(64, 3, padding="same", predictor=NeuralSimilarityPredictor(filters=16))
         >>> layer(keras.ops.ones((1, 8, 8, 3))).shape
-        TensorShape([1, 4, 4, 32])
+        TensorShape([1, 8, 8, 64])
     """
 
-    def __init__(
-        self,
-        filters,
-        kernel_size,
-        structure="diagonal",
-        predictor_filters=None,
-        predictor_normalization="partial",
-        predictor_initializer="identity",
-        predictor_init_scales=(0.1, 0.001),
-        predictor_batch_norm=None,
-        predictor_moving_average="debiased",
-        predictor_batch_norm_decay=0.999,
-        predictor_regularizer=None,
-        predictor_batch_norm_regularizer=None,
-        **kwargs,
-    ):
-        super().__init__(filters, kernel_size, **kwargs)
-        self._check_geometry()
-        self.structure = structure
-        self.predictor = NeuralSimilarityPredictor(
-            self.kernel_size,
-            structure,
-            filters=predictor_filters,
-            normalization=predictor_normalization,
-            initializer=predictor_initializer,
-            init_scales=predictor_init_scales,
-            batch_norm=predictor_batch_norm,
-            moving_average=predictor_moving_average,
-            batch_norm_decay=predictor_batch_norm_decay,
-            regularizer=predictor_regularizer,
-            batch_norm_regularizer=predictor_batch_norm_regularizer,
-            dtype=self.dtype_policy,
-            trainable=self.trainable,
-            name="predictor",
-        )
-
-    def _check_geometry(self):
-        even = any(size % 2 == 0 for size in self.kernel_size)
-        if self.groups != 1 or self.data_format != "channels_last" or even:
+    def __init__(self, filters, kernel_size, strides=(1, 1), *, structure="diagonal", predictor=None, **kwargs):
+        super().__init__(filters, kernel_size, strides, **kwargs)
+        if self.groups != 1 or self.data_format != "channels_last" or any(size % 2 == 0 for size in self.kernel_size):
             raise ValueError(
                 "DynamicSimilarityConv2D needs groups=1, data_format='channels_last' and an odd kernel size, as M is "
                 f"read at the patch's centre. Received: groups={self.groups}, data_format={self.data_format!r}, "
                 f"kernel_size={self.kernel_size}"
             )
+        self.structure = one_of("structure", structure, STRUCTURES)
+        self.predictor = self._default_predictor() if predictor is None else _layer_of(predictor)
+        if not self.trainable:
+            self.predictor.trainable = False
+
+    def _default_predictor(self):
+        return NeuralSimilarityPredictor(
+            kernel_size=self.kernel_size, structure=self.structure, dtype=self.dtype_policy, name="predictor"
+        )
 
     def build(self, input_shape):
-        """Creates W, the bias and the predictor's weights."""
+        """Creates W and the bias, and builds the predictor unless another layer has built it."""
         super().build(input_shape)
-        self.predictor.build(input_shape)
+        self._check_map(tuple(input_shape))
+
+    def _check_map(self, input_shape):
+        """Calls the predictor on a symbolic input, which builds it, and raises unless its output is a map of M."""
+        taps = math.prod(self.kernel_size)
+        expected = (*input_shape[:3], *((taps,) if self.structure == "diagonal" else (taps, taps)))
+        try:
+            found = self.predictor(keras.KerasTensor(input_shape, dtype=self.compute_dtype)).shape
+        except ValueError as error:
+            raise ValueError(
+                f"The predictor of layer '{self.name}' cannot read the layer's input of shape {input_shape}. Layers "
+                f"that share a predictor need inputs of equally many channels. The predictor says: {error}"
+            ) from error
+        sizes = zip(found, expected, strict=False)
+        if len(found) != len(expected) or any(None not in pair and pair[0] != pair[1] for pair in sizes):
+            raise ValueError(
+                f"The predictor of layer '{self.name}' must return M for the {taps} taps of the kernel at every pixel: "
+                f"shape {expected}. Received a predictor that returns shape {found}. A `NeuralSimilarityPredictor` "
+                f"fits if it has kernel_size={self.kernel_size} and structure={self.structure!r}."
+            )
 
     def convolution_op(self, inputs, kernel):
         """Keras' own hook: the convolution under the predicted M."""
         window = ops.Window(self.kernel_size, self.strides, self.padding, self.dilation_rate)
-        matrix = window.centres(self.predictor(inputs))
+        matrix = window.centres(keras.ops.cast(self.predictor(inputs), inputs.dtype))
         return ops.dynamic_similarity_conv2d(inputs, keras.ops.convert_to_tensor(kernel), matrix, window)
 
     def get_config(self):
         """The constructor's arguments."""
-        predictor = self.predictor.get_config()
-        passed_on = ("filters", "normalization", "initializer", "init_scales", "batch_norm")
-        passed_on += ("moving_average", "batch_norm_decay", "regularizer", "batch_norm_regularizer")
-        return {
-            **super().get_config(),
-            "structure": self.structure,
-            **{f"predictor_{key}": predictor[key] for key in passed_on},
-        }
+        # While a model is saved, Keras gives an object that it serialises again the id by which loading finds the same
+        # object. Serialised twice, the predictor has its id in every layer that shares it, in the first one too.
+        keras.saving.serialize_keras_object(self.predictor)
+        predictor = keras.saving.serialize_keras_object(self.predictor)
+        # The layer that holds a loaded predictor builds it, so that its weights have the same paths as before.
+        predictor.pop("build_config", None)
+        return {**super().get_config(), "structure": self.structure, "predictor": predictor}
+
+
+def _layer_of(predictor):
+    """The layer that was passed, or that a serialised dict describes."""
+    if isinstance(predictor, dict):
+        predictor = keras.saving.deserialize_keras_object(predictor)
+    if not isinstance(predictor, keras.Layer):
+        raise ValueError(f"`predictor` must be a Keras layer, its serialised dict, or None. Received: {predictor!r}")
+    return predictor

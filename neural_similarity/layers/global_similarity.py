@@ -11,14 +11,15 @@ from neural_similarity.layers.initializers import he_normal
 class GlobalSimilarity2D(keras.layers.Layer):
     """Self-attention on the hypersphere: y = x + γ · softmax(QKᵀ) V over all pixels of a feature map.
 
-    Q, K and V are 1×1 cosine SphereConvs of x without bias. γ starts at 0, so that the layer starts as the identity
-    (Liu et al., NeurIPS 2019, appendix B and the released code). Height and width may be unknown and may change from
-    call to call; memory grows with the number of pixels, not with its square (`ops.global_similarity`).
+    Every pixel asks for other pixels by its query in Q, answers by its key in K, and gives its value in V. Q, K and V
+    are 1×1 cosine SphereConvs of x without bias. γ is learned and starts at 0, so that the layer starts as the identity
+    (Liu et al., NeurIPS 2019, appendix B and the released code). Height and width may be unknown, and may change from
+    call to call. Memory grows with the number of pixels, not with its square (`ops.global_similarity`).
 
     Args:
         filters: channels of query and key; by default an eighth of the input's, as released.
         query_relu: whether the query goes through a ReLU, as in the released code.
-        kernel_regularizer: a penalty on each of the three kernels.
+        kernel_regularizer: a penalty on each of the kernels of query, key and value.
 
     Input shape:
         `(b, h, w, c)`; the output's too.
@@ -31,14 +32,14 @@ class GlobalSimilarity2D(keras.layers.Layer):
         TensorShape([1, 8, 8, 32])
     """
 
-    def __init__(self, filters=None, query_relu=True, kernel_regularizer=None, **kwargs):
+    def __init__(self, filters=None, *, query_relu=True, kernel_regularizer=None, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
         self.query_relu = query_relu
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
     def build(self, input_shape):
-        """Creates the kernels of query, key and value, and γ, which is float32 under a 16-bit policy too."""
+        """Creates the kernels of query, key and value, and γ. γ is float32 under a 16-bit policy too."""
         channels = input_shape[-1]
         filters = (channels or 0) // 8 if self.filters is None else self.filters
         if channels is None or filters < 1:
@@ -69,14 +70,14 @@ class GlobalSimilarity2D(keras.layers.Layer):
         return inputs + tf.cast(keras.ops.convert_to_tensor(self.gamma), inputs.dtype) * seen
 
     def attention_map(self, inputs, pixels=None):
-        """Where pixels look, as `call` computes it.
+        """The weights softmax(QKᵀ) by which pixels look at all pixels, as `call` computes them.
 
         Args:
             inputs: `(b, h, w, c)`.
-            pixels: `(p,)` numbers of pixels, counted row by row; by default all h·w.
+            pixels: `(p,)` numbers of the pixels that look, counted row by row; by default all h·w.
 
         Returns:
-            `(b, p, h·w)`, rows that sum to 1, float32 or wider.
+            `(b, p, h·w)` weights, float32 or wider. The h·w weights of each looking pixel sum to 1.
         """
         inputs = tf.cast(inputs, self.compute_dtype)
         if not self.built:
@@ -85,7 +86,7 @@ class GlobalSimilarity2D(keras.layers.Layer):
         return ops.attention_map(query if pixels is None else tf.gather(query, pixels, axis=1), key)
 
     def _projected(self, inputs, *kernels):
-        """1×1 cosine SphereConvs of the input, the first through the ReLU: `(b, n, …)` each."""
+        """The 1×1 cosine SphereConv of the input with each kernel, `(b, h·w, …)`. The first is the query's."""
         window = ops.Window((1, 1))
         norm = ops.patch_norm(inputs, window)
         kernels = [tf.cast(keras.ops.convert_to_tensor(kernel), inputs.dtype) for kernel in kernels]

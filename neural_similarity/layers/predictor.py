@@ -6,11 +6,11 @@ import keras
 import tensorflow as tf
 
 from neural_similarity import ops
-from neural_similarity.layers.arguments import INITIALIZERS, MOVING_AVERAGES, STRUCTURES, one_of
-from neural_similarity.layers.batch_norm import DebiasedBatchNormalization
+from neural_similarity.layers.arguments import STRUCTURES, one_of, pair
+from neural_similarity.layers.batch_norm import BatchNormalization2D
 from neural_similarity.layers.initializers import he_normal
 
-# The released code's numbers: width of the first convolution, and whether the predictor normalises its batches.
+# The released code's numbers: width of the first convolution, and whether the predictor has batch normalisation.
 _FILTERS = {"diagonal": 64, "unconstrained": 128}
 _BATCH_NORM = {"diagonal": True, "unconstrained": False}
 
@@ -19,81 +19,94 @@ _BATCH_NORM = {"diagonal": True, "unconstrained": False}
 class NeuralSimilarityPredictor(keras.layers.Layer):
     """Predicts M(X) = I + R(X) for every pixel of its input (Liu et al., NeurIPS 2019, dynamic neural similarity).
 
-    R is two 3×3 SphereConvs without bias, a ReLU between them, batch normalisation behind each where asked for.
+    R is a network of two 3×3 convolutions without bias and a ReLU between them. Each convolution may be followed by
+    batch normalisation. The first one, or both, divide by the length of the patch (SphereConv).
 
     Args:
-        kernel_size: `(kh, kw)` of the convolution that M serves; k = kh·kw.
-        structure: `"diagonal"` (DNS) or `"unconstrained"` (UNS).
-        filters: of the first convolution; by default the released 64 (DNS) or 128 (UNS).
+        filters: of the first convolution; by default as released: 64 for a diagonal M, 128 for an unconstrained one.
+        kernel_size: of the convolution that M is for: 3, or `(3, 5)`. M has k = kh·kw taps. The predictor's own
+            convolutions are 3×3 whatever it is.
+        structure: of M: `"diagonal"` (DNS) or `"unconstrained"` (UNS).
         normalization: `"partial"` divides the first convolution by ‖x‖ and leaves the second plain, as released;
             `"full"` divides both by ‖x‖ and ‖w‖ (cosine SphereConv).
-        initializer: `"identity"` starts at M = I: the last batch normalisation's γ at 0, as in any residual branch that
-            is to start as the identity. `"released"` starts γ at 1, which within a few steps gives R unit variance at
-            every pixel, however small its filters are. Without batch normalisation the two coincide.
-        init_scales: factors on the He-normal start of the two convolutions.
-        batch_norm: by default as released: with for DNS, without for UNS.
-        moving_average, batch_norm_decay: the `moving_average` and `decay` of `DebiasedBatchNormalization`.
-        regularizer: a penalty on both filters.
+        gamma_initializer: where the scale γ of the last batch normalisation starts. `"zeros"` makes R start at zero, so
+            that M starts as the identity. With `"ones"`, as released, R has variance 1 at every pixel after a few
+            steps, however small its filters start. Without batch normalisation there is no γ, and R starts as small as
+            its filters.
+        init_scales: factors on the He-normal start of the two convolutions' filters.
+        batch_norm: whether there is batch normalisation; by default as released: with a diagonal M only.
+        debias, batch_norm_decay: the `debias` and `decay` of `BatchNormalization2D`.
+        regularizer: a penalty on the filters of both convolutions.
         batch_norm_regularizer: a penalty on every γ and β.
 
     Input shape:
         `(b, h, w, i)`.
 
     Output shape:
-        `(b, h, w, k)` for DNS, `(b, h, w, k, k)` for UNS (kernel's tap, input's tap).
+        `(b, h, w, k)` for a diagonal M, `(b, h, w, k, k)` for an unconstrained one. Of the last two axes the first
+        counts the kernel's taps, the second the input's.
 
     Raises:
-        ValueError: `structure`, `normalization`, `initializer` or `moving_average` is unknown.
+        ValueError: `structure` or `normalization` is unknown.
+
+    Example:
+        >>> NeuralSimilarityPredictor(filters=16)(keras.ops.ones((1, 8, 8, 3))).shape
+        TensorShape([1, 8, 8, 9])
     """
 
     def __init__(
         self,
-        kernel_size,
-        structure="diagonal",
         filters=None,
+        kernel_size=3,
+        *,
+        structure="diagonal",
         normalization="partial",
-        initializer="identity",
+        gamma_initializer="zeros",
         init_scales=(0.1, 0.001),
         batch_norm=None,
-        moving_average="debiased",
-        batch_norm_decay=0.999,
+        debias=True,
+        batch_norm_decay=0.99,
         regularizer=None,
         batch_norm_regularizer=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.kernel_size = tuple(kernel_size)
         self.structure = one_of("structure", structure, STRUCTURES)
         self.filters = _FILTERS[structure] if filters is None else filters
+        self.kernel_size = pair(kernel_size)
         self.normalization = one_of("normalization", normalization, ("partial", "full"))
-        self.initializer = one_of("initializer", initializer, INITIALIZERS)
+        self.gamma_initializer = keras.initializers.get(gamma_initializer)  # DEVIATION D7
         self.init_scales = tuple(init_scales)
         self.batch_norm = _BATCH_NORM[structure] if batch_norm is None else batch_norm
-        self.moving_average = one_of("moving_average", moving_average, MOVING_AVERAGES)
+        self.debias = debias
         self.batch_norm_decay = batch_norm_decay
         self.regularizer = keras.regularizers.get(regularizer)
         self.batch_norm_regularizer = keras.regularizers.get(batch_norm_regularizer)
         self.relu = keras.layers.ReLU(dtype=self.dtype_policy)
-        self.batch_norms = [
-            DebiasedBatchNormalization(
-                moving_average,
-                batch_norm_decay,
-                gamma_initializer="zeros" if i == 2 and initializer == "identity" else "ones",  # DEVIATION D7
-                gamma_regularizer=self.batch_norm_regularizer,
-                beta_regularizer=self.batch_norm_regularizer,
-                dtype=self.dtype_policy,
-                trainable=self.trainable,
-                name=f"batch_norm_{i}",
-            )
-            for i in (1, 2)
-            if self.batch_norm
-        ]
+        self.batch_norms = []
+        if self.batch_norm:
+            self.batch_norms = [
+                self._new_batch_norm("batch_norm_1", "ones"),
+                self._new_batch_norm("batch_norm_2", self.gamma_initializer),
+            ]
+
+    def _new_batch_norm(self, name, gamma_initializer):
+        return BatchNormalization2D(
+            self.batch_norm_decay,
+            debias=self.debias,
+            gamma_initializer=gamma_initializer,
+            gamma_regularizer=self.batch_norm_regularizer,
+            beta_regularizer=self.batch_norm_regularizer,
+            dtype=self.dtype_policy,
+            trainable=self.trainable,
+            name=name,
+        )
 
     def build(self, input_shape):
-        """Creates the two convolutions' filters."""
-        taps = math.prod(self.kernel_size)
-        outputs = taps if self.structure == "diagonal" else taps**2
-        widths = (input_shape[-1], self.filters, outputs)
+        """Creates the filters of the two convolutions, and what their batch normalisations hold."""
+        channels = input_shape[-1]
+        self.input_spec = keras.InputSpec(ndim=4, axes={-1: channels})
+        widths = (channels, self.filters, math.prod(self._map_shape()))
         self.kernels = [
             self.add_weight(
                 name=f"kernel_{i + 1}",
@@ -112,10 +125,9 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
         residual = self._convolve(x, 1)
         if self.structure == "diagonal":
             return 1 + residual
-        taps = math.prod(self.kernel_size)
         shape = tf.shape(residual)
-        residual = tf.reshape(residual, (shape[0], shape[1], shape[2], taps, taps))
-        return tf.eye(taps, dtype=residual.dtype) + residual
+        residual = tf.reshape(residual, (shape[0], shape[1], shape[2], *self._map_shape()))
+        return tf.eye(math.prod(self.kernel_size), dtype=residual.dtype) + residual
 
     def _convolve(self, x, i):
         kernel = keras.ops.convert_to_tensor(self.kernels[i])
@@ -126,23 +138,27 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
             x = window.convolve(x, kernel)
         return self.batch_norms[i](x) if self.batch_norm else x
 
+    def _map_shape(self):
+        """The shape of M at one pixel, `(k,)` or `(k, k)`."""
+        taps = math.prod(self.kernel_size)
+        return (taps,) if self.structure == "diagonal" else (taps, taps)
+
     def compute_output_shape(self, input_shape):
         """See "Output shape"."""
-        taps = math.prod(self.kernel_size)
-        return (*input_shape[:-1], *((taps,) if self.structure == "diagonal" else (taps, taps)))
+        return (*input_shape[:-1], *self._map_shape())
 
     def get_config(self):
         """The constructor's arguments."""
         return {
             **super().get_config(),
+            "filters": self.filters,
             "kernel_size": self.kernel_size,
             "structure": self.structure,
-            "filters": self.filters,
             "normalization": self.normalization,
-            "initializer": self.initializer,
+            "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
             "init_scales": self.init_scales,
             "batch_norm": self.batch_norm,
-            "moving_average": self.moving_average,
+            "debias": self.debias,
             "batch_norm_decay": self.batch_norm_decay,
             "regularizer": keras.regularizers.serialize(self.regularizer),
             "batch_norm_regularizer": keras.regularizers.serialize(self.batch_norm_regularizer),

@@ -1,15 +1,41 @@
-"""Penalties: of a similarity matrix towards the identity instead of zero, and of filters towards right angles."""
+"""Penalties: on large weights, on a similarity matrix that leaves the identity, on filters that resemble each other."""
 
 import keras
 
 from neural_similarity import ops
 
 
+def weight_decay(strength):
+    """The penalty `strength · Σ w² / 2`, whose gradient is `strength · w`.
+
+    Keras' `L2(x)` is x · Σ w², twice as much. A plain `keras.regularizers.L2` is returned, so that files of models that
+    use it load without this package.
+    """
+    return keras.regularizers.L2(strength / 2)
+
+
+def penalty_terms(weight):
+    """The penalties on one weight by name, as a training log lists them.
+
+    Args:
+        weight: a Keras variable, or another tensor with an attribute `regularizer`.
+
+    Returns:
+        Name → scalar. It is empty where the weight has no regulariser. A regulariser of several terms names them by a
+        method `terms`; the value of any other one is called `"penalty"`.
+    """
+    if weight.regularizer is None:
+        return {}
+    if hasattr(weight.regularizer, "terms"):
+        return weight.regularizer.terms(weight)
+    return {"penalty": weight.regularizer(weight)}
+
+
 @keras.saving.register_keras_serializable("neural_similarity")
 class TowardsIdentity(keras.regularizers.Regularizer):
-    """`l2 · Σ (M − I)²` for a `(k,)` diagonal or a `(k, k)` matrix: the "identity" of `similarity.penalty_target`.
+    """The penalty `l2 · Σ (M − I)²` on a similarity matrix M, a `(k,)` diagonal or a `(k, k)` matrix.
 
-    Ours; the released code pulls M to zero.
+    Ours. The released code penalises Σ M², which pulls M to zero, although M starts as the identity.
     """
 
     def __init__(self, l2):
@@ -27,14 +53,17 @@ class TowardsIdentity(keras.regularizers.Regularizer):
 
 @keras.saving.register_keras_serializable("neural_similarity")
 class Orthogonality(keras.regularizers.Regularizer):
-    """`strength · ‖WᵀW − I‖² + l2 · Σ w²`, W a `(kh, kw, i, o)` kernel as a matrix of a column a filter.
+    """The penalty `strength · ‖WᵀW − I‖² + l2 · Σ w²` on a `(kh, kw, i, o)` kernel.
 
-    The first term pulls filters to length 1 and at right angles to each other, as the released SphereNets do.
+    W is the kernel as a `(kh·kw·i, o)` matrix: each column is one filter. The first term is zero when all filters have
+    length 1 and every two of them are at right angles, as the released SphereNets want them. The second term is that of
+    `keras.regularizers.L2`.
 
     Args:
-        strength: of the first term, half of the "orthogonality" of a config.
-        l2: of the second term, as `keras.regularizers.L2`'s.
-        normalize: divides the filters by their length first, so that only their angles count (decoupled networks).
+        strength: factor of the first term.
+        l2: factor of the second term.
+        normalize: whether the first term divides each filter by its length, so that only the angles count. That is for
+            decoupled networks.
     """
 
     def __init__(self, strength, l2=0.0, normalize=False):
@@ -44,19 +73,21 @@ class Orthogonality(keras.regularizers.Regularizer):
 
     def __call__(self, x):
         """The penalty of one kernel, a scalar in float32 or wider."""
-        return self.orthogonality(x) + self.decay(x)
+        return sum(self.terms(x).values())
 
-    def orthogonality(self, x):
-        """The first term alone."""
+    def terms(self, x):
+        """The two terms apart, for `penalty_terms`: `"orthogonality"`, and `"penalty"` where `l2` is not zero."""
         x = ops.at_least_float32(x)
+        terms = {"orthogonality": self._orthogonality(x)}
+        if self.l2:
+            terms["penalty"] = self.l2 * keras.ops.sum(keras.ops.square(x))
+        return terms
+
+    def _orthogonality(self, x):
         if self.normalize:
             x /= ops.filter_norm(x)
         gram = keras.ops.einsum("klio,klip->op", x, x)
         return self.strength * keras.ops.sum(keras.ops.square(gram - keras.ops.eye(x.shape[-1], dtype=x.dtype)))
-
-    def decay(self, x):
-        """The second term alone."""
-        return self.l2 * keras.ops.sum(keras.ops.square(ops.at_least_float32(x)))
 
     def get_config(self):
         """The constructor's arguments."""

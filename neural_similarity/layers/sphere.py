@@ -1,4 +1,4 @@
-"""SphereConv and decoupled convolution: a patch's length and its angle to the filter, each by a function of its own."""
+"""SphereConv and decoupled convolution: a function of a patch's length times a function of its angle to the filter."""
 
 import keras
 import tensorflow as tf
@@ -6,29 +6,34 @@ import tensorflow as tf
 from neural_similarity import ops
 from neural_similarity.layers import averages
 from neural_similarity.layers.arguments import one_of
+from neural_similarity.layers.extra_weights import ExtraWeights
 
 OPERATORS = ("cosine", "linear", "sigmoid", "learnable_sigmoid", "squared_cosine")
 MAGNITUDES = ("sphere", "linear", "tanh", "ball", "segmented")
 
-_WITH_RADIUS = {"tanh": ops.tanh_magnitude, "ball": ops.ball_magnitude, "segmented": ops.segmented_magnitude}
+# magnitudes that compare ‖x‖ with a radius ρ
+_RADIAL = {"tanh": ops.tanh_magnitude, "ball": ops.ball_magnitude, "segmented": ops.segmented_magnitude}
 _RADIUS_EPSILON = 1e-4  # ρ = r² + ε
-_K_START, _K_LEAST = 0.7, 0.05  # k = |k_f| + 0.05, and where k_f starts
+_K_START, _K_LEAST = 0.7, 0.05  # k = |k_f| + 0.05, where k_f starts at 0.7
 
 
 @keras.saving.register_keras_serializable("neural_similarity")
-class SphereConv2D(keras.layers.Conv2D):
-    """`Conv2D` that multiplies a function of the patch's length by one of its angle to the filter: y = h(‖x‖) · g(θ).
+class SphereConv2D(ExtraWeights, keras.layers.Conv2D):
+    """`Conv2D` whose output is a function of the patch's length times one of its angle to the filter: h(‖x‖) · g(θ).
 
-    A drop-in for `keras.layers.Conv2D`, whose arguments it takes. With the default magnitude, h = 1, it is SphereConv
-    (Liu et al., NeurIPS 2017); the others are decoupled convolution (Liu et al., CVPR 2018). Every operator goes with
-    every magnitude. Norms are √(Σ x² + 1e-4), so that |cos θ| < 1 but for rounding.
+    A drop-in for `keras.layers.Conv2D`, whose arguments it takes. A plain convolution gives ‖w‖ · ‖x‖ · cos θ. With the
+    default magnitude, h = 1, the layer is a SphereConv (Liu et al., NeurIPS 2017); the other magnitudes are decoupled
+    convolution (Liu et al., CVPR 2018). Every operator goes with every magnitude. Norms are √(Σ x² + 1e-4), so that
+    |cos θ| < 1 but for rounding.
 
     Args:
+        filters, kernel_size, strides: as in `Conv2D`.
         operator: g, one of
             `"cosine"`: cos θ;
             `"linear"`: 1 − 2θ/π;
             `"sigmoid"`: a sigmoid of θ whose width k is 0.3 rad (`ops.sigmoid_operator`);
-            `"learnable_sigmoid"`: the same with a learned k = |k_f| + 0.05 for every filter, k_f starting at 0.7;
+            `"learnable_sigmoid"`: the same with a learned width for every filter: k = |k_f| + 0.05, where k_f starts at
+            0.7;
             `"squared_cosine"`: sign(cos θ) · cos² θ.
         magnitude: h, one of
             `"sphere"`: 1;
@@ -36,10 +41,11 @@ class SphereConv2D(keras.layers.Conv2D):
             `"tanh"`: tanh(‖x‖/ρ);
             `"ball"`: min(‖x‖/ρ, 1);
             `"segmented"`: ‖x‖ up to ρ, ½‖x‖ + ½ρ beyond.
-            ρ = (r² + 1e-4) μ, with a learned r for every filter that starts at 1, and μ the mean of ‖x‖ over batch and
-            pixels: in training this batch's, which the gradient sees; otherwise its debiased moving average, 1 before
-            the first update.
-        magnitude_decay: of that average.
+            ρ = (r² + 1e-4) μ is a radius for every filter. The factor r is learned and starts at 1. μ is the mean of
+            ‖x‖ over batch and pixels. In training that is the mean of this batch, and the gradient flows through it. In
+            inference it is a moving average over the batches of training, corrected for its start at zero as in
+            `BatchNormalization2D`, and 1 before the first of them.
+        magnitude_decay: how much of that average one step keeps.
         **kwargs: `Conv2D`'s own.
 
     Raises:
@@ -51,8 +57,20 @@ class SphereConv2D(keras.layers.Conv2D):
         TensorShape([1, 8, 8, 32])
     """
 
-    def __init__(self, filters, kernel_size, operator="cosine", magnitude="sphere", magnitude_decay=0.999, **kwargs):
-        super().__init__(filters, kernel_size, **kwargs)
+    extra_weights = ("k", "radius", "moving_norm", "updates")
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        strides=(1, 1),
+        *,
+        operator="cosine",
+        magnitude="sphere",
+        magnitude_decay=0.99,
+        **kwargs,
+    ):
+        super().__init__(filters, kernel_size, strides, **kwargs)
         if self.groups != 1 or self.data_format != "channels_last":
             raise ValueError(
                 "SphereConv2D needs groups=1 and data_format='channels_last'. "
@@ -62,9 +80,8 @@ class SphereConv2D(keras.layers.Conv2D):
         self.magnitude = one_of("magnitude", magnitude, MAGNITUDES)
         self.magnitude_decay = magnitude_decay
 
-    def build(self, input_shape):
-        """Creates W, the bias, and what operator and magnitude learn, in float32 also under a 16-bit policy."""
-        super().build(input_shape)
+    def add_extra_weights(self):
+        """Creates what operator and magnitude learn. It is float32 under a 16-bit policy too."""
         wide = "float64" if self.variable_dtype == "float64" else "float32"
 
         def weight(name, shape, initializer, **kwargs):
@@ -73,7 +90,7 @@ class SphereConv2D(keras.layers.Conv2D):
 
         if self.operator == "learnable_sigmoid":
             self.k = weight("k", (self.filters,), keras.initializers.Constant(_K_START))
-        if self.magnitude in _WITH_RADIUS:
+        if self.magnitude in _RADIAL:
             average = {"trainable": False, "aggregation": "mean"}
             self.radius = weight("radius", (self.filters,), "ones")
             self.moving_norm = weight("moving_norm", (), "zeros", **average)
@@ -110,13 +127,13 @@ class SphereConv2D(keras.layers.Conv2D):
     def _saturating(self, norm, training):
         if training and self.trainable:
             mean = tf.reduce_mean(norm)
-            averages.move(self.moving_norm, mean, self.magnitude_decay)
+            averages.update(self.moving_norm, mean, self.magnitude_decay)
             self.updates.assign_add(tf.ones_like(self.updates))
         else:
             average, updates = map(keras.ops.convert_to_tensor, (self.moving_norm, self.updates))
-            mean = averages.debiased(average, updates, self.magnitude_decay, before=1.0)
+            mean = averages.debiased(average, updates, self.magnitude_decay, initial=1.0)
         radius = tf.square(keras.ops.convert_to_tensor(self.radius)) + _RADIUS_EPSILON
-        return _WITH_RADIUS[self.magnitude](norm, radius * mean)
+        return _RADIAL[self.magnitude](norm, radius * mean)
 
     def get_config(self):
         """The constructor's arguments."""
@@ -126,7 +143,3 @@ class SphereConv2D(keras.layers.Conv2D):
             "magnitude": self.magnitude,
             "magnitude_decay": self.magnitude_decay,
         }
-
-    # Conv2D saves its kernel and bias only; without these two lines a `.keras` file would lose k and the radius.
-    save_own_variables = keras.layers.Layer.save_own_variables
-    load_own_variables = keras.layers.Layer.load_own_variables

@@ -6,26 +6,29 @@ import keras
 
 from neural_similarity import ops
 from neural_similarity.layers.arguments import STRUCTURES, one_of
+from neural_similarity.layers.extra_weights import ExtraWeights
 
 
 @keras.saving.register_keras_serializable("neural_similarity")
-class StaticSimilarityConv2D(keras.layers.Conv2D):
-    """`Conv2D` under a learned bilinear similarity: y = Wᵀ M X, one M for all channels and filters.
+class StaticSimilarityConv2D(ExtraWeights, keras.layers.Conv2D):
+    """`Conv2D` under a learned bilinear similarity: y = Wᵀ M x, with one M for all channels, filters and pixels.
 
-    A drop-in for `keras.layers.Conv2D`, whose arguments it takes. M is folded into the kernel before the
-    convolution, so that training costs what a plain convolution costs, and `neural_similarity.merge` leaves a plain
-    `Conv2D` for inference (Liu et al., NeurIPS 2019, static neural similarity).
+    A drop-in for `keras.layers.Conv2D`, whose arguments it takes (Liu et al., NeurIPS 2019, static neural similarity).
+    M mixes the k = kh·kw taps of the patch x. The layer computes the kernel MᵀW and convolves with it, so that training
+    costs what a plain convolution costs. `neural_similarity.merge` replaces a trained layer by a plain `Conv2D`.
 
     Args:
-        structure: `"diagonal"` (DNS: k = kh·kw numbers) or `"unconstrained"` (UNS: a k × k matrix).
-        similarity_initializer: `"identity"` starts as the plain convolution; `"released"` as the released code does,
-            with the flattened `eye(kh, kw)` on the diagonal, which switches most taps off, and the identity for UNS;
-            or any Keras initializer.
+        filters, kernel_size, strides: as in `Conv2D`.
+        structure: of M: `"diagonal"` (DNS: k numbers) or `"unconstrained"` (UNS: a k × k matrix).
+        similarity_initializer: where M starts. With `"identity"` the layer starts as the plain convolution.
+            `"flattened_eye"` is the released code's start of a diagonal M: the matrix `eye(kh, kw)`, read row by row.
+            For a 3×3 kernel that is 1 0 0 0 1 0 0 0 1, which switches six of the nine taps off. Any Keras initializer
+            is accepted too.
         similarity_regularizer: a penalty on M, as `kernel_regularizer` is one on W.
         **kwargs: `Conv2D`'s own.
 
     Raises:
-        ValueError: `structure` is neither of the two.
+        ValueError: `structure` is unknown, or `"flattened_eye"` is asked of an unconstrained M.
 
     Example:
         >>> layer = StaticSimilarityConv2D(32, 3, structure="unconstrained", padding="same")
@@ -33,25 +36,33 @@ class StaticSimilarityConv2D(keras.layers.Conv2D):
         TensorShape([1, 8, 8, 32])
     """
 
+    extra_weights = ("similarity_matrix",)
+
     def __init__(
         self,
         filters,
         kernel_size,
+        strides=(1, 1),
+        *,
         structure="diagonal",
         similarity_initializer="identity",
         similarity_regularizer=None,
         **kwargs,
     ):
-        super().__init__(filters, kernel_size, **kwargs)
+        super().__init__(filters, kernel_size, strides, **kwargs)
         self.structure = one_of("structure", structure, STRUCTURES)
-        if not isinstance(similarity_initializer, str) or similarity_initializer not in ("identity", "released"):
-            similarity_initializer = keras.initializers.get(similarity_initializer)
         self.similarity_initializer = similarity_initializer
+        if similarity_initializer not in ("identity", "flattened_eye"):
+            self.similarity_initializer = keras.initializers.get(similarity_initializer)
+        if similarity_initializer == "flattened_eye" and structure != "diagonal":
+            raise ValueError(
+                "`similarity_initializer='flattened_eye'` is a start of a diagonal M and needs structure='diagonal'. "
+                f"Received: structure={structure!r}"
+            )
         self.similarity_regularizer = keras.regularizers.get(similarity_regularizer)
 
-    def build(self, input_shape):
-        """Creates W, the bias and M."""
-        super().build(input_shape)
+    def add_extra_weights(self):
+        """Creates M."""
         k = math.prod(self.kernel_size)
         self.similarity_matrix = self.add_weight(
             name="similarity_matrix",
@@ -63,14 +74,12 @@ class StaticSimilarityConv2D(keras.layers.Conv2D):
     def _initial_similarity(self, shape, dtype=None):
         if callable(self.similarity_initializer):
             return self.similarity_initializer(shape, dtype=dtype)
-        if self.structure == "unconstrained":
-            return keras.ops.eye(shape[0], dtype=dtype)
-        if self.similarity_initializer == "released":
+        if self.similarity_initializer == "flattened_eye":
             return keras.ops.reshape(keras.ops.eye(*self.kernel_size, dtype=dtype), shape)  # DEVIATION Q1
-        return keras.ops.ones(shape, dtype=dtype)
+        return keras.ops.ones(shape, dtype=dtype) if len(shape) == 1 else keras.ops.eye(shape[0], dtype=dtype)
 
     def merged_kernel(self):
-        """W' = MᵀW, the `(kh, kw, i, o)` kernel of the plain convolution that this is, in compute dtype."""
+        """MᵀW: the `(kh, kw, i, o)` kernel of the plain convolution that equals this layer, in its compute dtype."""
         kernel, matrix = (keras.ops.cast(v, self.compute_dtype) for v in (self.kernel, self.similarity_matrix))
         return ops.similarity_kernel(kernel, matrix)
 
@@ -88,7 +97,3 @@ class StaticSimilarityConv2D(keras.layers.Conv2D):
             "similarity_initializer": keras.initializers.serialize(start) if callable(start) else start,
             "similarity_regularizer": keras.regularizers.serialize(self.similarity_regularizer),
         }
-
-    # Conv2D saves its kernel and bias only; without these two lines a `.keras` file would lose M.
-    save_own_variables = keras.layers.Layer.save_own_variables
-    load_own_variables = keras.layers.Layer.load_own_variables

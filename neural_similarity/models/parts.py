@@ -1,12 +1,24 @@
-"""What the networks share: their input, their normalisation, their three stages."""
+"""What the networks share: their input, their normalisation, their three stages, their logits."""
 
 import keras
 
-from neural_similarity.layers import DebiasedBatchNormalization
+from neural_similarity.layers import BatchNormalization2D, weight_decay
 
 
 def image_input(image_size, input_scaling, dtype):
-    """The input of raw 0–255 images, and what the first layer sees: themselves, or (x − 127.5)/128 (`"centred"`)."""
+    """The input of raw 0–255 images, and what the first convolution gets of them.
+
+    Args:
+        image_size: height and width, a multiple of 8.
+        input_scaling: `"none"` for the images as they are, `"centred"` for (x − 127.5)/128.
+        dtype: of the scaling.
+
+    Returns:
+        Two symbolic `(b, image_size, image_size, 3)` tensors: the input of the model, and the scaled images.
+
+    Raises:
+        ValueError: `image_size` cannot be halved three times, or `input_scaling` is unknown.
+    """
     if image_size <= 0 or image_size % 8:
         raise ValueError(f"`image_size` must be a positive multiple of 8. Received: {image_size!r}")
     if input_scaling not in ("none", "centred"):
@@ -17,34 +29,36 @@ def image_input(image_size, input_scaling, dtype):
     return inputs, keras.layers.Rescaling(1 / 128, -127.5 / 128, dtype=dtype, name="centred")(inputs)
 
 
-def normalization(weight_decay, moving_average, batch_norm_decay, dtype):
-    """A function `normalize(x, name, relu=True)` that adds batch normalisation, with γ and β decayed, and a ReLU."""
-    decay = keras.regularizers.L2(weight_decay / 2)
-
-    def normalize(x, name, relu=True):
-        x = DebiasedBatchNormalization(
-            moving_average,
-            batch_norm_decay,
-            gamma_regularizer=decay,
-            beta_regularizer=decay,
-            dtype=dtype,
-            name=f"{name}_bn",
-        )(x)
-        return keras.layers.ReLU(dtype=dtype, name=f"{name}_relu")(x) if relu else x
-
-    return normalize
+def batch_norm(x, name, decay_of_weights, debias, batch_norm_decay, dtype):
+    """Batch normalisation of `(b, y, x, i)` by a layer called `{name}_bn`, with weight decay on γ and β."""
+    decay = weight_decay(decay_of_weights)
+    layer = BatchNormalization2D(
+        batch_norm_decay,
+        debias=debias,
+        gamma_regularizer=decay,
+        beta_regularizer=decay,
+        dtype=dtype,
+        name=f"{name}_bn",
+    )
+    return layer(x)
 
 
-def three_stages(x, convolution, normalize, widths, dtype, after_pooling=lambda x, stage: x):
-    """Three times three 3×3 convolutions and a 2×2 pooling; the layers carry the released code's names.
+def batch_norm_relu(x, name, dtype, **arguments):
+    """`batch_norm`, and a ReLU called `{name}_relu`."""
+    return keras.layers.ReLU(dtype=dtype, name=f"{name}_relu")(batch_norm(x, name, dtype=dtype, **arguments))
+
+
+def three_stages(x, convolution, normalize_and_rectify, widths, dtype, after_pooling=lambda x, stage: x):
+    """Three times three 3×3 convolutions and a 2×2 pooling. The layers carry the released code's names.
 
     Args:
         x: `(b, h, w, i)`.
-        convolution: `convolution(filters, kernel_size, padding=…, name=…)`, a layer.
-        normalize: what follows each, as `normalization` returns it.
+        convolution: `convolution(filters, kernel_size, padding=…, name=…)` returns a layer.
+        normalize_and_rectify: `normalize_and_rectify(x, name)` returns what follows the convolution called `name`.
         widths: filters of the three stages.
         dtype: of the poolings.
-        after_pooling: `after_pooling(x, stage)`, for stage 1, 2 and 3.
+        after_pooling: `after_pooling(x, stage)` returns what follows the pooling of stage 1, 2 or 3; by default nothing
+            does.
 
     Returns:
         `(b, h/8, w/8, widths[2])`.
@@ -52,7 +66,7 @@ def three_stages(x, convolution, normalize, widths, dtype, after_pooling=lambda 
     for stage, width in enumerate(widths, start=1):
         for i in range(3):
             name = f"conv{stage}_{i}"
-            x = normalize(convolution(width, 3, padding="same", name=name)(x), name)
+            x = normalize_and_rectify(convolution(width, 3, padding="same", name=name)(x), name)
         x = after_pooling(keras.layers.MaxPooling2D(2, dtype=dtype, name=f"pool{stage}")(x), stage)
     return x
 

@@ -4,9 +4,10 @@ import functools
 
 import keras
 
+from neural_similarity import layers
 from neural_similarity.layers import GlobalSimilarity2D, Orthogonality, SphereConv2D
 from neural_similarity.layers.initializers import he_normal
-from neural_similarity.models.parts import image_input, logits_of, normalization, three_stages
+from neural_similarity.models.parts import batch_norm, batch_norm_relu, image_input, logits_of, three_stages
 
 WIDTHS = (128, 192, 256)
 
@@ -22,20 +23,22 @@ def spherenet9(
     orthogonality=0.0,
     **network,
 ):
-    """Three stages of three SphereConvs and a pooling each, one that sees what is left of the image, and a classifier.
+    """Three stages of three SphereConvs and a pooling each, a SphereConv called fc6, and a linear classifier.
+
+    fc6 covers all that is left of the image after the poolings: its kernel is an eighth of the image's size.
 
     Args:
-        num_classes: width of the classifier, which is linear in the cosines of the last SphereConv, "fc6".
+        num_classes: width of the classifier.
         operator: of the SphereConvs of the stages and of fc6, as `SphereConv2D` takes it; the attention's are cosine.
         widths: filters of the three stages; fc6 has the last one's.
-        attention: a `GlobalSimilarity2D` behind the first two poolings.
-        query_relu: of the attention.
-        head_batch_norm: batch normalisation behind fc6, without a ReLU.
-        weight_decay: the penalty `weight_decay · Σ w² / 2` on the classifier, the attention's filters, γ and β of batch
-            normalisation; not on the filters of the stages and of fc6, whose length does not matter.
-        orthogonality: the penalty `orthogonality · ‖WᵀW − I‖² / 2` on every filter but the classifier's.
-        **network: `moving_average`, `batch_norm_decay`, `image_size`, `input_scaling` (here `"centred"` by default) and
-            `dtype` of `cnn9`.
+        attention: whether a `GlobalSimilarity2D` follows each of the first two poolings.
+        query_relu: whether the query of the attention goes through a ReLU.
+        head_batch_norm: whether batch normalisation, without a ReLU, follows fc6.
+        weight_decay: the penalty `weight_decay · Σ w² / 2` on the classifier, the attention's filters, and γ and β of
+            batch normalisation. The filters of the stages and of fc6 have none, as their length does not matter.
+        orthogonality: the penalty `orthogonality · ‖WᵀW − I‖² / 2` on all filters but the classifier's.
+        **network: `debias`, `batch_norm_decay`, `image_size`, `input_scaling` (here `"centred"` by default) and `dtype`
+            of `cnn9`.
 
     Returns:
         A functional `keras.Model` from `(b, image_size, image_size, 3)` raw 0–255 images to `(b, num_classes)`
@@ -47,16 +50,21 @@ def spherenet9(
     convolution = functools.partial(
         SphereConv2D, operator=operator, kernel_regularizer=Orthogonality(orthogonality / 2)
     )
-    look = None
+    new_attention = None
     if attention:
         penalty = Orthogonality(orthogonality / 2, l2=weight_decay / 2)
-        look = functools.partial(GlobalSimilarity2D, query_relu=query_relu, kernel_regularizer=penalty)
-    return _network("spherenet9", num_classes, convolution, widths, look, head_batch_norm, weight_decay, **network)
+        new_attention = functools.partial(GlobalSimilarity2D, query_relu=query_relu, kernel_regularizer=penalty)
+    return _network(
+        "spherenet9", num_classes, convolution, widths, new_attention, head_batch_norm, weight_decay, **network
+    )
 
 
 def cnn9_128(num_classes, widths=WIDTHS, head_batch_norm=True, weight_decay=0.0, **network):
-    """The plain counterpart of `spherenet9`: the same network of plain convolutions, all of them decayed."""
-    convolution = functools.partial(keras.layers.Conv2D, kernel_regularizer=keras.regularizers.L2(weight_decay / 2))
+    """The plain counterpart of `spherenet9`: the same network of plain convolutions, with weight decay on all of them.
+
+    Arguments, result and errors are those of `spherenet9`.
+    """
+    convolution = functools.partial(keras.layers.Conv2D, kernel_regularizer=layers.weight_decay(weight_decay))
     return _network("cnn9_128", num_classes, convolution, widths, None, head_batch_norm, weight_decay, **network)
 
 
@@ -65,28 +73,33 @@ def _network(
     num_classes,
     convolution,
     widths,
-    look,
+    new_attention,
     head_batch_norm,
     weight_decay,
-    moving_average="debiased",
-    batch_norm_decay=0.999,
+    debias=True,
+    batch_norm_decay=0.99,
     image_size=32,
     input_scaling="centred",
     dtype=None,
 ):
-    normalize = normalization(weight_decay, moving_average, batch_norm_decay, dtype)
-
-    def filters(*arguments, layer=convolution, **kwargs):
-        return layer(*arguments, use_bias=False, kernel_initializer=he_normal(), dtype=dtype, **kwargs)
+    def new_convolution(*arguments, make=convolution, **kwargs):
+        return make(*arguments, use_bias=False, kernel_initializer=he_normal(), dtype=dtype, **kwargs)
 
     def after_pooling(x, stage):
-        return look(name=f"att{stage}", dtype=dtype)(x) if look and stage < 3 else x
+        return new_attention(name=f"att{stage}", dtype=dtype)(x) if new_attention and stage < 3 else x
 
+    normalization = {
+        "decay_of_weights": weight_decay,
+        "debias": debias,
+        "batch_norm_decay": batch_norm_decay,
+        "dtype": dtype,
+    }
     inputs, x = image_input(image_size, input_scaling, dtype)
-    x = three_stages(x, filters, normalize, widths, dtype, after_pooling)
-    x = filters(widths[-1], x.shape[1], name="fc6")(x)
+    normalize_and_rectify = functools.partial(batch_norm_relu, **normalization)
+    x = three_stages(x, new_convolution, normalize_and_rectify, widths, dtype, after_pooling)
+    x = new_convolution(widths[-1], x.shape[1], name="fc6")(x)
     if head_batch_norm:
-        x = normalize(x, "fc6", relu=False)
-    decay = keras.regularizers.L2(weight_decay / 2)
-    x = filters(num_classes, 1, layer=keras.layers.Conv2D, kernel_regularizer=decay, name="score")(x)
+        x = batch_norm(x, "fc6", **normalization)
+    decay = layers.weight_decay(weight_decay)
+    x = new_convolution(num_classes, 1, make=keras.layers.Conv2D, kernel_regularizer=decay, name="score")(x)
     return keras.Model(inputs, logits_of(x, dtype), name=name)
