@@ -167,7 +167,7 @@ def test_impossible_combinations():
             "`model.operator` must be one of `cosine`, `linear`, `sigmoid`, `learnable_s",
         ),
         (SPHERE, ["model.orthogonality=-1"], "`model.orthogonality` must be a number, at least 0; got -1."),
-        (SPHERE, ["loss.orthogonality=0"], "unknown key `loss.orthogonality`. Did you mean `model.orthogonality`?"),
+        (SPHERE, ["loss.orthogonality=0"], "unknown key `loss.orthogonality`. It is `model.orthogonality` now. Known"),
         (STATIC, ["similarity.initializer=flattened_eye"], "goes with `similarity.structure: diagonal` only"),
         (SPHERE, ["model.query_rely=true"], "unknown key `model.query_rely`. Did you mean `query_relu`?"),
         (SPHERE, ["data.augmentation=flop"], "`data.augmentation` must be one of `none`, `flip`, `crop_flip`; got"),

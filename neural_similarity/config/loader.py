@@ -146,8 +146,7 @@ def _override(schema, text, source):
     if messages.variants(schema, path):
         known = messages.listed(messages.keys_of(schema, path))
         raise UserError(f"{source}: `{path}` is a section. Known keys: {known}; set them one by one.")
-    moved = [f" It is `{now}` now." for now, before in older.MOVED.items() if before == path]
-    hint = "".join(moved) or nearest(path, messages.paths_of(schema)) or messages.elsewhere(schema, keys[-1])
+    hint = messages.moved(path) or nearest(path, messages.paths_of(schema)) or messages.elsewhere(schema, keys[-1])
     known = messages.listed(messages.sections_of(schema))
     raise UserError(f"{source}: unknown key `{cut(path)}`.{hint} Known sections: {known}.")
 

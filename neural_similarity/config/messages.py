@@ -3,6 +3,7 @@
 import re
 from typing import get_args
 
+from neural_similarity.config import older
 from neural_similarity.config.fields import Section
 from neural_similarity.config.yaml12 import cut, shown_value
 from neural_similarity.errors import nearest
@@ -49,6 +50,11 @@ def one_of(names):
     """Values in words: "one of `a`, `b`"."""
     names = [f"`{name}`" for name in names]
     return f"one of {', '.join(names)}" if len(names) > 1 else names[0]
+
+
+def moved(path):
+    """The hint for a key that an earlier version had there; "" where there is none."""
+    return "".join(f" It is `{now}` now." for now, before in older.MOVED.items() if before == path)
 
 
 def elsewhere(schema, key, section=None):
@@ -109,7 +115,7 @@ def _problem(schema, kind, where, context, document):
         condition = f" with `{section}.{discriminator}: {choice}`" if discriminator else ""
         known = models[choice].model_fields
         if kind == "extra_forbidden":
-            hint = nearest(key, known) or elsewhere(schema, key, section)
+            hint = moved(path) or nearest(key, known) or elsewhere(schema, key, section)
             return path, f"unknown key `{cut(path)}`.{hint} Known keys{condition}: {listed(known)}."
         expected = _expected(known[key])
     if kind == "missing" and len(where) == 2:  # deeper, a list is too short

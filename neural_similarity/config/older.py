@@ -6,7 +6,8 @@ its values were called. With these tables the config of an older run folder is r
 that the run can be resumed; and a recipe keeps the hash that it was recorded with.
 """
 
-# Dotted path of a key that is younger than recorded results → the value that means "as before".
+# Dotted path of a key that is younger than recorded results → the value that means "as before". Every variant of the
+# key's section has the key.
 ADDED = {
     "family": "image_recognition",
     "data.input_scaling": "none",
