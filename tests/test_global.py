@@ -14,7 +14,7 @@ from neural_similarity.interop import merge
 from neural_similarity.interpret import attention
 from neural_similarity.predict import predict
 from neural_similarity.training import image_recognition, main
-from neural_similarity.training.runs import Run
+from neural_similarity.training.runs import Run, load_run
 
 CONFIG = "configs/quickstart/sa_spherenet.yaml"
 SETTINGS = ["model.widths=[8, 8, 8]", "schedule.train_steps=4", "schedule.boundaries_steps=[2]"]
@@ -76,7 +76,12 @@ def test_dry_run_names_what_is_special(tmp_path, capsys):
 
 
 def test_predicts(run, digit):
-    np.testing.assert_allclose(predict(run, [digit]).sum(), 1)
+    """The probabilities that the trained network gives to the picture's middle 32 rows."""
+    with Image.open(digit) as picture:
+        middle = np.asarray(picture, np.float32)[None, 4:36]
+    expected = tf.nn.softmax(load_run(run)(middle, training=False))
+    assert np.std(expected) > 1e-4
+    np.testing.assert_allclose(predict(run, [digit]), expected, rtol=1e-4)
 
 
 def test_picture(run, digit, capsys):
