@@ -11,17 +11,14 @@ from neural_similarity.config import REPOSITORY
 
 FILES = sorted((REPOSITORY / "neural_similarity").rglob("*.py"))
 WITH_EXAMPLES = [file for file in FILES if ">>> " in file.read_text(encoding="utf-8")]
+MODULES = [".".join(file.relative_to(REPOSITORY).with_suffix("").parts) for file in WITH_EXAMPLES]
 
 
-def names_of(file):
-    return ".".join(file.relative_to(REPOSITORY).with_suffix("").parts)
-
-
-@pytest.mark.parametrize("name", map(names_of, WITH_EXAMPLES))
+@pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
     """With Keras at hand, and all that the example's own module has or imports."""
     module = importlib.import_module(name)
-    found = doctest.testmod(module, extraglobs={"keras": keras}, raise_on_error=False)
+    found = doctest.testmod(module, extraglobs={"keras": keras})
     assert found.attempted > 0
     assert found.failed == 0
 

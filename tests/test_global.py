@@ -11,7 +11,7 @@ from PIL import Image
 from run_checks import assert_equal_runs
 
 from neural_similarity import models, ops
-from neural_similarity.families import main
+from neural_similarity.families import load_run, main
 from neural_similarity.interpret import attention
 from neural_similarity.predict import predict
 from neural_similarity.training.runs import Run
@@ -74,7 +74,12 @@ def test_dry_run_names_what_is_special(tmp_path, capsys):
 
 
 def test_predicts(run, digit):
-    np.testing.assert_allclose(predict(run, [digit]).sum(), 1)
+    """The probabilities that the trained network gives to the picture's middle 32 rows."""
+    with Image.open(digit) as picture:
+        middle = np.asarray(picture, np.float32)[None, 4:36]
+    expected = tf.nn.softmax(load_run(run)(middle, training=False))
+    assert np.std(expected) > 1e-4
+    np.testing.assert_allclose(predict(run, [digit]), expected, rtol=1e-4)
 
 
 def test_picture(run, digit, capsys):

@@ -181,10 +181,12 @@ def test_recipe_is_the_released_codes():
         "widths": [128, 192, 256],
         "head_batch_norm": False,
         "operator": "cosine",
+        "attention": True,
+        "query_relu": True,
+        "orthogonality": 2e-4,
     }
-    assert released["attention"] == {"enabled": True, "query_relu": True}
-    assert released["batch_norm"] == {"moving_average": "released", "decay": 0.999}
-    assert released["loss"] == {"label_smoothing": 0.01, "weight_decay": 5e-4, "orthogonality": 2e-4}
+    assert released["batch_norm"] == {"debias": False, "decay": 0.999}
+    assert released["loss"] == {"label_smoothing": 0.01, "weight_decay": 5e-4}
     assert released["optimizer"] == {
         "name": "adam",
         "learning_rate": 1e-3,
