@@ -18,7 +18,24 @@ CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
 MUTATIONS = 1_000
 ODD_VALUES = (
     *(0, 1, -1, 3, 2**31 - 1, 2**31, 10**400, 0.5, -0.5, 1e-30, 1e300, float("nan"), float("inf"), True, False, None),
-    *("", " ", "0.1", "true", "~", "auto", "sgd", "adam", "digits", "cifar10", "static", "none", "\0", "ä" * 300),
+    *(
+        "",
+        " ",
+        "0.1",
+        "true",
+        "~",
+        "auto",
+        "sgd",
+        "adam",
+        "digits",
+        "cifar10",
+        "static",
+        "none",
+        "identity",
+        "ones",
+        "\0",
+        "ä" * 300,
+    ),
     *([], [0], [1, 2, 3], [3, 2, 1], [[1]], {}, {"name": "sgd"}, {"kind": "none"}, [None, "x"]),
 )
 ODD_TEXT = (
@@ -153,7 +170,7 @@ def test_settings_with_other_characters():
     original = load(CONFIGS[0], environment={}).to_dict()
     paths = [".".join(path) for path in paths_of(original)]
     for _ in range(MUTATIONS):
-        text = f"{generator.choice(paths)}={generator.choice((*ODD_VALUES, 0.25, 'released', [4, 5, 6]))}"
+        text = f"{generator.choice(paths)}={generator.choice((*ODD_VALUES, 0.25, 'flattened_eye', [4, 5, 6]))}"
         what = generator.choice(("value", "characters"))
         if what == "characters":
             text = changed_text(text, generator)[1]

@@ -11,6 +11,7 @@ from commands import run_tool
 
 from neural_similarity import config as configs
 from neural_similarity.errors import UserError
+from neural_similarity.families.image_recognition import network
 from neural_similarity.interop import parity
 from neural_similarity.interop.released_names import released_variables
 
@@ -31,10 +32,10 @@ def test_all_networks_agree():
     assert [name for name, (line, _) in found.items() if "orthogonality " in line] == ["sa_spherenet"]
 
 
-@pytest.mark.parametrize("network", parity.NETWORKS)
-def test_layouts_are_the_released_ones_and_go_back_and_forth(network):
-    listed = json.loads((GOLDEN / f"{network}.json").read_text())["variables"]
-    table = released_variables(network(configs.load(f"configs/cifar10/released/{network}.yaml"), 10))
+@pytest.mark.parametrize("name_of_network", parity.NETWORKS)
+def test_layouts_are_the_released_ones_and_go_back_and_forth(name_of_network):
+    listed = json.loads((GOLDEN / f"{name_of_network}.json").read_text())["variables"]
+    table = released_variables(network(configs.load(f"configs/cifar10/released/{name_of_network}.yaml"), 10))
     assert set(table) == set(listed)
     for name, own in table.items():
         shape = tuple(listed[name]["shape"])
