@@ -9,7 +9,7 @@ from PIL import Image
 from neural_similarity import config as configs
 from neural_similarity import quickstart
 from neural_similarity.interpret.matrices import draw_matrices, mean_deviation, predicted_matrices
-from neural_similarity.layers import DynamicSimilarityConv2D
+from neural_similarity.layers import DynamicSimilarityConv2D, NeuralSimilarityPredictor
 from neural_similarity.models import cnn9
 
 
@@ -52,9 +52,11 @@ def test_quickstart_reports_once_and_repeats_itself(short, capsys):
 
 
 def test_predicted_matrices_are_what_the_layers_use():
-    from functools import partial
+    def convolution(*arguments, **kwargs):
+        predictor = NeuralSimilarityPredictor(2, structure="unconstrained")
+        return DynamicSimilarityConv2D(*arguments, structure="unconstrained", predictor=predictor, **kwargs)
 
-    model = cnn9(3, partial(DynamicSimilarityConv2D, structure="unconstrained", predictor_filters=2), widths=(2, 2, 2))
+    model = cnn9(3, convolution, widths=(2, 2, 2))
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
     before = [w.copy() for w in model.get_weights()]
     matrices = predicted_matrices(model, images)
