@@ -53,7 +53,7 @@ def test_quickstart_reports_once_and_repeats_itself(short, capsys):
 
 def test_predicted_matrices_are_what_the_layers_use():
     def convolution(*arguments, **kwargs):
-        predictor = NeuralSimilarityPredictor(2, structure="unconstrained", name="predictor")
+        predictor = NeuralSimilarityPredictor(2, structure="unconstrained")
         return DynamicSimilarityConv2D(*arguments, structure="unconstrained", predictor=predictor, **kwargs)
 
     model = cnn9(3, convolution, widths=(2, 2, 2))

@@ -158,8 +158,8 @@ def build_loss(config, model):
 
 
 def penalties(model):
-    """The penalties of a model: `"penalty"`, of sizes, and where it has one `"orthogonality"`, scalars."""
-    found = {"penalty": []}
+    """The penalties of a model by name, scalars: `"penalty"` on the size of weights, and maybe `"orthogonality"`."""
+    found = {}
     for weight in model.trainable_weights:
         for name, value in penalty_terms(weight).items():
             found.setdefault(name, []).append(value)
