@@ -3,11 +3,12 @@
 import argparse
 import logging
 import sys
+from collections.abc import Callable
 
 from neural_similarity.errors import Interrupted, UserError
 
 
-def guarded(command, advice=""):
+def guarded(command: Callable[[], int | None], advice: str = "") -> int:
     """Calls `command()` and turns whatever stops it into one message on the standard error, without a traceback.
 
     Args:
@@ -34,7 +35,7 @@ def guarded(command, advice=""):
         return _stop(f"Out of memory. What was saved is still there. {advice}", 2)
 
 
-def add_config_arguments(parser, default=None):
+def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """Adds `--config FILE` and `--set a.b=v`, which most commands that build a network take.
 
     Args:
@@ -46,7 +47,7 @@ def add_config_arguments(parser, default=None):
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="override one key; repeatable")
 
 
-def count(text):
+def count(text: str) -> int:
     """An `argparse` type: a whole number from 1 on."""
     if not (text.isascii() and text.isdecimal()) or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")

@@ -30,16 +30,20 @@ class Experiment(Section, abc.ABC):
     runtime: Runtime
 
     @abc.abstractmethod
-    def owner(self):
+    def owner(self) -> str:
         """The folder of the train.py that runs this config, from the repository's root: `nsl_image_recog/static`."""
 
-    def evaluation_every_steps(self):
+    @abc.abstractmethod
+    def global_batch_size(self) -> int:
+        """How many examples one step takes, on all devices together."""
+
+    def evaluation_every_steps(self) -> int:
         """Steps between evaluations, with `auto` resolved."""
         if self.evaluation.every_steps == "auto":
             return max(1, round(self.schedule.train_steps * self.schedule.scale / 20))
         return self.evaluation.every_steps
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """The config as plain dictionaries, lists and scalars, in the order of the files."""
         document = self.model_dump(mode="json")
         first = ("family", "seed", "data")
@@ -47,11 +51,11 @@ class Experiment(Section, abc.ABC):
         shared = [name for name in Experiment.model_fields if name not in first]
         return {name: document[name] for name in (*first, *own, *shared)}
 
-    def config_hash(self):
+    def config_hash(self) -> str:
         """12 hex digits of the recipe: what seeds, scaled-down runs, machines and intervals have in common."""
         return self._hash(NOT_OF_A_RECIPE)[:12]
 
-    def run_hash(self):
+    def run_hash(self) -> str:
         """6 hex digits of the run: all that can change its numbers."""
         return self._hash(NOT_OF_A_RUN)[:6]
 
@@ -66,7 +70,7 @@ class Experiment(Section, abc.ABC):
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def differing_keys(a, b, of_runs=False):
+def differing_keys(a: Experiment, b: Experiment, of_runs: bool = False) -> list[str]:
     """Returns the dotted paths at which two configs differ, in the order of the files; absent counts as different.
 
     With `of_runs`, only those that make another run of `b`.
@@ -76,7 +80,7 @@ def differing_keys(a, b, of_runs=False):
     return [path for path in paths if not (of_runs and _is_one_of(path, NOT_OF_A_RUN, b))]
 
 
-def flattened(document):
+def flattened(document: dict) -> dict:
     """{section: {key: value}} → {"section.key": value}."""
     flat = {}
     for name, section in document.items():
@@ -87,7 +91,7 @@ def flattened(document):
     return flat
 
 
-def nested(flat):
+def nested(flat: dict) -> dict:
     """{"section.key": value} → {section: {key: value}}."""
     document = {}
     for path, value in flat.items():

@@ -207,6 +207,10 @@ class ImageRecognition(Experiment):
             raise ValueError(f"`model.name: {self.model.name}` goes with `similarity.kind: none` only.")
         return self
 
-    def owner(self):
+    def global_batch_size(self) -> int:
+        """See `Experiment.global_batch_size`."""
+        return self.data.global_batch_size
+
+    def owner(self) -> str:
         """See `Experiment.owner`."""
         return self.similarity.owner if isinstance(self.model, Cnn9) else self.model.owner

@@ -1,11 +1,13 @@
 """From a YAML file, `--set` and the environment to a checked config; every mistake ends in one `UserError`."""
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pydantic
 
 from neural_similarity.config import messages, older
+from neural_similarity.config.experiment import Experiment
 from neural_similarity.config.image_recognition import ImageRecognition
 from neural_similarity.config.paths import CONFIGS, REPOSITORY
 from neural_similarity.config.yaml12 import cut, parse, shown_value
@@ -15,7 +17,7 @@ SCHEMAS = {"image_recognition": ImageRecognition}  # family → what its configs
 DATA_VARIABLE = "NEURAL_SIMILARITY_DATA"
 
 
-def load(path, overrides=(), environment=os.environ):
+def load(path: str | Path, overrides: Iterable[str] = (), environment: Mapping[str, str] = os.environ) -> Experiment:
     """Reads and checks a config.
 
     Args:
@@ -52,7 +54,7 @@ def load(path, overrides=(), environment=os.environ):
         raise UserError(messages.report(schema, error, document, place, sources)) from None
 
 
-def name_of(path):
+def name_of(path: str | Path) -> str:
     """Returns a config's name: its path under configs/ without suffix, or `custom/<stem>` for a file elsewhere."""
     file = (_find(path) or Path(path)).resolve()
     if file.is_relative_to(CONFIGS):
@@ -60,7 +62,7 @@ def name_of(path):
     return f"custom/{file.stem}"
 
 
-def recipe_of(config, name):
+def recipe_of(config: Experiment, name: str) -> str:
     """Returns `released` or `ours` if `config` has the recipe of the file that is called `name`, else `custom`."""
     if not (CONFIGS / f"{name}.yaml").is_file():
         return "custom"
@@ -69,7 +71,7 @@ def recipe_of(config, name):
     return "released" if "released" in name.split("/") else "ours"
 
 
-def run_folder(config, name):
+def run_folder(config: Experiment, name: str) -> Path:
     """Where a run of `config` lives: `runs/<name>/s<seed>-<hash>`, so that an edited config never meets an old run."""
     return REPOSITORY / "runs" / name / f"s{config.seed}-{config.run_hash()}"
 

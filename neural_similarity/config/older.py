@@ -35,7 +35,7 @@ RENAMED = {
 }
 
 
-def as_first_recorded(flat):
+def as_first_recorded(flat: dict) -> dict:
     """Today's `{dotted path: value}` as it was when results were first recorded, for hashing."""
     flat = {path: value for path, value in flat.items() if not (path in ADDED and ADDED[path] == value)}
     return {

@@ -8,7 +8,7 @@ import yaml
 from neural_similarity.errors import UserError
 
 
-def parse(text, place, lines=True):
+def parse(text: str, place: str, lines: bool = True):
     """Text → dictionaries, lists and scalars.
 
     Args:
@@ -31,13 +31,13 @@ def parse(text, place, lines=True):
     raise UserError(f"{place}: not readable as YAML: {problem}.")
 
 
-def shown_value(value):
+def shown_value(value) -> str:
     """A value as YAML would write it, in one short line."""
     text = json.dumps(value, ensure_ascii=False)
     return cut(text if text.isprintable() else json.dumps(value))
 
 
-def cut(text, longest=80):
+def cut(text: str, longest: int = 80) -> str:
     """A text that the user wrote, in one short line."""
     text = text if len(text) <= longest else f"{text[:longest]}…"
     return text if text.isprintable() else json.dumps(text)[1:-1]

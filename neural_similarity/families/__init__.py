@@ -14,18 +14,21 @@ knows the module by these names alone:
 """
 
 import importlib
+from pathlib import Path
+from types import ModuleType
 
+from neural_similarity.config import Experiment
 from neural_similarity.families.main import main
 
 __all__ = ["family_of", "load_run", "main"]
 
 
-def family_of(config):
+def family_of(config: Experiment) -> ModuleType:
     """The module of a config's family."""
     return importlib.import_module(f"neural_similarity.families.{config.family}")
 
 
-def load_run(folder):
+def load_run(folder: str | Path):
     """The trained network of a run: a Keras model with the weights of the newest checkpoint.
 
     Raises:

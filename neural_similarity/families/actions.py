@@ -1,21 +1,23 @@
 """What a train.py does with a config and a run folder: train, evaluate, or show what would be done."""
 
 import dataclasses
+from collections.abc import Iterable
 
 import yaml
 
 from neural_similarity import config as configs
+from neural_similarity.config import Experiment
 from neural_similarity.families import family_of
 from neural_similarity.files import write_atomically
 from neural_similarity.training.environment import environment
 from neural_similarity.training.logs import log
 from neural_similarity.training.loop import Loop
-from neural_similarity.training.results import build_result, percent
-from neural_similarity.training.runs import open_run
+from neural_similarity.training.results import Result, build_result, percent
+from neural_similarity.training.runs import Run, open_run
 from neural_similarity.training.runtime import Runtime
 
 
-def train(config, name, run, overrides=(), resume=False):
+def train(config: Experiment, name: str, run: Run, overrides: Iterable[str] = (), resume: bool = False) -> Result:
     """Trains a config in the folder of a run, from its last checkpoint with `resume`.
 
     Args:
@@ -42,7 +44,7 @@ def train(config, name, run, overrides=(), resume=False):
 
     check()
     runtime = run.runtime if resume else Runtime.resolve(config.runtime)
-    runtime.check_batch(config.data.global_batch_size)
+    runtime.check_batch(config.global_batch_size())
     data = family.load_data(config)
     replicas = runtime.start()
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +93,7 @@ def _train(config, run, runtime, replicas, data):
     return result
 
 
-def say_result(result, run):
+def say_result(result: Result, run: Run) -> None:
     """Logs what a finished run measured, its result line and its folder."""
     for line in result.in_words():
         log.info("%s", line)
@@ -99,7 +101,7 @@ def say_result(result, run):
     log.info("run folder: %s", run.shown())
 
 
-def evaluate(config, run):
+def evaluate(config: Experiment, run: Run) -> None:
     """Evaluates the newest checkpoint of a run and logs what is measured, a line for each split.
 
     Raises:
@@ -109,7 +111,7 @@ def evaluate(config, run):
     open_run(run.folder).check_same(config)
     data = family.load_data(config)
     run.check_facts(data.facts(), leave_out=("data_checksum",))  # other images of the same classes are welcome
-    run.runtime.check_batch(config.data.global_batch_size)
+    run.runtime.check_batch(config.global_batch_size())
     replicas = run.runtime.start()
     with replicas.scope():
         model = family.build_model(config, run.facts)
@@ -121,10 +123,10 @@ def evaluate(config, run):
         log.info("step %s   %s", f"{step:,}", "   ".join(words))
 
 
-def dry_run(config, run):
+def dry_run(config: Experiment, run: Run) -> None:
     """Logs the resolved config, where it would run and how, and what the family says of it."""
     runtime = Runtime.resolve(config.runtime)
-    runtime.check_batch(config.data.global_batch_size)
+    runtime.check_batch(config.global_batch_size())
     described = family_of(config).describe(config)
     log.info("%s", yaml.safe_dump(config.to_dict(), sort_keys=False, default_flow_style=None).rstrip())
     log.info("run folder: %s (%s)", run.shown(), "exists" if run.exists else "new")

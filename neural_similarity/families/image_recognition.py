@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from neural_similarity import data, models
+from neural_similarity.config.image_recognition import ImageRecognition
 from neural_similarity.data.batches import evaluation_batches, training_batch
 from neural_similarity.data.images import DataMissing
 from neural_similarity.layers import (
@@ -28,7 +29,7 @@ SCORES = ("accuracy",)
 TRAINING_LOSS = "cross_entropy"
 
 
-def describe(config):
+def describe(config: ImageRecognition) -> dict[str, str]:
     """The classes, the trained numbers and the images of each split, in words; says so where the data are missing."""
     words = {}
     try:
@@ -49,24 +50,24 @@ def describe(config):
     return words
 
 
-def class_names(config):
+def class_names(config: ImageRecognition) -> tuple[str, ...]:
     """The names of the classes, without reading the images."""
     return data.class_names(config.data.name, config.data.root_path)
 
 
-def load_data(config):
+def load_data(config: ImageRecognition) -> data.Splits:
     """The config's images, as `data.load` splits them."""
     return data.load(
         config.data.name, config.data.root_path, config.data.validation_fraction, config.seed, config.data.image_size
     )
 
 
-def build_model(config, facts):
+def build_model(config: ImageRecognition, facts: dict) -> keras.Model:
     """The network of a config for the classes that `facts` names."""
     return network(config, len(facts["classes"]))
 
 
-def network(config, num_classes, dtype=None):
+def network(config: ImageRecognition, num_classes: int, dtype: str | None = None) -> keras.Model:
     """The network of a config, with the initial weights that belong to its seed; `dtype` replaces its precision."""
     with seeded(config.seed):
         return _network(config, num_classes, dtype or config.runtime.precision)

@@ -3,14 +3,16 @@
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from neural_similarity import config as configs
 from neural_similarity.command import add_config_arguments, guarded
 from neural_similarity.errors import UserError
 
 
-def main(default_config, arguments=None):
+def main(default_config: str, arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs a train.py: reads the command line, trains or evaluates, and exits with 0, 2 (a mistake) or 130 (Ctrl-C).
 
     Args:
