@@ -38,6 +38,23 @@ def test_help_comes_without_tensorflow(words):
     assert done.stdout.startswith("usage: python -m neural_similarity")
 
 
+QUIET = [
+    "from neural_similarity.families import family_of; from neural_similarity.config import load; "
+    "family_of(load('configs/quickstart/baseline.yaml')).network",
+    "from neural_similarity.families import actions",
+    "from neural_similarity.predict import predict",
+    "from neural_similarity.interop.merge import merge",
+    "from neural_similarity.interpret.attention import draw_run",
+    "from neural_similarity.reporting.plots import training_curves",
+]
+
+
+@pytest.mark.parametrize("code", QUIET)
+def test_tensorflow_starts_without_its_notes(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    assert done.stdout + done.stderr == ""
+
+
 def test_an_unknown_command_names_the_known_ones(capsys):
     assert run_tool("predit") == 2
     said = capsys.readouterr().err

@@ -19,12 +19,14 @@ from types import ModuleType
 
 from neural_similarity.config import Experiment
 from neural_similarity.families.main import main
+from neural_similarity.quiet import import_tensorflow
 
 __all__ = ["family_of", "load_run", "main"]
 
 
 def family_of(config: Experiment) -> ModuleType:
     """The module of a config's family."""
+    import_tensorflow()  # first, and without its start-up notes
     return importlib.import_module(f"neural_similarity.families.{config.family}")
 
 
