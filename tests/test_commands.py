@@ -42,10 +42,6 @@ QUIET = [
     "from neural_similarity.families import family_of; from neural_similarity.config import load; "
     "family_of(load('configs/quickstart/baseline.yaml')).network",
     "from neural_similarity.families import actions",
-    "from neural_similarity.predict import predict",
-    "from neural_similarity.interop.merge import merge",
-    "from neural_similarity.interpret.attention import draw_run",
-    "from neural_similarity.reporting.plots import training_curves",
 ]
 
 
