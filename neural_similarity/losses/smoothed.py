@@ -6,10 +6,10 @@ from neural_similarity.ops.wide import at_least_float32
 
 
 def smoothed_cross_entropy(labels, logits, label_smoothing=0.01, log_epsilon=1e-4):
-    """−Σ ỹ log(softmax + ε) with ỹ = (1 − s)·onehot + s / classes  (released code).
+    """Cross-entropy −Σ ỹ log(softmax + ε) with smoothed labels ỹ = (1 − s)·onehot + s / classes  (released code).
 
-    ε inside the logarithm bounds the loss of a confident mistake by −log ε; it also lets the slope of a class fade
-    once its probability is below ε.
+    With s = 0.01 and 10 classes the true class has ỹ = 0.991 and every other one 0.001. ε limits what a confident
+    mistake can cost, to −log ε, 9.2 for ε = 1e-4. It also weakens the gradient of a class whose probability is below ε.
 
     Args:
         labels: `(b,)` integers.
@@ -18,7 +18,11 @@ def smoothed_cross_entropy(labels, logits, label_smoothing=0.01, log_epsilon=1e-
         log_epsilon: ε.
 
     Returns:
-        `(b,)` losses, in float32 or the logits' wider type.
+        `(b,)` losses, one per example, in float32 or the logits' wider type.
+
+    Example:
+        >>> smoothed_cross_entropy([0, 1], keras.ops.zeros((2, 10))).shape
+        TensorShape([2])
     """
     logits = at_least_float32(logits)
     classes = logits.shape[-1]
