@@ -60,10 +60,10 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
     def build(self, input_shape):
         """Creates W and the bias, and builds the predictor unless another layer has built it."""
         super().build(input_shape)
-        self._check_map(tuple(input_shape))
+        self._build_predictor(tuple(input_shape))
 
-    def _check_map(self, input_shape):
-        """Calls the predictor on a symbolic input, which builds it, and raises unless its output is a map of M."""
+    def _build_predictor(self, input_shape):
+        """Builds the predictor by a call on a symbolic input, and raises unless its output has the shape of M."""
         taps = math.prod(self.kernel_size)
         expected = (*input_shape[:3], *((taps,) if self.structure == "diagonal" else (taps, taps)))
         try:
@@ -74,7 +74,7 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
                 f"that share a predictor need inputs of equally many channels. The predictor says: {error}"
             ) from error
         sizes = zip(found, expected, strict=False)
-        if len(found) != len(expected) or any(None not in pair and pair[0] != pair[1] for pair in sizes):
+        if len(found) != len(expected) or any(None not in two and two[0] != two[1] for two in sizes):
             raise ValueError(
                 f"The predictor of layer '{self.name}' must return M for the {taps} taps of the kernel at every pixel: "
                 f"shape {expected}. Received a predictor that returns shape {found}. A `NeuralSimilarityPredictor` "
@@ -89,8 +89,9 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
 
     def get_config(self):
         """The constructor's arguments."""
-        # While a model is saved, Keras gives an object that it serialises again the id by which loading finds the same
-        # object. Serialised twice, the predictor has its id in every layer that shares it, in the first one too.
+        # While a model is saved, Keras notes an id in the config of an object that it serialises for the second time.
+        # By this id loading knows a shared object again. The first of the layers that share the predictor needs the id
+        # too. So each layer serialises the predictor twice.
         keras.saving.serialize_keras_object(self.predictor)
         predictor = keras.saving.serialize_keras_object(self.predictor)
         # The layer that holds a loaded predictor builds it, so that its weights have the same paths as before.

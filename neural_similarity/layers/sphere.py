@@ -11,9 +11,9 @@ from neural_similarity.layers.extra_weights import ExtraWeights
 OPERATORS = ("cosine", "linear", "sigmoid", "learnable_sigmoid", "squared_cosine")
 MAGNITUDES = ("sphere", "linear", "tanh", "ball", "segmented")
 
-# magnitudes that compare ‖x‖ with a radius ρ
+# Magnitudes that compare ‖x‖ with a radius ρ
 _RADIAL = {"tanh": ops.tanh_magnitude, "ball": ops.ball_magnitude, "segmented": ops.segmented_magnitude}
-_RADIUS_EPSILON = 1e-4  # ρ = r² + ε
+_RADIUS_EPSILON = 1e-4  # ρ = (r² + ε) μ
 _K_START, _K_LEAST = 0.7, 0.05  # k = |k_f| + 0.05, where k_f starts at 0.7
 
 
