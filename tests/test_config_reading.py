@@ -27,7 +27,7 @@ def test_numbers_are_read_as_written(edited):
 def test_none_is_a_word_and_null_is_not():
     assert settings(BASELINE).similarity.kind == "none"
     assert settings(DYNAMIC, "runtime.strategy=none", "data.augmentation=none").runtime.strategy == "none"
-    assert "must be one of `none`, `static`, `dynamic`; got null" in message(BASELINE, "similarity.kind=null")
+    assert message(BASELINE, "similarity.kind=null").endswith("; got null.")
 
 
 def test_config_cannot_be_changed():
