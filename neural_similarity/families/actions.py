@@ -87,7 +87,7 @@ def _train(config, run, runtime, replicas, data):
         log.info("Not as when the run began: %s", "; ".join(changed))
     rows = loop.run()
     result = build_result(run, config, model, rows, runtime, family.SCORES, family.HEADLINE)
-    write_atomically(run.folder / "result.json", result.line() + "\n")
+    write_atomically(run.folder / "result.json", result.json_line() + "\n")
     return result
 
 
@@ -95,7 +95,7 @@ def say_result(result, run):
     """Logs what a finished run measured, its result line and its folder."""
     for line in result.in_words():
         log.info("%s", line)
-    log.info("result: %s", result.line())
+    log.info("result: %s", result.json_line())
     log.info("run folder: %s", run.shown())
 
 
