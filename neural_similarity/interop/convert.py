@@ -8,6 +8,7 @@ variables. `keras.models.load_model` reads the result once `neural_similarity.la
 then be made into plain Keras layers, with `neural_similarity.merge`.
 """
 
+import functools
 import re
 
 import numpy as np
@@ -114,12 +115,18 @@ def _released_shape(released):
 
 def _networks_with(labels):
     """A sentence that names the released networks that have just these variables; "" if none has."""
-    found = []
-    for name in RELEASED_NETWORKS:
-        path = f"configs/cifar10/released/{name}.yaml"
-        config = configs.load(path, ["model.widths=[8, 8, 8]"], environment={})
-        found += [path] if labels == _labels(released_variables(network(config, 1))) else []
+    found = [_config_of(name) for name in RELEASED_NETWORKS if labels == _labels_of_network(name)]
     return f" Its variables are those of {' or '.join(found)}." if found else ""
+
+
+@functools.cache
+def _labels_of_network(name):
+    config = configs.load(_config_of(name), ["model.widths=[8, 8, 8]"], environment={})
+    return _labels(released_variables(network(config, 1)))
+
+
+def _config_of(name):
+    return f"configs/cifar10/released/{name}.yaml"
 
 
 def _first_line(error):
