@@ -168,7 +168,7 @@ save_whole(model, Path(sys.argv[1]) / "model.keras")
 
 
 def test_a_disk_without_room_leaves_no_file(tmp_path):
-    """The kernel itself fails the write, here by a limit on the size of files."""
+    """The operating system itself refuses the write, here because of a limit on the size of files."""
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, cwd=REPOSITORY, check=False
     )

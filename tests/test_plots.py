@@ -21,6 +21,13 @@ def train_rows(steps=30, loss=2.0):
 ACCURACY = "accuracy (%): test; training, thin"
 
 
+def colours_in(path):
+    """Which of the runs' colours, but black, cover 50 or more pixels of a picture."""
+    with PIL.Image.open(path) as picture:
+        counts = {f"#{r:02X}{g:02X}{b:02X}": n for n, (r, g, b) in picture.convert("RGB").getcolors(1 << 24)}
+    return {colour for colour in plots.COLOURS[:-1] if counts.get(colour, 0) >= 50}
+
+
 def lines_of(axes):
     return [(np.array(line.get_xdata()), np.array(line.get_ydata())) for line in axes.lines]
 
@@ -55,7 +62,7 @@ def test_a_picture_has_the_promised_size(make_run, tmp_path, command):
     with PIL.Image.open(tmp_path / "curves.png") as picture:
         assert picture.format == "PNG"
         assert picture.size == (1800, 684)  # 9 × (3.2 + 0.22) inches, 200 dots each
-        assert len(picture.convert("RGB").getcolors(1 << 24)) > 10
+    assert colours_in(tmp_path / "curves.png") == {plots.COLOURS[0]}
     assert plots.training_curves([run], tmp_path / "curves.svg").read_text().startswith("<?xml")
 
 
@@ -110,7 +117,7 @@ def test_runs_with_hardly_any_rows_are_drawn(make_run, tmp_path):
     figure = plots.training_figure([one, none])
     assert [len(steps) for steps, _ in lines_of(figure.axes[1])] == [1, 1, 1, 0]
     assert figure.axes[1].lines[1].get_marker() == "o"
-    assert plots.training_curves([one, none], tmp_path / "few.png").stat().st_size > 10_000
+    assert colours_in(plots.training_curves([one, none], tmp_path / "few.png")) == set(plots.COLOURS[:2])
 
 
 def test_plots_refuse_what_they_cannot_draw(make_run, tmp_path, command):
