@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and paths as people type them."""
+"""Files that are written as a whole or not at all, and paths as people type them."""
 
 import contextlib
 import os
@@ -6,7 +6,15 @@ from pathlib import Path
 
 
 def write_atomically(path, text):
-    """Replaces a file's text, or leaves it as it was."""
+    """Writes a text file, or leaves the file as it was.
+
+    Args:
+        path: the file. Its folder must exist.
+        text: the new text, written as UTF-8.
+
+    Raises:
+        OSError: the file cannot be written. It still has its old content.
+    """
     path = Path(path)
     unfinished = path.with_name(path.name + ".unfinished")
     try:
@@ -21,9 +29,17 @@ def write_atomically(path, text):
 
 
 def put_in_place(unfinished, path):
-    """Gives a file that is written and synced its name, in place of what had it; that outlives a power cut as well."""
+    """Renames a fully written file into place, so that readers see the old content or the new one, never half of it.
+
+    Example: a new `metrics.csv` is written as `metrics.csv.unfinished` and synced to the disk. The rename then replaces
+    the old `metrics.csv` in one step. The folder is synced too, so that the rename outlives a power cut.
+
+    Args:
+        unfinished: `Path` of the file, fully written and synced.
+        path: `Path` of the file that it becomes, in the same folder. If that exists, it is replaced.
+    """
     os.replace(unfinished, path)
-    with contextlib.suppress(OSError):  # not every file system syncs folders, and the file has its name already
+    with contextlib.suppress(OSError):  # some file systems cannot sync a folder; the file is renamed all the same
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -32,6 +48,6 @@ def put_in_place(unfinished, path):
 
 
 def shown(path):
-    """The path as a user would type it: from the working folder if it is inside."""
+    """The path as a user would type it: relative if it lies in the working folder, absolute otherwise."""
     path = Path(path).resolve()
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

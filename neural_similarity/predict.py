@@ -8,17 +8,17 @@ from neural_similarity.training.runs import open_run
 
 
 def predict(run, paths):
-    """The class probabilities of images, by the newest checkpoint of a run.
+    """The probability of each class for each image, as the network of a run's newest checkpoint sees it.
 
     Args:
         run: the run's folder.
-        paths: files of images; they make one batch.
+        paths: image files. All of them make one batch.
 
     Returns:
-        `(len(paths), classes)` float array; each row sums to 1.
+        `(len(paths), classes)` float64 array. The row of an image sums to 1.
 
     Raises:
-        UserError: no run in `run`, no checkpoint yet, or an image that cannot be read.
+        UserError: `run` is no run's folder, the run has no checkpoint yet, or an image cannot be read.
     """
     model = load_run(run)
     size = model.input_shape[1]
@@ -29,12 +29,12 @@ def predict(run, paths):
 
 
 def describe(run, paths, top=3):
-    """Yields one line for each image: its path and the `top` most likely classes with their probabilities.
+    """Yields one line for each image, as "cat.png: cat 71.3 %, dog 20.1 %, deer 4.0 %".
 
     Args:
         run: the run's folder.
-        paths: files of images.
-        top: how many classes to name.
+        paths: image files.
+        top: how many classes to name, the most likely first.
 
     Raises:
         UserError: as `predict`.

@@ -1,4 +1,4 @@
-"""`make quickstart`: a dynamic network on embedded digits beside a plain one, and what came of it."""
+"""`make quickstart`: trains a dynamic network and a plain one on scikit-learn's digits, and prints a report."""
 
 import sys
 
@@ -11,12 +11,12 @@ PICTURED_IMAGES = 4
 
 
 def main():
-    """Trains both networks and prints the report; prints the report alone where they are trained already."""
+    """Trains both networks and prints the report. If they are trained already, just prints the report again."""
     config = configs.load(f"configs/{DYNAMIC}.yaml")
     folder = configs.run_folder(config, DYNAMIC)
     report = folder / "report.txt"
-    plain = configs.run_folder(configs.load(f"configs/{PLAIN}.yaml"), PLAIN)
-    if report.exists() and (plain / "result.json").exists():
+    plain_folder = configs.run_folder(configs.load(f"configs/{PLAIN}.yaml"), PLAIN)
+    if report.exists() and (plain_folder / "result.json").exists():
         print("Trained already; train anew with: rm -r runs/quickstart && make quickstart\n")
     else:
         code = guarded(lambda: write_atomically(report, _train_both(config, folder)), "Go on: make quickstart")
@@ -26,7 +26,7 @@ def main():
 
 
 def _train_both(config, folder):
-    """Trains what is not trained yet, draws the pictures, and returns the report."""
+    """Trains what is not trained yet, draws the pictures, and returns the text of the report."""
     from PIL import Image
 
     from neural_similarity.families import image_recognition, load_run
@@ -34,15 +34,15 @@ def _train_both(config, folder):
     from neural_similarity.reporting.plots import training_curves
 
     plain, plain_run = _train(PLAIN)
-    dynamic, run = _train(DYNAMIC)
+    dynamic, dynamic_run = _train(DYNAMIC)
     images = image_recognition.load_data(config).test.images.astype("float32")
-    first = predicted_matrices(image_recognition.network(config, 10), images)
-    last = predicted_matrices(load_run(run.folder), images)
-    before, after = mean_deviation(first), mean_deviation(last)
+    trained = predicted_matrices(load_run(dynamic_run.folder), images)
+    before = mean_deviation(predicted_matrices(image_recognition.network(config, 10), images))
+    after = mean_deviation(trained)
     curve, maps = folder / "training_curve.png", folder / "predicted_matrices.png"
     Image.fromarray(images[0].astype("uint8")).save(folder / "digit.png")
-    training_curves([plain_run.folder, run.folder], curve)
-    draw_matrices(images[:PICTURED_IMAGES], last, maps)
+    training_curves([plain_run.folder, dynamic_run.folder], curve)
+    draw_matrices(images[:PICTURED_IMAGES], trained, maps)
     where = folder.relative_to(configs.REPOSITORY)
     lines = [
         *dynamic.in_words(),
@@ -51,7 +51,7 @@ def _train_both(config, folder):
         "mean |M − 1|   at the start   at the end   (by batch statistics, on the test images)",
         *(f"  {name:<12} {before[name]:12.4f} {after[name]:12.4f}" for name in after),
         "",
-        f"result line: {dynamic.line()}",
+        f"result line: {dynamic.json_line()}",
         f"run folder: {where}",
         f"pictures: {where / curve.name}, {where / maps.name}",
         "",
@@ -64,7 +64,7 @@ def _train_both(config, folder):
 
 
 def _train(name):
-    """Trains a quickstart config to its end, from where it stands; returns the `Result` and the `Run`."""
+    """Trains a quickstart config to its last step, from its newest checkpoint if it has one; `(Result, Run)`."""
     from neural_similarity.families.actions import train
     from neural_similarity.training.logs import log
     from neural_similarity.training.runs import Run
@@ -74,7 +74,7 @@ def _train(name):
     if run.result:
         return run.result, run
     if run.exists:
-        log.info("Going on with an unfinished run; to start it anew: rm -r runs/quickstart")
+        log.info("Going on with an unfinished run. To start anew: rm -r runs/quickstart")
     return train(config, name, run, resume=run.exists), run
 
 

@@ -1,4 +1,4 @@
-"""TensorFlow's start-up notes, kept out of the way of what a command says."""
+"""Imports TensorFlow without the notes that it prints when it starts."""
 
 import os
 import sys
@@ -6,24 +6,25 @@ import tempfile
 
 
 def import_tensorflow():
-    """Imports TensorFlow with the standard error set aside; what was written there comes back if the import fails.
+    """Imports TensorFlow, and hides what it writes to the standard error meanwhile.
 
-    The notes about oneDNN and missing CUDA drivers are written before TensorFlow's own filter, the environment
-    variable `TF_CPP_MIN_LOG_LEVEL`, is in force.
+    TensorFlow's own switch, the environment variable `TF_CPP_MIN_LOG_LEVEL`, is not enough: notes about oneDNN and
+    missing CUDA drivers are written before TensorFlow reads the variable. If the import fails, what was hidden is
+    printed after all.
     """
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 2)
+    standard_error = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
         try:
             import tensorflow  # noqa: F401
         except BaseException:
-            aside.seek(0)
-            os.write(terminal, aside.read())
+            hidden.seek(0)
+            os.write(standard_error, hidden.read())
             raise
         finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
+            os.dup2(standard_error, 2)
+            os.close(standard_error)

@@ -1,29 +1,34 @@
-"""What several test files build on: networks that look trained, a run folder, compiled and plain forms of the ops."""
+"""Fixtures of several test files: networks that look trained, run folders, and compiled and plain forms of the ops."""
 
 import dataclasses
+import json
 import math
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import run_tool
+from digits_runs import digits, interrupt_at, run_main
+from result_lines import LINE, result
 
 from configs import TEXT
 from neural_similarity import config as configs
 from neural_similarity import ops
+from neural_similarity.config import REPOSITORY
 from neural_similarity.families import image_recognition
 from neural_similarity.training import runs
 from neural_similarity.training.checkpoints import collect
 from neural_similarity.training.environment import environment
 from neural_similarity.training.runtime import Runtime
 
-# Two devices for the tests of several replicas; it has to be said before TensorFlow starts.
+# Two CPU devices for the tests of several replicas. TensorFlow takes this setting only before it starts.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
 
 def look_trained(model, seed=0):
-    """Moves every weight away from where it started, and the averages of 700 updates; returns the model."""
+    """Moves every weight away from its initial value, averages included, as if after 700 updates; returns the model."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:
         if variable.name == "updates":
@@ -42,9 +47,9 @@ def look_trained_fixture():
 
 @pytest.fixture(scope="session")
 def run_folder(request, tmp_path_factory):
-    """The folder of a run of configs/cifar10/static_uns with widths 4, or of the config that `param` names; read-only.
+    """The folder of a run of configs/cifar10/static_uns with widths 4, or of the config that `param` names.
 
-    No step was trained: its checkpoint, of step 5, is `look_trained`.
+    No step was trained: the weights in its checkpoint, of step 5, come from `look_trained`. Tests only read it.
     """
     name = getattr(request, "param", "static_uns")
     config = configs.load(f"configs/cifar10/{name}.yaml", ["model.widths=[4, 4, 4]"], environment={})
@@ -65,6 +70,61 @@ def run_folder(request, tmp_path_factory):
     return run.folder
 
 
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """The folder of a finished run of 25 steps on the digits. Tests only read it."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    assert run_main(digits(folder)) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stopped_run(tmp_path_factory):
+    """The folder of the same run, stopped after step 14. Tests only read it, or copy it first."""
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(14, patch)
+        assert run_main(digits(folder)) == 130
+    return folder
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Makes a run folder without training: `make_run(name, line, rows)`.
+
+    `line` is what `result.json` holds: changes to `LINE`, bytes, or None for an unfinished run. `rows` are those of
+    `metrics.jsonl`.
+    """
+
+    def make(name="run", line=(), rows=()):
+        folder = tmp_path / name
+        folder.mkdir()
+        values = {**LINE, **(dict(line) if isinstance(line, dict) else {})}
+        details = {key: values[key] for key in ("config", "recipe", "experiment", "overrides")}
+        details |= {"facts": {}, "runtime": {}, "environment": {}}
+        (folder / "config.yaml").write_text((REPOSITORY / "configs/cifar10/static_dns.yaml").read_text())
+        (folder / "run.json").write_text(json.dumps(details))
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        if line is not None:
+            text = line if isinstance(line, bytes) else (result(**dict(line)).json_line() + "\n").encode()
+            (folder / "result.json").write_bytes(text)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def command(capsys):
+    """Runs a tool; returns its exit code, what it printed, and what it said on the standard error."""
+
+    def call(*words):
+        code = run_tool(*words)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
 @pytest.fixture
 def edited(tmp_path):
     """Writes the dynamic DNS config with one piece of text replaced; returns the path."""
@@ -79,8 +139,8 @@ def edited(tmp_path):
 
 @pytest.fixture(params=["plain", "compiled"])
 def fused_functions(request, monkeypatch):
-    """How the functions of `ops.fused` run, whatever their size: as TensorFlow runs them, or compiled by XLA.
+    """Makes the functions of `ops.fused` run as TensorFlow runs them, or compiled by XLA, whatever their size.
 
-    A test that uses it runs in both ways; one that parametrizes it with `indirect` chooses.
+    A test that asks for it runs twice, once in each way. One that parametrizes it with `indirect` chooses the way.
     """
     monkeypatch.setattr(ops.fused, "_LARGE", {"plain": math.inf, "compiled": 0}[request.param])

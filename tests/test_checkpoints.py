@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there."""
+"""A checkpoint is there as a whole or not at all, whatever happens to the disk or to its bytes."""
 
 import pickle
 import subprocess
@@ -34,7 +34,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoints.np, "savez", full)
-    with pytest.raises(UserError, match=r"No space left.*step 1 is whole.*--resume"):
+    with pytest.raises(UserError, match=r"No space left.*step 1 is still whole.*--resume"):
         store.save(2, {"model/a": np.ones(3)}, {})
     assert [path.name for path in tmp_path.iterdir()] == ["step-000001.npz"]
     assert store.load(1)[1] == {"step": 1}
@@ -50,7 +50,7 @@ def test_damage_is_noticed(tmp_path, damage):
 
 
 def test_every_flipped_byte_is_noticed_or_does_no_harm(tmp_path):
-    """Zip members carry a CRC-32; what it does not cover (dates, permissions) does not reach the arrays."""
+    """Each array in the zip file has a CRC-32. The bytes that it does not cover (dates, permissions) hold no numbers."""
     store = Checkpoints(tmp_path)
     arrays = {"model/a": np.arange(7, dtype=np.float32), "model/b": np.float64(2.5), "optimizer/n": np.int64(3)}
     store.save(1, arrays, {"pending": []})
@@ -67,7 +67,7 @@ def test_every_flipped_byte_is_noticed_or_does_no_harm(tmp_path):
             assert (state, found.keys()) == ({"pending": [], "step": 1}, arrays.keys())
             for name, array in arrays.items():
                 assert (found[name].dtype, found[name].tobytes()) == (array.dtype, array.tobytes())
-    assert noticed > len(whole)  # of two flips a byte
+    assert noticed > len(whole)  # more than half of the flips, of which there are two per byte
 
 
 def test_every_shortened_file_is_noticed(tmp_path):
@@ -91,8 +91,8 @@ def test_a_damaged_newest_one_gives_way_to_the_one_before(tmp_path, caplog):
     np.testing.assert_array_equal(arrays["model/a"], [10, 10, 10])
     assert [record.getMessage().split(": ")[0] for record in caplog.records] == [str(store.path(20))]
     assert "damaged" in caplog.text
-    assert "Going on from the one before, of step 10." in caplog.text
-    assert store.steps() == [10, 20]  # who only reads leaves everything as it is
+    assert "Going on from the checkpoint before it, of step 10." in caplog.text
+    assert store.steps() == [10, 20]  # without `set_aside` nothing is changed
 
     assert store.load_newest(set_aside=True)[0] == 10
     assert store.steps() == [10]
@@ -103,7 +103,7 @@ def test_a_damaged_newest_one_gives_way_to_the_one_before(tmp_path, caplog):
     for step in (13, 16):
         store.path(step).write_bytes(b"")
     caplog.clear()
-    with pytest.raises(UserError, match=r"step-000016\.npz: damaged .* So is every other here\."):
+    with pytest.raises(UserError, match=r"step-000016\.npz: damaged .* So is every other checkpoint here\."):
         store.load_newest(set_aside=True)
     assert store.steps() == [13, 16]
     assert not caplog.records
@@ -152,11 +152,14 @@ store.save(2, arrays, {})
 
 @pytest.mark.parametrize("room_bytes", [0, 5_000, 200_000])
 def test_a_disk_without_room_leaves_the_one_before(tmp_path, room_bytes):
-    """The kernel itself fails the write, here by a limit on the size of files."""
+    """The operating system itself refuses the write, here because of a limit on the size of files."""
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(room_bytes)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
     said = done.stderr.strip().splitlines()[-1]
-    assert "step-000002.npz: cannot write the checkpoint (File too large). The one of step 1 is whole." in said
+    assert (
+        "step-000002.npz: cannot write the checkpoint (File too large). The checkpoint of step 1 is still whole."
+        in said
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["step-000001.npz"]
     assert Checkpoints(tmp_path).load(1)[0]["model/a"].sum() == 50_000
 
@@ -182,7 +185,7 @@ def test_pickles_are_not_opened(tmp_path):
     with pytest.raises(UserError, match=r"damaged .*not a zip file"):
         store.load(1)
     assert not (tmp_path / "harm").exists()
-    pickle.loads(store.path(1).read_bytes())  # which does harm
+    pickle.loads(store.path(1).read_bytes())  # to see that it would have done harm
     assert (tmp_path / "harm").exists()
 
 

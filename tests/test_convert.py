@@ -1,5 +1,6 @@
-"""Checkpoints of the released code: as its Saver writes them, with the golden vectors' names and values."""
+"""Checkpoints of the released code, as its Saver writes them: with the names and values of the golden files."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from neural_similarity.config import REPOSITORY
 from neural_similarity.errors import UserError
 from neural_similarity.families.image_recognition import network
 from neural_similarity.interop.convert import convert
-from neural_similarity.interop.parity import NETWORKS, value_by_rule
-from neural_similarity.interop.released_names import released_variables
+from neural_similarity.interop.golden import value_by_rule
+from neural_similarity.interop.released_names import RELEASED_NETWORKS, released_variables
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -26,12 +27,13 @@ def config_of(name, *overrides):
     return configs.load(f"configs/cifar10/released/{name}.yaml", overrides, environment={})
 
 
+@functools.cache
 def golden_values(name):
-    """Released name → the golden network's value."""
+    """Released name → the golden network's value. Nobody changes what is returned."""
     facts = json.loads((GOLDEN / f"{name}.json").read_text())
     table = released_variables(network(config_of(name), facts["n_class"]))
     shapes = {
-        variable: (tuple(entry["shape"]), tuple(table[variable].variable.shape))
+        variable: (tuple(entry["shape"]), tuple(table[variable].ours.shape))
         for variable, entry in facts["variables"].items()
     }
     return {variable: value_by_rule(facts["salt"], variable, *pair) for variable, pair in shapes.items()}
@@ -54,16 +56,20 @@ def run_main(*arguments):
 
 
 @pytest.fixture(scope="module")
-def static(tmp_path_factory):
-    """A checkpoint of static_dns."""
-    return write_checkpoint(tmp_path_factory.mktemp("static") / "42499", golden_values("static_dns"))
+def checkpoint_of(tmp_path_factory):
+    """A function of a network's name: the path of its checkpoint, which is written once and never changed."""
+    return functools.cache(lambda name: write_checkpoint(tmp_path_factory.mktemp(name) / "42499", golden_values(name)))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_converted_checkpoint_gives_the_golden_logits(name, tmp_path, capsys):
-    checkpoint = write_checkpoint(tmp_path / "42499", golden_values(name))
+@pytest.fixture(scope="module")
+def static(checkpoint_of):
+    return checkpoint_of("static_dns")
+
+
+@pytest.mark.parametrize("name", RELEASED_NETWORKS)
+def test_a_converted_checkpoint_gives_the_golden_logits(name, checkpoint_of, tmp_path, capsys):
     config = f"configs/cifar10/released/{name}.yaml"
-    assert run_main(f"{checkpoint}.index", "--config", config, "--out", tmp_path / "model.keras") == 0
+    assert run_main(f"{checkpoint_of(name)}.index", "--config", config, "--out", tmp_path / "model.keras") == 0
     said = capsys.readouterr().out
     assert f"model.keras: cifar10/released/{name}, " in said
     assert ("similarity.normalization: " in said) == (name not in ("static_dns", "static_uns", "sa_spherenet"))
@@ -90,8 +96,8 @@ def test_averages_are_read_as_they_are_by_a_debiased_network(static):
         ("nsl_fspherenet", ["dynamic_dns", "nsl_fspherenet"]),
     ],
 )
-def test_another_network_is_refused_and_the_right_ones_named(name, owners, capsys, tmp_path):
-    checkpoint = write_checkpoint(tmp_path / "1", golden_values(name), slots=False)
+def test_another_network_is_refused_and_the_right_ones_named(name, owners, checkpoint_of, capsys, tmp_path):
+    checkpoint = checkpoint_of(name)
     named = " or ".join(f"configs/cifar10/released/{owner}.yaml" for owner in owners)
     others = {"static_dns", "static_uns", "dynamic_dns"} - set(owners)
     for config in (*(f"released/{other}" for other in others), "baseline"):
@@ -116,10 +122,11 @@ def test_other_shapes_are_refused(static, setting):
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path):
-    values = golden_values("static_dns")
+    values = dict(golden_values("static_dns"))
+    values["score/filter"] = values["score/filter"].copy()
     values["score/filter"][0, 0, 0, 0] = np.nan
     with pytest.raises(UserError, match=r"score/filter is not finite; the network had diverged"):
-        convert(write_checkpoint(tmp_path / "1", values), config_of("static_dns"))
+        convert(write_checkpoint(tmp_path / "1", values, slots=False), config_of("static_dns"))
 
 
 def test_no_checkpoint_and_damaged_ones_get_one_message(static, tmp_path, capsys):
@@ -161,7 +168,7 @@ save_whole(model, Path(sys.argv[1]) / "model.keras")
 
 
 def test_a_disk_without_room_leaves_no_file(tmp_path):
-    """The kernel itself fails the write, here by a limit on the size of files."""
+    """The operating system itself refuses the write, here because of a limit on the size of files."""
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, cwd=REPOSITORY, check=False
     )

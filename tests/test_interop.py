@@ -1,4 +1,4 @@
-"""The export to plain Keras: same outputs, other layers, and no trace of this package."""
+"""The export to plain Keras: the same outputs from other layers, and nothing of this package."""
 
 import functools
 import subprocess
@@ -72,7 +72,7 @@ def test_merged_cnn9_is_plain_keras_with_the_same_logits(structure, debias, look
 
 
 def test_the_averages_differ_between_the_two_kinds(look_trained):
-    """Else the test above would not see which averages a merge takes."""
+    """Otherwise the test above could not tell which averages a merge takes."""
     layers = [BatchNormalization2D(0.999, debias=debias) for debias in (True, False)]
     debiased, plain = (merge(look_trained(keras.Sequential([keras.Input((4, 4, 2)), layer]))) for layer in layers)
     ratio = debiased.layers[-1].moving_variance / plain.layers[-1].moving_variance
@@ -190,10 +190,10 @@ def test_static_layer_in_a_wrapper_is_refused_by_the_wrappers_name():
         merge(keras.Sequential([keras.Input((2, 8, 8, 3)), wrapper]))
 
 
-@pytest.mark.parametrize("odd", [Subclassed(), "model.keras", keras.layers.Dense(2)])
-def test_only_functional_and_sequential_models(odd):
+@pytest.mark.parametrize("no_model", [Subclassed(), "model.keras", keras.layers.Dense(2)])
+def test_only_functional_and_sequential_models(no_model):
     with pytest.raises(TypeError, match="functional or Sequential"):
-        merge(odd)
+        merge(no_model)
 
 
 def test_the_package_offers_merge():

@@ -1,4 +1,4 @@
-"""Runs that are stopped by signals, in a process of their own: at steps of the training, and at any instant."""
+"""Runs in a process of their own that signals stop: at steps of the training, and at any instant."""
 
 import os
 import random
@@ -20,14 +20,14 @@ CIFAR = ["schedule.train_steps=450", "evaluation.every_steps=150"]
 
 def start(folder, settings, *extra):
     """Starts static/train.py."""
-    settings = [*settings, "checkpoint.every_minutes=0.05"]  # so that there is something to go back to
+    settings = [*settings, "checkpoint.every_minutes=0.05"]  # so that there is a checkpoint to go on from
     command = [sys.executable, str(REPOSITORY / "nsl_image_recog/static/train.py"), "--run-dir", str(folder), *extra]
     command += [word for setting in settings for word in ("--set", setting)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def train(folder, settings, *extra, kill_at=None):
-    """Runs static/train.py to its end, or kills it once `kill_at` steps are logged; returns the exit code."""
+    """Runs static/train.py to its end, or kills it once the row of step `kill_at` is there; returns the exit code."""
     process = start(folder, settings, *extra)
     while kill_at is not None and process.poll() is None:
         rows = read_rows(Path(folder) / "metrics.jsonl")
@@ -41,7 +41,7 @@ def train(folder, settings, *extra, kill_at=None):
 
 
 def train_with_kills(folder, settings, kills):
-    """One run, killed and resumed at every step of `kills`, and then let go to its end."""
+    """One run that is killed at every step of `kills`, resumed each time, and at last trained to its end."""
     for number, step in enumerate(sorted(kills)):
         assert train(folder, settings, *["--resume"] * (number > 0), kill_at=step) == -signal.SIGKILL
     assert train(folder, settings, "--resume") == 0
@@ -55,7 +55,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path):
 
 @pytest.mark.slow
 def test_signals_at_any_instant_cost_nothing(tmp_path):
-    """Twenty signals, from before the first line is written to after the last, each followed by a resume."""
+    """Twenty signals, at instants from the start of the process to the end of the run; a resume follows each of them."""
     settings = [*DIGITS[:-1], "schedule.train_steps=300", "evaluation.every_steps=100"]
     began = time.monotonic()
     assert train(tmp_path / "reference", settings) == 0
@@ -71,7 +71,9 @@ def test_signals_at_any_instant_cost_nothing(tmp_path):
         except subprocess.TimeoutExpired:
             process.send_signal(which)
             error = process.communicate()[1]
-        importing = which == signal.SIGINT and "KeyboardInterrupt" in error  # Python's own end, not ours yet
+        importing = (
+            which == signal.SIGINT and "KeyboardInterrupt" in error
+        )  # our own handling of Ctrl-C is not there yet
         assert process.returncode in (0, 130, -which) or importing, error
         rows = read_rows(folder / "metrics.jsonl")
         table.append((which.name, f"{seconds:.1f} s", process.returncode, rows[-1]["step"] if rows else None))

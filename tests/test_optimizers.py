@@ -36,7 +36,7 @@ def test_momentum_is_tensorflow_1s_across_a_drop_of_the_rate(gradients):
     np.testing.assert_allclose(follow(optimizer, gradients, start), expected, rtol=1e-6)
     keras_sgd = follow(keras.optimizers.SGD(WarmupThenSteps(0.1, [4], 0.1), 0.9), gradients, start)
     np.testing.assert_allclose(keras_sgd[:4], expected[:4], rtol=1e-6)
-    assert np.abs(keras_sgd[5] - expected[5]).max() > 0.01  # what the class is there for
+    assert np.abs(keras_sgd[5] - expected[5]).max() > 0.01  # which is why the class `Momentum` is there
 
 
 def test_adam_is_tensorflow_1s(gradients):

@@ -21,7 +21,6 @@ def three_images(tmp_path):
 def test_predict_is_the_softmax_of_the_networks_logits(run_folder, three_images):
     probabilities = predict(run_folder, three_images)
     assert probabilities.shape == (3, 10)
-    np.testing.assert_allclose(probabilities.sum(-1), 1)
     images = np.stack([read_image(path, 32) for path in three_images]).astype(np.float32)
     logits = np.asarray(load_run(run_folder)(images, training=False), np.float64)
     expected = tf.nn.softmax(logits)

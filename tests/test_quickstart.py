@@ -1,7 +1,8 @@
-"""The first command, cut short, and the pictures it draws."""
+"""`make quickstart` with fewer steps, and the pictures that it draws."""
 
 import re
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,7 +19,7 @@ def short(tmp_path, monkeypatch):
     """The quickstart with a few steps of a tiny network, in a folder of its own."""
     load = configs.load
     settings = ["schedule.train_steps=6", "schedule.boundaries_steps=[]", "schedule.warmup_steps=0"]
-    settings += ["model.widths=[2, 3, 4]", "data.global_batch_size=64"]
+    settings += ["model.widths=[2, 3, 4]", "data.global_batch_size=64", "evaluation.every_steps=3"]
     monkeypatch.setattr(quickstart.configs, "load", lambda path: load(path, settings))
     monkeypatch.setattr(quickstart.configs, "REPOSITORY", tmp_path)
     monkeypatch.setattr(quickstart.configs, "run_folder", lambda config, name: tmp_path / "runs" / name)
@@ -37,10 +38,11 @@ def test_quickstart_reports_once_and_repeats_itself(short, capsys):
     assert '"config": "quickstart/dynamic_dns"' in out
     assert out.rstrip().splitlines()[-4:-3] == ["Try next:"]
     folder = short / "quickstart/dynamic_dns"
-    for name in ("training_curve.png", "predicted_matrices.png"):
+    # 9 × (3.2 + 0.22) inches, 200 dots each; four images and three layers, 110 dots per inch
+    for name, size in (("training_curve.png", (1800, 684)), ("predicted_matrices.png", (968, 880))):
         assert name in out
         with Image.open(folder / name) as picture:
-            assert min(picture.size) > 300
+            assert picture.size == size
     report = out[out.index("test accuracy: ") :]
 
     before = (folder / "checkpoints").stat().st_mtime_ns
@@ -73,5 +75,7 @@ def test_predicted_matrices_are_what_the_layers_use():
 
 def test_a_picture_of_a_constant_map(tmp_path):
     draw_matrices(np.zeros((2, 32, 32, 3)), {"conv1_0": np.ones((2, 8, 8, 9))}, tmp_path / "m.png")
+    white = tuple(matplotlib.colormaps["RdBu_r"](0.5, bytes=True)[:3])  # the colour of 1
     with Image.open(tmp_path / "m.png") as picture:
-        assert min(picture.size) > 100
+        counts = {colour: count for count, colour in picture.convert("RGB").getcolors(1 << 24)}
+    assert counts[white] > 10_000  # most of the two cells; a colour map from 1 to 1 would show 1 as an end of it

@@ -89,7 +89,7 @@ def _train(config, run, runtime, replicas, data):
         log.info("Not as when the run began: %s", "; ".join(changed))
     rows = loop.run()
     result = build_result(run, config, model, rows, runtime, family.SCORES, family.HEADLINE)
-    write_atomically(run.folder / "result.json", result.line() + "\n")
+    write_atomically(run.folder / "result.json", result.json_line() + "\n")
     return result
 
 
@@ -97,7 +97,7 @@ def say_result(result: Result, run: Run) -> None:
     """Logs what a finished run measured, its result line and its folder."""
     for line in result.in_words():
         log.info("%s", line)
-    log.info("result: %s", result.line())
+    log.info("result: %s", result.json_line())
     log.info("run folder: %s", run.shown())
 
 

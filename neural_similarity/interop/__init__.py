@@ -1,4 +1,4 @@
-"""Ways in and out: weights by the released code's names, parity with its networks, plain exports."""
+"""Takes weights over from the released code, compares numbers with its networks, and exports plain Keras models."""
 
 from neural_similarity.quiet import import_tensorflow
 

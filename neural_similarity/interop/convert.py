@@ -2,11 +2,13 @@
 
     python -m neural_similarity convert CKPT --config configs/cifar10/released/NAME.yaml --out model.keras
 
-A dynamic DNS network and one with the full SphereNet predictor have the same variables: the config says which it is.
-CKPT is what `tf.train.Saver` wrote there, as `model_cifar10/dynamic_dns/42499`. `keras.models.load_model` reads the
-result once `neural_similarity.layers` is imported; `neural_similarity.merge` makes a static one plain Keras.
+CKPT is what `tf.train.Saver` wrote there, as `model_cifar10/dynamic_dns/42499`. The config says which network it is,
+because the checkpoint alone does not: a dynamic DNS network and one with the full SphereNet predictor have the same
+variables. `keras.models.load_model` reads the result once `neural_similarity.layers` is imported. A static network can
+then be made into plain Keras layers, with `neural_similarity.merge`.
 """
 
+import functools
 import re
 
 import numpy as np
@@ -16,44 +18,44 @@ from neural_similarity import config as configs
 from neural_similarity.errors import UserError
 from neural_similarity.families.image_recognition import class_names, network
 from neural_similarity.interop.keras_files import check_new_file, count_parameters, save_whole
-from neural_similarity.interop.parity import NETWORKS
-from neural_similarity.interop.released_names import released_variables
+from neural_similarity.interop.released_names import RELEASED_NETWORKS, released_variables
 
 SLOTS = ("Momentum", "Adam", "Adam_1", "beta1_power", "beta2_power")  # the optimisers' own variables
-MANY_UPDATES = 2.0**24  # after as many, debiasing an average changes nothing
+MANY_UPDATES = 2.0**24  # after so many updates, an average is the same with and without debiasing
 
 
 def convert(checkpoint, config):
-    """The network of `config` with the weights and averages of a released checkpoint.
+    """The network of a config, with the weights and moving averages of a released checkpoint.
 
     Args:
         checkpoint: path of a TensorFlow 1 checkpoint, with or without `.index`, `.meta` or `.data-…`.
-        config: the `Config` of the network; its widths and data set are the checkpoint's.
+        config: the `Config` of the same network, with the checkpoint's widths and data set.
 
     Returns:
         A functional `keras.Model` from raw images `(b, h, w, 3)` to logits `(b, classes)`, float32.
 
     Raises:
-        UserError: no checkpoint, a damaged one, or one of another network.
+        UserError: there is no checkpoint, it is damaged, or it is of another network.
     """
     path = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(checkpoint))
     reader, shapes = _open(path)
     model = network(config, len(class_names(config)), dtype="float32")
     table = released_variables(model)
     _check(path, shapes, table)
-    for name, own in table.items():
-        own.variable.assign(own.decode(_read(reader, path, name)))
+    for name, released in table.items():
+        released.ours.assign(released.to_ours(_read(reader, path, name)))
     for variable in model.non_trainable_variables:
-        if variable.name == "updates":  # of the averages, which the checkpoint does not count
+        if variable.name == "updates":  # the checkpoint does not say how many updates its averages have had
             variable.assign(MANY_UPDATES)
     return model
 
 
 def _open(path):
+    """A reader of the checkpoint, and released name → shape of each of its variables."""
     try:
         reader = tf.train.load_checkpoint(path)
         return reader, reader.get_variable_to_shape_map()
-    except Exception as error:  # as below
+    except Exception as error:  # any kind, as in `_read`
         raise UserError(
             f"{path}: no TensorFlow 1 checkpoint that can be read ({_first_line(error)}). "
             f"Expected {path}.index and {path}.data-00000-of-00001, as the released train.py saves them."
@@ -63,7 +65,7 @@ def _open(path):
 def _read(reader, path, name):
     try:
         array = reader.get_tensor(name)
-    except Exception as error:  # TensorFlow hands on its errors as Python's, each as another
+    except Exception as error:  # TensorFlow's reader raises different Python errors for different damage
         raise UserError(f"{path}: damaged at {name} ({_first_line(error)}). Copy the checkpoint anew.") from error
     if not np.isfinite(array).all():
         raise UserError(f"{path}: {name} is not finite; the network had diverged when it was saved.")
@@ -71,37 +73,60 @@ def _read(reader, path, name):
 
 
 def _check(path, shapes, table):
-    """Raises a `UserError` unless the checkpoint holds just the variables of `table`, in their released shapes."""
-    held = {_kind(name, shape) for name, shape in shapes.items() if name.split("/")[-1] not in SLOTS}
-    if odd := sorted(held ^ (own := _kinds(table))):
-        where = "the config's network has it, the checkpoint not" if odd[0] in own else "only the checkpoint has it"
-        raise UserError(f"{path}: of another network than the config's ({odd[0]}: {where}).{_owners(held)}")
-    for name, own in table.items():
-        expected = list(own.encode(np.zeros(own.variable.shape)).shape)
-        if shapes[name] != expected:
+    """Raises a `UserError` unless the checkpoint has exactly the variables of the config's network, in their shapes.
+
+    Args:
+        path: of the checkpoint.
+        shapes: released name → shape in the checkpoint.
+        table: what `released_variables` returns for the config's network.
+    """
+    saved = {_label(name, shape) for name, shape in shapes.items() if name.split("/")[-1] not in SLOTS}
+    expected = _labels(table)
+    if differing := sorted(saved ^ expected):
+        where = "the config's network has it, the checkpoint not"
+        where = where if differing[0] in expected else "only the checkpoint has it"
+        raise UserError(
+            f"{path}: of another network than the config's ({differing[0]}: {where}).{_networks_with(saved)}"
+        )
+    for name, released in table.items():
+        shape = list(_released_shape(released))
+        if shapes[name] != shape:
             raise UserError(
-                f"{path}: {name} has the shape {shapes[name]}, the config's network {expected}. "
+                f"{path}: {name} has the shape {shapes[name]}, the config's network {shape}. "
                 "Take the config of its data set (the classifier's last number is the classes) and widths."
             )
 
 
-def _kinds(table):
-    return {_kind(name, own.encode(np.zeros(own.variable.shape)).shape) for name, own in table.items()}
+def _labels(table):
+    return {_label(name, _released_shape(released)) for name, released in table.items()}
 
 
-def _kind(name, shape):
-    """What tells networks apart whatever their widths: the variable's name, and of M its shape."""
+def _label(name, shape):
+    """What tells released networks apart, whatever their widths: a variable's name, and for M also its shape.
+
+    Example: static DNS has `conv1_0/conv/mask [1, 9]`, static UNS `conv1_0/conv/mask [9, 9]`. Their names are equal.
+    """
     return f"{name} {list(shape)}" if name.endswith("/mask") else name
 
 
-def _owners(held):
-    """Which released networks have these variables, in a sentence."""
-    found = []
-    for name in NETWORKS:
-        path = f"configs/cifar10/released/{name}.yaml"
-        config = configs.load(path, ["model.widths=[8, 8, 8]"], environment={})
-        found += [path] if held == _kinds(released_variables(network(config, 1))) else []
+def _released_shape(released):
+    return released.to_released(np.zeros(released.ours.shape)).shape
+
+
+def _networks_with(labels):
+    """A sentence that names the released networks that have just these variables; "" if none has."""
+    found = [_config_of(name) for name in RELEASED_NETWORKS if labels == _labels_of_network(name)]
     return f" Its variables are those of {' or '.join(found)}." if found else ""
+
+
+@functools.cache
+def _labels_of_network(name):
+    config = configs.load(_config_of(name), ["model.widths=[8, 8, 8]"], environment={})
+    return _labels(released_variables(network(config, 1)))
+
+
+def _config_of(name):
+    return f"configs/cifar10/released/{name}.yaml"
 
 
 def _first_line(error):
@@ -117,7 +142,7 @@ def export(checkpoint, config_path, overrides, out):
         out: the `.keras` file to write, a new one.
 
     Raises:
-        UserError: as `convert`; or a wrong config, or `out` cannot be written.
+        UserError: as `convert`; or the config is wrong, or `out` cannot be written.
     """
     check_new_file(out)
     config = configs.load(config_path, overrides)
@@ -125,5 +150,5 @@ def export(checkpoint, config_path, overrides, out):
     text = f"{out}: {configs.name_of(config_path)}, {count_parameters(saved):,} parameters"
     if config.similarity.kind == "dynamic":
         normalization = config.similarity.normalization
-        text += f"\nsimilarity.normalization: {normalization}, as the config says; a checkpoint does not."
+        text += f"\nsimilarity.normalization: {normalization}, as the config says. The checkpoint cannot tell."
     return text

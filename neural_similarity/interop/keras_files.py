@@ -1,4 +1,4 @@
-"""`.keras` files that are new, and written whole or not at all."""
+"""Writes `.keras` files: only new ones, and as a whole or not at all."""
 
 import os
 
@@ -10,7 +10,7 @@ from neural_similarity.files import put_in_place
 
 
 def check_new_file(out):
-    """Raises a `UserError` unless `out` names a `.keras` file that is not there yet."""
+    """Raises a `UserError` unless `out` ends in `.keras` and is not there yet."""
     if out.suffix != ".keras":
         raise UserError(f"{out}: Keras saves to files that end in .keras. Next: --out model.keras")
     if out.exists():
@@ -18,10 +18,17 @@ def check_new_file(out):
 
 
 def save_whole(model, out):
-    """Writes `out`, or nothing; returns the model that Keras reads from it.
+    """Saves a model to a file, or leaves no file at all.
+
+    Args:
+        model: a built `keras.Model`.
+        out: `Path` of the file.
+
+    Returns:
+        The model as Keras loads it from the file.
 
     Raises:
-        UserError: the disk is full or refuses.
+        UserError: the disk is full, or `out` cannot be written.
     """
     unfinished = out.with_suffix(".unfinished.keras")
     try:
@@ -38,5 +45,5 @@ def save_whole(model, out):
 
 
 def count_parameters(model):
-    """Trainable numbers."""
+    """How many numbers of a model are trained."""
     return sum(int(np.prod(v.shape)) for v in model.trainable_variables)

@@ -1,8 +1,8 @@
-"""Exports a network to plain Keras: static similarity folded into the kernels, averages as Keras keeps them.
+"""Exports a static network as plain Keras: each similarity matrix M becomes part of its kernel.
 
     python -m neural_similarity merge RUN --out model.keras
 
-What it writes is loaded by `keras.models.load_model` alone, and infers at the cost of plain convolutions.
+`keras.models.load_model` reads the file without this package, and the network costs as much as plain convolutions.
 """
 
 import keras
@@ -19,22 +19,22 @@ from neural_similarity.layers import (
     StaticSimilarityConv2D,
 )
 
-LOGITS_EQUAL = 1e-5  # relative to the largest logit, in float32
+LOGIT_TOLERANCE = 1e-5  # the largest difference, relative to the largest logit, in float32
 
 
 def merge(model):
-    """A copy of `model` that needs this package no longer and gives the same outputs in inference.
+    """A copy of a model that gives the same outputs in inference and does not need this package.
 
-    Every `StaticSimilarityConv2D` becomes a `keras.layers.Conv2D` with the kernel MᵀW. It keeps the regularizer and the
-    constraint of W and loses those of M; where LoRA is enabled, its update is merged too. Every `BatchNormalization2D`
-    becomes a `keras.layers.BatchNormalization` with the averages that inference used. All other layers are copied. A
-    model without static layers is accepted too.
+    Every `StaticSimilarityConv2D` becomes a `keras.layers.Conv2D` with the kernel MᵀW. The new layer has the
+    regularizer and the constraint of W, but not those of M. If LoRA is enabled, its update is merged too. Every
+    `BatchNormalization2D` becomes a `keras.layers.BatchNormalization` with the averages that inference used. All other
+    layers are copied. A model without static layers is accepted too.
 
     Args:
         model: functional or Sequential, and so are the models inside it. It is not changed.
 
     Returns:
-        A functional `keras.Model`, not compiled. The layers have the names they had.
+        A functional `keras.Model`, not compiled. Its layers have the same names.
 
     Raises:
         TypeError: the model, or one inside it, is neither functional nor Sequential.
@@ -47,7 +47,7 @@ def merge(model):
         >>> type(merge(model).layers[1]) is keras.layers.Conv2D
         True
     """
-    if not isinstance(model, keras.Sequential) and not hasattr(model, "operations"):  # what functional models have
+    if not isinstance(model, keras.Sequential) and not hasattr(model, "operations"):  # which functional models have
         raise TypeError(f"`model` must be a functional or Sequential Keras model. Received: {model!r}")
     if not model.built:
         raise ValueError(f"`model` has no weights yet: call it on a batch first. Received: {model!r}")
@@ -61,7 +61,7 @@ def merge(model):
 
     sequential = isinstance(model, keras.Sequential)
     ends = (model.inputs[0], model.outputs[0]) if sequential else (model.input, model.output)
-    uncompiled = keras.Model(*ends, name=model.name)  # else clone_model would compile the copy, with unknown losses
+    uncompiled = keras.Model(*ends, name=model.name)  # so that clone_model does not compile the copy
     merged = keras.models.clone_model(uncompiled, clone_function=copy)
     for layer, plain in copies:
         _copy_weights(layer, plain)
@@ -69,6 +69,7 @@ def merge(model):
 
 
 def _plain(layer):
+    """A new layer of plain Keras that replaces `layer`, without its weights."""
     config = layer.get_config()
     if isinstance(layer, DynamicSimilarityConv2D):
         raise ValueError(f"{layer.name}: dynamic similarity depends on the input and cannot merge into a plain kernel.")
@@ -79,7 +80,7 @@ def _plain(layer):
     if isinstance(layer, StaticSimilarityConv2D):
         for argument in ("structure", "similarity_initializer", "similarity_regularizer"):
             del config[argument]
-        for argument in ("lora_rank", "lora_alpha"):  # there where LoRA is enabled; the merged kernel has its update
+        for argument in ("lora_rank", "lora_alpha"):  # there only if LoRA is enabled; `merged_kernel` has its update
             config.pop(argument, None)
         return keras.layers.Conv2D.from_config(config)
     if isinstance(layer, BatchNormalization2D):
@@ -89,13 +90,14 @@ def _plain(layer):
     plain = layer.__class__.from_config(config)
     if "neural_similarity>" in str(keras.saving.serialize_keras_object(plain)):
         raise ValueError(
-            f"{layer.name}: holds a part of neural_similarity that cannot be merged there; only a layer of a "
-            "functional or Sequential model can."
+            f"{layer.name}: holds a part of neural_similarity that cannot be merged there. Only a layer that stands "
+            "directly in a functional or Sequential model can be merged."
         )
     return plain
 
 
 def _copy_weights(layer, plain):
+    """Gives a layer of the copy the weights of the layer that it replaces."""
     if isinstance(layer, StaticSimilarityConv2D):
         plain.kernel.assign(layer.merged_kernel())
         if layer.use_bias:
@@ -103,7 +105,7 @@ def _copy_weights(layer, plain):
     elif isinstance(layer, BatchNormalization2D):
         mean, variance = layer.averages()
         plain.set_weights([layer.gamma, layer.beta, mean, variance])
-    elif isinstance(layer, keras.Layer):  # not the operations, such as `+`, between layers
+    elif isinstance(layer, keras.Layer):  # and not an operation between layers, such as `+`
         plain.set_weights(layer.get_weights())
 
 
@@ -115,7 +117,7 @@ def export(run, out):
         out: the `.keras` file to write, a new one.
 
     Raises:
-        UserError: the network cannot be merged, its logits are not the same afterwards, or `out` cannot be written.
+        UserError: the network cannot be merged, the copy has other logits, or `out` cannot be written.
     """
     check_new_file(out)
     model = load_run(run)
@@ -128,7 +130,7 @@ def export(run, out):
     before, after = (np.asarray(each(images, training=False), np.float64) for each in (model, saved))
     largest, difference = np.max(np.abs(before)), np.max(np.abs(before - after))
     rounded = any(layer.compute_dtype in ("bfloat16", "float16") for layer in model.layers)
-    if not rounded and not difference <= LOGITS_EQUAL * largest:
+    if not rounded and not difference <= LOGIT_TOLERANCE * largest:
         out.unlink()
         raise UserError(f"{run}: merged, its logits differ by {difference:.1e} of {largest:.1e}; nothing was written.")
     return (

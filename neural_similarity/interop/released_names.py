@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
+import keras
 import numpy as np
 
 from neural_similarity.layers import (
@@ -12,50 +13,54 @@ from neural_similarity.layers import (
     StaticSimilarityConv2D,
 )
 
+# The networks of the released code. Each has a config of its name in configs/cifar10/released.
+RELEASED_NETWORKS = ("static_dns", "static_uns", "dynamic_dns", "dynamic_uns", "nsl_fspherenet", "sa_spherenet")
+
 
 @dataclasses.dataclass(frozen=True)
-class Released:
-    """One variable of the released code and where it lives in ours.
+class ReleasedVariable:
+    """One variable of the released code, and the variable of ours that holds the same numbers.
 
     Attributes:
-        variable: our Keras variable.
-        decode: turns the released array into ours. It only reorders numbers, so it serves for gradients too.
-        encode: turns our array into the released one.
+        ours: our Keras variable.
+        to_ours: turns an array of the released shape into one of our shape. It only changes the order of the numbers,
+            so it also turns a released gradient into ours.
+        to_released: turns an array of our shape into one of the released shape.
     """
 
-    variable: object
-    decode: Callable
-    encode: Callable
+    ours: keras.Variable
+    to_ours: Callable
+    to_released: Callable
 
 
 def released_variables(model):
-    """Where each variable of a released network lives in our model of the same network.
+    """Which variable of our model belongs to each variable of the same network in the released code.
 
     Args:
         model: a `cnn9` or a `spherenet9`.
 
     Returns:
-        Released name → `Released`. The `updates` of our batch normalisations are left out: the released code has no
-        such count.
+        Released name → `ReleasedVariable`. The `updates` of our batch normalisations are left out, because the released
+        code counts no updates.
     """
     table = {}
     # In the released similarity experiments (cnn9) the nine convolutions are one scope deeper than in the SphereNets,
     # and γ and β have four axes.
     similarity = model.name == "cnn9"
 
-    def add(name, variable, shape=None, decode=None, encode=None):
-        own = tuple(variable.shape)
-        table[name] = Released(
+    def add(name, variable, released_shape=None, to_ours=None, to_released=None):
+        shape = tuple(variable.shape)
+        table[name] = ReleasedVariable(
             variable,
-            decode or (lambda array: array.reshape(own)),
-            encode or (lambda array: array.reshape(shape or own)),
+            to_ours or (lambda array: array.reshape(shape)),
+            to_released or (lambda array: array.reshape(released_shape or shape)),
         )
 
     def add_batch_norm(scope, layer):
         channels = (1, 1, 1, layer.gamma.shape[0]) if similarity else layer.gamma.shape
         add(f"{scope}/bn/gamma/bias", layer.gamma, channels)
         add(f"{scope}/bn/beta/bias", layer.beta, channels)
-        moments = f"{scope}/bn/{scope}/bn/moments"  # TensorFlow 1 doubled the scope of a moving average
+        moments = f"{scope}/bn/{scope}/bn/moments"  # TensorFlow 1 wrote the scope of a moving average twice
         add(f"{moments}/Squeeze/ExponentialMovingAverage", layer.moving_mean)
         add(f"{moments}/Squeeze_1/ExponentialMovingAverage", layer.moving_variance)
 
@@ -92,27 +97,35 @@ def released_variables(model):
         if isinstance(layer, StaticSimilarityConv2D):
             square = (9, 9) if layer.structure == "unconstrained" else (1, 9)
             add(f"{scope}/mask", layer.similarity_matrix, square)
-            add(f"{scope}/filter", layer.kernel, None, *_rows_of_taps(layer.kernel.shape))
+            add(f"{scope}/filter", layer.kernel, None, *_kernel_as_matrix(layer.kernel.shape))
         elif isinstance(layer, DynamicSimilarityConv2D):
             add_predictor(layer.name, layer.predictor)
-            taps_in_filters = layer.structure == "unconstrained"
-            conversion = _taps_in_filters(layer.kernel.shape) if taps_in_filters else ()
+            conversion = _taps_among_filters(layer.kernel.shape) if layer.structure == "unconstrained" else ()
             add(f"{scope}/filter", layer.kernel, None, *conversion)
         else:
             add(f"{scope}/filter", layer.kernel)
     return table
 
 
-def _rows_of_taps(shape):
-    """Decode and encode: released static networks keep W as (i·o, 9), row c_in·o + c_out, column tap."""
+def _kernel_as_matrix(shape):
+    """Conversions (to ours, to released) between `(kh, kw, i, o)` and the matrix `(i·o, 9)` of static networks.
+
+    The matrix has one row for each pair of an input channel and a filter, and one column for each tap. The row of input
+    channel c and filter f is c·o + f. Example: with 64 filters, row 130 = 2·64 + 2 holds the nine taps of channel 2 in
+    filter 2.
+    """
     return (
         lambda array: np.reshape(np.transpose(array), shape),
         lambda array: np.transpose(np.reshape(array, (-1, shape[2] * shape[3]))),
     )
 
 
-def _taps_in_filters(shape):
-    """Decode and encode: released dynamic UNS keeps W as (1, 1, i, 9·o), at tap·o + c_out of the last axis."""
+def _taps_among_filters(shape):
+    """Conversions (to ours, to released) between `(kh, kw, i, o)` and the `(1, 1, i, 9·o)` of dynamic UNS.
+
+    The last released axis holds the o filters of tap 0, then those of tap 1, and so on: tap t of filter f has the place
+    t·o + f. Example: with 64 filters, place 130 = 2·64 + 2 is tap 2 of filter 2.
+    """
     kh, kw, i, o = shape
     return (
         lambda array: array.reshape(i, kh * kw, o).transpose(1, 0, 2).reshape(shape),

@@ -1,4 +1,4 @@
-"""ReLUs that sit on a tie: their input is so near zero that rounding decides which side it falls on."""
+"""Ties: units of a ReLU whose input is so near to zero that rounding decides its sign."""
 
 import functools
 
@@ -6,28 +6,33 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-MOST_MOVED = 3  # that more are on a tie is not to be believed
+MOST_MOVED = 3  # if more units had to be moved, something else than rounding would be wrong
 
 
 class Ties:
-    """Lets the ReLUs of a model be taken to the other side of a tie, one unit at a time.
+    """Takes over the ReLUs of a model, so that single units can be put on the other side of zero.
 
-    A unit whose input is within rounding of zero hardly changes a network's output, but its gradient is either there
-    or not: two faithful networks in float32 can differ by a percent in a gradient because of one such unit. While a
-    `Ties` is at work the model runs eagerly.
+    A ReLU passes a gradient where its input is above zero, and none where it is below. Example: the exact input of a
+    unit is 1e-9, and float32 is off by 1e-7 there. Then one machine may compute 5e-8, and another one −5e-8. The output
+    is almost the same, 5e-8 or 0. But the gradient through this unit is there on one machine and missing on the other,
+    and so the gradients of all layers before it differ, by as much as a percent. docs/parity.md tells more.
+
+    From then on the model must be called eagerly.
 
     Args:
-        model: a released network; its ReLU layers are replaced in place, but for the one inside an attention.
+        model: a released network. Its ReLU layers, and those of its predictors, are changed in place; the ReLU on the
+            query of an attention is not.
 
     Attributes:
-        flipped: number of the ReLU → flat positions of the units that were moved.
-        tried: how many units lie within rounding and were tried.
+        inputs: number of each ReLU, in the model's order → its latest input, an array.
+        flipped: number of a ReLU → the flat positions of its units that are on the other side now.
+        tried: how many units were tried on the other side.
     """
 
     def __init__(self, model):
-        self.tried = 0
-        self.inputs = {}  # number of the ReLU → its latest input
+        self.inputs = {}
         self.flipped = {}
+        self.tried = 0
         for number, relu in enumerate(_relus(model)):
             relu.call = functools.partial(self._relu, number)
 
@@ -43,23 +48,26 @@ class Ties:
         """How many units are on the other side now."""
         return sum(map(len, self.flipped.values()))
 
-    def settle(self, wrong, rounding):
-        """Moves those units to the other side that reduce `wrong()`, a count, from the output backwards.
+    def settle(self, count_wrong, wrong, rounding):
+        """Puts units on the other side of zero, as long as that makes more gradients agree.
+
+        Tries every unit within rounding of zero, the last ReLU first. A unit stays on the other side if fewer gradients
+        are wrong then. Ends when no gradient is wrong, or when `MOST_MOVED` units have been moved.
 
         Args:
-            wrong: runs the model and counts what disagrees.
-            rounding: number of the ReLU → how far from zero an input still counts as a tie.
+            count_wrong: a function that runs the model and returns how many gradients are wrong.
+            wrong: how many are wrong before any unit is moved.
+            rounding: number of each ReLU → how far from zero an input may be to count as a tie.
         """
-        fewest = wrong()
         for number, inputs in sorted(self.inputs.items(), reverse=True):
             for position in np.flatnonzero(np.abs(inputs) < rounding[number]):
-                if not fewest or self.count == MOST_MOVED:
+                if not wrong or self.count == MOST_MOVED:
                     return
                 self.tried += 1
                 self.flipped.setdefault(number, set()).add(position)
-                now = wrong()
-                if now < fewest:
-                    fewest = now
+                wrong_now = count_wrong()
+                if wrong_now < wrong:
+                    wrong = wrong_now
                 else:
                     self.flipped[number].remove(position)
 

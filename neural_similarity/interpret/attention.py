@@ -17,20 +17,23 @@ from neural_similarity.families import image_recognition, load_run
 from neural_similarity.layers import GlobalSimilarity2D
 from neural_similarity.training.runs import open_run
 
-EVEN = 1.0005  # up to this many times an even weight is no more than rounding
+NO_MORE_THAN_EVEN = 1.0005  # a largest weight of up to so many times an even weight differs from it by rounding
 
 
 def attention_maps(model, images, pixels):
-    """Where chosen pixels look in the global similarity layers of a network, in inference.
+    """How much weight chosen pixels give to all pixels, in each `GlobalSimilarity2D` of a network, in inference.
+
+    A layer's feature map may be smaller than the image. Then the pixel of the map counts in which the image's pixel
+    lies: pixel (9, 30) of a 32×32 image is pixel (4, 15) of a 16×16 map.
 
     Args:
-        model: a functional Keras model with `GlobalSimilarity2D` layers.
+        model: a functional Keras model.
         images: `(b, h, w, c)`, as the model takes them.
-        pixels: `(row, column)` of p pixels in the images, from 0; a layer's pixel is the one that holds it.
+        pixels: `(row, column)` of p pixels of the images, counted from 0.
 
     Returns:
-        Layer name → `(b, p, y, x)` float32 array, in the model's order: the weights of all pixels of the layer's input,
-        which sum to 1.
+        Layer name → `(b, p, y, x)` float32 array, with y rows and x columns in the layer's map; the first layer first.
+        The weights of one image and one chosen pixel sum to 1. An empty dictionary if the model has no such layer.
     """
     layers = [layer for layer in model.layers if isinstance(layer, GlobalSimilarity2D)]
     inputs = keras.Model(model.input, [layer.input for layer in layers])(images, training=False) if layers else []
@@ -45,15 +48,18 @@ def attention_maps(model, images, pixels):
 
 
 def draw_attention(images, maps, pixels, path):
-    """Draws an image a row, and for each chosen pixel and each layer the weights of all pixels.
+    """Draws how much weight chosen pixels give to all pixels.
 
-    Colours go from the least weight to the most, dark to light; the title gives both in shares of an even weight.
+    The picture has one row per image. The first column shows the image and the chosen pixels. Each further column
+    shows the weights of one chosen pixel in one layer, as colours over the image: the least weight is dark, the most is
+    light. The column's title says how large they are. Say that a layer has 16×16 pixels. An even weight is then 1/256,
+    and "0.50–3.00 × even" means weights from 0.5/256 to 3/256.
 
     Args:
         images: `(b, h, w, 3)` in 0–255.
-        maps: what `attention_maps` returns for them and for `pixels`.
-        pixels: `(row, column)` in the images, from 0.
-        path: of the PNG.
+        maps: what `attention_maps` returns for `images` and `pixels`.
+        pixels: `(row, column)` of each chosen pixel in the images, counted from 0.
+        path: of the PNG to write.
     """
     from matplotlib.figure import Figure
 
@@ -69,7 +75,7 @@ def draw_attention(images, maps, pixels, path):
             axis = axes[row, column]
             axis.imshow(np.mean(image, axis=-1), cmap="gray", vmin=0, vmax=255)
             extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-            shares = weights * weights.size  # from the least to the most, whatever they are: the title says it
+            shares = weights * weights.size  # in units of an even weight; the colours always span least to most
             axis.imshow(shares, cmap="inferno", alpha=0.7, extent=extent, interpolation="nearest")
             axis.plot(pixel[1], pixel[0], "+", color="cyan", markersize=9)
             axis.set_title(
@@ -82,16 +88,16 @@ def draw_attention(images, maps, pixels, path):
 
 
 def draw_run(folder, names, pixels=None, out=None):
-    """Draws where the trained network of a run looks; yields a line for each layer, then the path.
+    """Draws where the trained network of a run looks. Yields one line for each layer, then the path of the picture.
 
     Args:
         folder: run folder of a network with attention.
-        names: images: numbers of test images, counted from 0, or files.
-        pixels: `(row, column)` of each pixel in the images, from 0; by default three on the diagonal.
+        names: which images: texts, each the number of a test image, counted from 0, or the path of an image file.
+        pixels: `(row, column)` of each chosen pixel in the images, counted from 0. By default three on the diagonal.
         out: the PNG to write; by default attention.png in the run folder.
 
     Raises:
-        UserError: the network has no attention, or an image or a pixel is not there.
+        UserError: the network has no attention, an image or a pixel is not there, or `out` is no PNG.
     """
     run, model = open_run(folder), load_run(folder)
     if not any(isinstance(layer, GlobalSimilarity2D) for layer in model.layers):
@@ -109,16 +115,16 @@ def draw_run(folder, names, pixels=None, out=None):
     draw_attention(images, maps, pixels, out)
     for name, weights in maps.items():
         most = np.max(weights, axis=(2, 3)) * np.prod(weights.shape[2:])
-        gamma, even = float(model.get_layer(name).gamma), np.sum(most < EVEN)
+        gamma, alike = float(model.get_layer(name).gamma), np.sum(most < NO_MORE_THAN_EVEN)
         yield (
             f"{name}: γ {gamma:+.4f}; the pixel most looked at gets {np.mean(most):.2f} times an even weight (mean); "
-            f"{even} of {most.size} look at all pixels alike"
+            f"{alike} of {most.size} look at all pixels alike"
         )
     yield str(out)
 
 
 def _images(run, names, size):
-    """`(b, size, size, 3)` float32: test images by their numbers, others from files."""
+    """The named images, `(b, size, size, 3)` float32: a number names a test image of the run, all else is a file."""
     test = None
     images = []
     for name in names:

@@ -1,1 +1,1 @@
-"""From finished runs to the README: `record` their lines, `tables` of the lines, `plots` of their metrics."""
+"""From finished runs to the README: `record` collects result lines, `tables` shows them, `plots` draws metrics."""

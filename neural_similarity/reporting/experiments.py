@@ -1,4 +1,7 @@
-"""The README's table of experiments: method → command → score → cost, read off the configs' headers and the results."""
+"""The README's table of experiments: each with its command, its score and its cost.
+
+Method, command and cost are read from the comments at the top of each config, the scores from the result lines.
+"""
 
 import re
 
@@ -7,33 +10,35 @@ from neural_similarity.reporting.summary import Column, Spread, Table, group
 
 
 def experiments(results):
-    """The table of the configs in configs/cifar10, the cheapest first.
+    """The `Table` of the configs in configs/cifar10, the cheapest first.
+
+    A config's score is its headline score in percent, the mean over the seeds. Only its longest runs count, and of
+    those only the runs with the config's own recipe.
 
     Args:
-        results: the `Result`s of `results/cifar10.jsonl`. A config's score is the headline score of its longest runs
-            in its own recipe: the mean over the seeds, in percent.
+        results: the `Result`s of `results/cifar10.jsonl`.
     """
     headers = [_header(file) for file in sorted((CONFIGS / "cifar10").glob("*.yaml"))]
     headers.sort(key=lambda header: float(re.match(r"[\d.]+(?= h\b)", header["cost"])[0]))
-    longest = {}
-    for row in group(result for result in results if result.recipe == "ours"):
-        known = longest.get(row[0].config)
-        if known is None or (row[0].steps, len(row)) > (known[0].steps, len(known)):
-            longest[row[0].config] = row
-    runs = [longest.get(f"cifar10/{header['name']}") for header in headers]
+    longest = {}  # config → its runs, one `Result` per seed
+    for runs in group(result for result in results if result.recipe == "ours"):
+        known = longest.get(runs[0].config)
+        if known is None or (runs[0].steps, len(runs)) > (known[0].steps, len(known)):
+            longest[runs[0].config] = runs
+    rows = [longest.get(f"cifar10/{header['name']}") for header in headers]
     return Table(
         [
             Column("method", None, [header["method"] for header in headers]),
             Column("command", None, [f"`{header['command']}`" for header in headers]),
-            Column("test accuracy, %", ".2f", [_score(run) for run in runs]),
-            Column("of runs of", None, [_length(run) for run in runs]),
+            Column("test accuracy, %", ".2f", [_score(runs) for runs in rows]),
+            Column("of runs of", None, [_length(runs) for runs in rows]),
             Column("a whole run costs", None, [header["cost"] for header in headers]),
         ]
     )
 
 
 def _header(file):
-    """What the comments at the top of a config say."""
+    """What the comments at the top of a config say: its `method`, `command` and `cost`; and the file's `name`."""
     text = file.read_text(encoding="utf-8")
     title = re.sub(r"^# (NSL \(.*?\), )?", "", text.splitlines()[0]).replace(" on CIFAR-10", "")
     method = re.split(r":| \(", title)[0].rstrip(".")
@@ -45,13 +50,13 @@ def _header(file):
     }
 
 
-def _score(run):
-    return run and Spread.of(100 * result.scores[result.headline].value for result in run)
+def _score(runs):
+    return runs and Spread.of(100 * result.scores[result.headline].value for result in runs)
 
 
-def _length(run):
+def _length(runs):
     """How long the runs were and how many: "10,625 steps (scale 0.25), 2 seeds"."""
-    if run is None:
+    if runs is None:
         return None
-    scale = f" (scale {run[0].scale:g})" if run[0].scale != 1 else ""
-    return f"{run[0].steps:,} steps{scale}, {len(run)} seed{'s' * (len(run) > 1)}"
+    scale = f" (scale {runs[0].scale:g})" if runs[0].scale != 1 else ""
+    return f"{runs[0].steps:,} steps{scale}, {len(runs)} seed{'s' * (len(runs) > 1)}"

@@ -1,11 +1,11 @@
-"""Prints a `summary.Table` as Markdown, and puts texts into documents."""
+"""Prints a `summary.Table` as Markdown, and puts it into a document."""
 
 from neural_similarity.errors import UserError
 from neural_similarity.reporting.summary import Name, Spread
 
 
 def as_markdown(table):
-    """The lines of a `Table` in Markdown's form: columns of words to the left, of numbers to the right."""
+    """A `Table` as the text of a Markdown table: words are aligned to the left, numbers to the right."""
     head = [_escaped(column.name) for column in table.columns]
     rule = ["---" if column.form is None else "---:" for column in table.columns]
     body = [[_cell(cell, column.form) for cell, column in zip(row, table.columns, strict=True)] for row in table.rows()]
@@ -13,10 +13,16 @@ def as_markdown(table):
 
 
 def put_between_markers(document, name, text, place):
-    """Returns `document` with `text` in the place of what stands between the two markers of that name.
+    """Replaces what stands between two markers in a document; returns the new document.
+
+    Args:
+        document: a text with a line `<!-- NAME:begin -->`, and below it a line `<!-- NAME:end -->`.
+        name: of the markers.
+        text: what to put between them.
+        place: what a message calls the document, its path.
 
     Raises:
-        UserError: the markers are not there once each, in their order; `place` names the document.
+        UserError: a marker is missing or there twice, or the end stands before the beginning.
     """
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     if (document.count(begin), document.count(end)) != (1, 1) or document.index(begin) > document.index(end):
@@ -26,6 +32,7 @@ def put_between_markers(document, name, text, place):
 
 
 def _cell(cell, form):
+    """A cell as Markdown. `form` is how its column writes numbers."""
     if cell is None:
         return "–"
     if isinstance(cell, Name):
@@ -37,10 +44,11 @@ def _cell(cell, form):
 
 
 def _code(text):
+    """The text between backticks; between two each if the text has a backtick itself."""
     ticks = "``" if "`" in text else "`"
     return f"{ticks}{_escaped(text)}{ticks}"
 
 
 def _escaped(text):
-    """Text that neither ends a cell nor a line."""
+    """The text with nothing in it that would end a cell (`|`) or a row (a line end)."""
     return " ".join(text.split()).replace("|", "\\|")

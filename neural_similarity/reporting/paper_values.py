@@ -1,4 +1,4 @@
-"""The numbers of the papers' tables, as far as somebody has read them: `results/paper_values.yaml`."""
+"""Reads `results/paper_values.yaml`: those numbers of the papers' tables that somebody has looked up there."""
 
 from typing import Annotated
 
@@ -14,10 +14,10 @@ _Values = pydantic.TypeAdapter(dict[str, _Percent])
 
 
 def read_paper_values(path):
-    """{config: percent} of a `paper_values.yaml`; {} where there is no such file.
+    """The published numbers in percent by config: `{"cifar10/static_dns": 12.34}`; `{}` if there is no such file.
 
     Raises:
-        UserError: something else than percentages, or a config that is not shipped.
+        UserError: the file holds something else than percentages, or names a config that is not in configs.
     """
     if not path.exists():
         return {}

@@ -1,4 +1,4 @@
-"""Draws the training curves of runs, finished or not, from their `metrics.jsonl`.
+"""Draws the training of runs, finished or not, from their `metrics.jsonl`.
 
 python -m neural_similarity plots RUN [RUN …] --out curves.png
 """
@@ -22,21 +22,26 @@ from neural_similarity.training.runs import open_run
 # Okabe and Ito's colours, told apart with every kind of colour vision; their yellow is too light for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
-DASHES = ("-", "--", ":")  # the next one when all colours are used up
+DASHES = ("-", "--", ":")  # the first seven runs have solid lines, the next seven dashed ones
 FORMATS = (".png", ".svg", ".pdf")
 _INCHES, _INCHES_PER_LEGEND_ROW = (9.0, 3.2), 0.22
-_DOTS_PER_INCH = 200  # twice what a README shows
+_DOTS_PER_INCH = 200  # so that the picture is sharp where it is shown at half its size
 _INCHES_PER_LEGEND_ENTRY, _INCHES_PER_CHARACTER = 0.6, 0.065
-_FEW = 40  # evaluations, or rows of the training loss, that are drawn with a marker each
-_WIDE = 10  # past this ratio of the largest to the smallest loss its axis is logarithmic
-_SMALL = 9  # points
+_MOST_MARKERS = 40  # a curve of up to so many values is drawn with a marker at each
+_LOGARITHMIC_FROM = 10  # if the largest loss is more than so many times the smallest, the axis is logarithmic
+_FONT_POINTS = 9
 
 
 def training_curves(runs, path, title=None):
-    """Writes the picture of `training_figure` to `path`, a .png, .svg or .pdf; returns the `Path`.
+    """Draws `training_figure` to a file; returns its `Path`.
+
+    Args:
+        runs: run folders.
+        path: the file to write: .png, .svg or .pdf.
+        title: above the picture.
 
     Raises:
-        UserError: a folder without a run or without metrics, or a path that cannot be written.
+        UserError: a folder is no run's folder or has no metrics yet, or `path` cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
@@ -50,16 +55,18 @@ def training_curves(runs, path, title=None):
 
 
 def training_figure(runs, title=None):
-    """The runs' training loss without penalties (left) and headline score (right), against the step.
+    """A figure with two panels. Both have the training step on the horizontal axis, and a colour for each run.
 
-    The right panel has the score of the test, and thin the same score of the training batches where they have one.
+    The left panel shows the training loss without penalties: the logged values as dots, and `smoothed` as a line. The
+    right panel shows the headline score in percent: that of each evaluation, and as a thin line that of the training
+    batches, if they have one.
 
     Args:
-        runs: run folders. A run is called by its config, and where several share one, by its folder too.
+        runs: run folders. The legend calls a run by its config. If several runs have one config, it adds the folder.
         title: above both panels.
 
     Returns:
-        A matplotlib `Figure`, on a canvas of its own.
+        A matplotlib `Figure`. It needs no display.
     """
     curves = [_curves(folder) for folder in runs]
     labels = _labels(runs)
@@ -76,32 +83,42 @@ def training_figure(runs, title=None):
         color, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
         line = {"color": color, "linestyle": DASHES[i // len(COLOURS) % len(DASHES)], "linewidth": 1.5, "label": label}
         steps, values = train
-        size, alpha = (5, 0.8) if len(steps) <= _FEW else (2, 0.2)
+        size, alpha = (5, 0.8) if len(steps) <= _MOST_MARKERS else (2, 0.2)
         loss.plot(steps, values, ".", color=color, markersize=size, alpha=alpha, zorder=1, rasterized=True)
         loss.plot(steps, smoothed(values), **line, zorder=2)
         steps, values = train_score
         score.plot(steps, 100 * smoothed(values), **{**line, "linewidth": 0.8}, alpha=0.6, zorder=1)
         steps, values = test
-        handles += score.plot(steps, 100 * values, **line, marker=marker if len(steps) <= _FEW else "", markersize=4)
+        handles += score.plot(
+            steps, 100 * values, **line, marker=marker if len(steps) <= _MOST_MARKERS else "", markersize=4
+        )
     _describe(loss, "training loss (without penalties)")
     measures = dict.fromkeys(_headline(folder)[1] for folder in runs)
     _describe(score, f"{spoken(', '.join(measures))} (%): {_headline(runs[0])[0]}; training, thin")
     losses = np.concatenate([values for (_, values), *_ in curves])
-    if 0 < _WIDE * losses.min() < losses.max():
+    if 0 < _LOGARITHMIC_FROM * losses.min() < losses.max():
         loss.set_yscale("log")
         loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         loss.yaxis.set_minor_locator(NullLocator())
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=_SMALL)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=_FONT_POINTS)
     if title:
-        figure.suptitle(title, fontsize=_SMALL + 2)
+        figure.suptitle(title, fontsize=_FONT_POINTS + 2)
     return figure
 
 
 def smoothed(values):
-    """A running mean over about a hundredth of the values; towards the ends its window shrinks, evenly on both sides.
+    """A running mean over about a hundredth of the values.
 
-    So few values stay as they are, and the first and the last always do.
+    Value i becomes the mean of the values i − r to i + r, with r = n // 200 for n values: with 1,000 values, each mean
+    is over 11 of them. Near an end r is smaller, so that both sides stay equally long. The first and the last value
+    never change, and with fewer than 200 values none does.
+
+    Args:
+        values: `(n,)` numbers.
+
+    Returns:
+        `(n,)` float64 array.
     """
     count = len(values)
     reach = np.minimum(count // 200, np.minimum(np.arange(count), np.arange(count)[::-1]))
@@ -111,7 +128,7 @@ def smoothed(values):
 
 
 def _curves(folder):
-    """(steps, loss), (steps, training score) and (steps, test score) of a run; the last two may be empty."""
+    """(steps, loss), (steps, training score) and (steps, test score) of a run. The last two may be empty."""
     run = open_run(folder)
     family = family_of(run.config)
     split, measure = family.HEADLINE.split("/")
@@ -133,18 +150,19 @@ def _headline(folder):
 
 
 def _labels(folders):
+    """What the legend calls each run: its config, and its folder too if another run has the same config."""
     names = [open_run(folder).details["config"] for folder in folders]
-    shared = Counter(names)
+    count = Counter(names)
     return [
-        f"{name}, {Path(folder).resolve().name}" if shared[name] > 1 else name
+        f"{name}, {Path(folder).resolve().name}" if count[name] > 1 else name
         for name, folder in zip(names, folders, strict=True)
     ]
 
 
 def _describe(axes, name):
-    axes.set_xlabel("step", fontsize=_SMALL)
-    axes.set_ylabel(name, fontsize=_SMALL)
-    axes.tick_params(labelsize=_SMALL)
+    axes.set_xlabel("step", fontsize=_FONT_POINTS)
+    axes.set_ylabel(name, fontsize=_FONT_POINTS)
+    axes.tick_params(labelsize=_FONT_POINTS)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=(1, 2, 2.5, 5, 10)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

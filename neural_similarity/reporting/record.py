@@ -1,4 +1,4 @@
-"""Adds the lines of finished runs to `results/<set>.jsonl`, which the tables are made of.
+"""Adds the result lines of finished runs to the files `results/<set>.jsonl`. The tables are made from these files.
 
 python -m neural_similarity record RUN [RUN …]
 """
@@ -10,46 +10,50 @@ import pydantic
 from neural_similarity.config import REPOSITORY
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown, write_atomically
-from neural_similarity.training.results import Result, problems
+from neural_similarity.training.results import Result, validation_problems
 from neural_similarity.training.runs import open_run
 
 RESULTS = REPOSITORY / "results"
 
 
 def record(folder, results=RESULTS):
-    """Appends the line of the finished run in `folder` to the file of its set, unless it is there.
+    """Appends the result line of a finished run to the file of its set, unless the file has the line already.
+
+    The set is the first folder of the config's name: a run of cifar10/released/static_dns goes to `cifar10.jsonl`. Runs
+    on the user's own images go to `folder.jsonl`.
 
     Args:
-        folder: a run folder.
-        results: where the files are; the set is the first folder of the config's name, `folder` for one's own images.
+        folder: the run's folder.
+        results: the folder of the files.
 
     Returns:
         (path of the file, the `Result`, whether its line was appended).
 
     Raises:
-        UserError: no run, not finished, or something that is no result line in the run folder or in the file.
+        UserError: `folder` is no run's folder, the run is not finished, the file has another line for the same run, or
+            a line of the file or of the run's folder is damaged.
     """
     result = _result_of(folder)
-    name = "folder" if result.data == "folder" else result.config.split("/")[0]  # one's own images are no CIFAR
+    name = "folder" if result.data == "folder" else result.config.split("/")[0]
     path = Path(results) / f"{name}.jsonl"
-    recorded = read(path) if path.exists() else []
-    same = [line for line in recorded if _identity(line) == _identity(result)]
-    if any(line.line() != result.line() for line in same):
+    recorded = read_results(path) if path.exists() else []
+    of_this_run = [other for other in recorded if _identity(other) == _identity(result)]
+    if any(other.json_line() != result.json_line() for other in of_this_run):
         raise UserError(
             f"{shown(path)}: holds a line of {result.config}, seed {result.seed}, finished {result.finished}, that "
             f"differs from {shown(Path(folder) / 'result.json')}. One of them was edited: restore it, or delete the "
             "line and record again."
         )
-    if not same:
-        _append(path, result.line())
-    return path, result, not same
+    if not of_this_run:
+        _append(path, result.json_line())
+    return path, result, not of_this_run
 
 
-def read(path):
-    """The `Result`s of a `.jsonl` file, in its order.
+def read_results(path):
+    """The `Result`s of a `.jsonl` file, in the file's order. Blank lines are passed over.
 
     Raises:
-        UserError: with the number of the first line that is none.
+        UserError: the file cannot be read, or one of its lines is no result line; the message has the line's number.
     """
     try:
         lines = Path(path).read_bytes().split(b"\n")
@@ -61,7 +65,7 @@ def read(path):
             results += [Result.model_validate_json(line)] if line.strip() else []
         except pydantic.ValidationError as error:
             raise UserError(
-                f"{shown(path)}, line {number}: not a result line ({problems(error)}). "
+                f"{shown(path)}, line {number}: not a result line ({validation_problems(error)}). "
                 "Restore the line from git, or delete it and record its run again."
             ) from None
     return results
@@ -75,10 +79,12 @@ def _result_of(folder):
 
 
 def _identity(result):
+    """What two lines share only if they are of one run."""
     return result.config, result.config_hash, result.seed, result.finished
 
 
 def _append(path, line):
+    """Appends a line to a file, or leaves the file as it was. Creates the file and its folder if need be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         text = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -90,20 +96,20 @@ def _append(path, line):
 
 
 def record_all(folders, results=RESULTS):
-    """Records what can be recorded, and yields a line for each run that says so.
+    """Records several runs. Yields a line for each run that could be recorded.
 
     Raises:
-        UserError: at the end, with the problems of all runs that could not be recorded.
+        UserError: some runs could not be recorded. The message comes after all lines, and has a line for each such run.
     """
-    problems = []
+    messages = []
     for folder in folders:
         try:
             path, result, appended = record(folder, results)
-        except UserError as problem:
-            problems.append(str(problem))
+        except UserError as error:
+            messages.append(str(error))
             continue
         state = "added" if appended else "already there"
         scores = ", ".join(result.in_words())
         yield f"{shown(path)}: {state}: {result.config}, {result.recipe}, seed {result.seed}, {scores}"
-    if problems:
-        raise UserError("\n".join(problems))
+    if messages:
+        raise UserError("\n".join(messages))

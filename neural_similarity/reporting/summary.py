@@ -1,7 +1,7 @@
-"""From result lines to a table as data: its columns, its cells and their order. Other modules print the table.
+"""Makes a table of result lines: its columns, its cells and the order of its rows. Other modules print the table.
 
-A row of the table is the mean over seeds. Scores do not depend on the device, so that seeds of several devices make one
-row; times and memory do, so that each device has columns of its own.
+A row stands for runs that differ in the seed alone, and shows the mean of their scores. Scores do not depend on the
+device, so runs on several devices make one row. Times and memory do depend on it, so each device has its own columns.
 """
 
 import dataclasses
@@ -11,17 +11,17 @@ from neural_similarity.config import NOT_OF_A_RECIPE
 from neural_similarity.training.results import spoken
 
 GROUPED_BY = ("config", "recipe", "config_hash", "scale", "precision")
-_RECIPES = ("ours", "released", "custom")  # in the order of the rows
+_RECIPES = ("ours", "released", "custom")  # the order in which rows stand
 
 
 @dataclasses.dataclass(frozen=True)
 class Name:
-    """The cell that says which runs a row is made of.
+    """The cell that says which runs a row stands for.
 
     Attributes:
         config: the config's name.
-        changes: the `--set` texts that made another recipe of it; none for a shipped recipe.
-        config_hash: where two recipes have the same name and changes, what tells them apart; else None.
+        changes: the texts of `--set` that changed the config's recipe; none for a shipped recipe.
+        config_hash: of the recipe, if another row has the same `config` and `changes`; else None.
     """
 
     config: str
@@ -31,26 +31,26 @@ class Name:
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """A cell with the mean of some numbers and their sample standard deviation, which a single number has not."""
+    """A cell with the mean of some numbers and their sample standard deviation, which is None for a single number."""
 
     mean: float
     std: float | None
 
     @classmethod
     def of(cls, values):
-        """The spread of one number or more."""
+        """The `Spread` of one number or more: of 90, 92 and 94 it is mean 92 and standard deviation 2."""
         values = list(values)
         return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One column.
+    """One column of a table.
 
     Attributes:
         name: its head.
-        form: how a number of it is written, as `format` takes it; None for a column of words.
-        cells: one for each row: a text, a number, a `Name`, a `Spread`, or None where there is nothing to tell.
+        form: how its numbers are written, as the built-in `format` takes it: ".2f" for 91.50. None for words.
+        cells: one for each row: a text, a number, a `Name`, a `Spread`, or None where nothing is known.
     """
 
     name: str
@@ -65,24 +65,24 @@ class Table:
     columns: list[Column]
 
     def rows(self):
-        """The cells row by row."""
+        """The rows, each a tuple of one cell per column."""
         return list(zip(*(column.cells for column in self.columns), strict=True))
 
 
 def group(results):
-    """Puts together what differs in nothing but the seed and the machine.
+    """Puts those results together that differ only in the seed and the machine: each group becomes a row of the table.
 
     Args:
-        results: `Result`s; of several with one seed the last that finished counts.
+        results: `Result`s. If several have one seed, the one that finished last counts.
 
     Returns:
-        Lists of `Result`s, one per seed and in the order of the seeds. Rows that can be compared, with equal recipe,
-        scale and precision, follow each other.
+        A list of groups. A group is a list of `Result`s, one per seed, in the order of the seeds. Groups that can be
+        compared, because recipe, scale and precision are equal, follow each other.
     """
     groups = {}
     for result in sorted(results, key=lambda result: result.finished):
         groups.setdefault(tuple(getattr(result, name) for name in GROUPED_BY), {})[result.seed] = result
-    rows = [[seeds[seed] for seed in sorted(seeds)] for seeds in groups.values()]
+    rows = [[by_seed[seed] for seed in sorted(by_seed)] for by_seed in groups.values()]
 
     def place(row):
         first = row[0]
@@ -93,12 +93,11 @@ def group(results):
 
 
 def summarize(results, paper_values=None):
-    """The table of some `Result`s.
+    """The `Table` of some `Result`s. docs/results.md explains its columns.
 
     Args:
-        results: the lines, of one set as a rule.
-        paper_values: {config: headline score in percent} of the published numbers that somebody has looked up, for a
-            column "paper"; None for a table without that column.
+        results: `Result`s, as a rule of one data set.
+        paper_values: what `read_paper_values` returns, for a column "paper". None for a table without that column.
     """
     rows = group(results)
     columns = [Column("config", None, _names(rows)), Column("recipe", None, [row[0].recipe for row in rows])]
@@ -117,15 +116,15 @@ def summarize(results, paper_values=None):
         Column("parameters", ",", [row[0].parameters for row in rows]),
     ]
     for device in dict.fromkeys(result.device for row in rows for result in row):
-        there = [[result for result in row if result.device == device] for row in rows]
-        seconds = [statistics.fmean(r.seconds_per_step for r in row) if row else None for row in there]
-        gigabytes = [max(r.peak_memory_bytes for r in row) / 1e9 if row else None for row in there]
+        on_device = [[result for result in row if result.device == device] for row in rows]
+        seconds = [statistics.fmean(r.seconds_per_step for r in row) if row else None for row in on_device]
+        gigabytes = [max(r.peak_memory_bytes for r in row) / 1e9 if row else None for row in on_device]
         columns += [Column(f"s/step, {device}", ".3g", seconds), Column(f"peak GB, {device}", ".2f", gigabytes)]
     return Table(columns)
 
 
 def _names(rows):
-    """The first column. Rows of one name tell their hashes."""
+    """The cells of the first column. Where two recipes have the same name, the cells show their hashes."""
     names = [Name(row[0].config, _changes(row)) for row in rows]
     hashes = {}
     for name, row in zip(names, rows, strict=True):
@@ -137,15 +136,15 @@ def _names(rows):
 
 
 def _changes(row):
-    """The overrides of a custom recipe, as far as they belong to the recipe."""
+    """The overrides of a custom recipe that belong to the recipe: not the seed, for example."""
     if row[0].recipe != "custom":
         return ()
     newest = max(row, key=lambda result: result.finished)
-    last = {text.partition("=")[0].strip(): text for text in newest.overrides}  # of two for one key the later counts
+    last = {text.partition("=")[0].strip(): text for text in newest.overrides}  # the later text for a key counts
     return tuple(text for key, text in last.items() if not {key, key.partition(".")[0]} & set(NOT_OF_A_RECIPE))
 
 
 def _spread(row, scores_of, score):
-    """The `Spread` of one score over a row's seeds, in percent; None where no seed has it."""
+    """The `Spread` of one score over the runs of a row, in percent; None if no run has that score."""
     values = [100 * scores_of(result)[score].value for result in row if score in scores_of(result)]
     return Spread.of(values) if values else None

@@ -1,6 +1,6 @@
-"""Which tables stand in which document: `python -m neural_similarity tables` writes them anew from the result lines.
+"""Writes the tables of the documents anew from the result lines: `python -m neural_similarity tables`.
 
-The README has the experiments and the rows of the shipped recipes; docs/partial_runs.md has all other rows.
+README.md has the table of experiments, and the rows of the shipped recipes. docs/partial_runs.md has all other rows.
 """
 
 import sys
@@ -12,24 +12,24 @@ from neural_similarity.files import shown, write_atomically
 from neural_similarity.reporting.experiments import experiments
 from neural_similarity.reporting.markdown import as_markdown, put_between_markers
 from neural_similarity.reporting.paper_values import read_paper_values
-from neural_similarity.reporting.record import RESULTS, read
+from neural_similarity.reporting.record import RESULTS, read_results
 from neural_similarity.reporting.summary import summarize
 
 README, PARTIAL_RUNS = "README.md", "docs/partial_runs.md"
 
 
 def tables(document, results=RESULTS):
-    """The Markdown of the result tables of one document, one for each set.
+    """The Markdown of the result tables of one document, a table for each file of results.
 
     Args:
-        document: `README` or `PARTIAL_RUNS`, the path from the repository's root; links start there.
+        document: `README` or `PARTIAL_RUNS`, a path from the repository's root. The links are relative to it.
         results: folder of the `.jsonl` files and of `paper_values.yaml`.
     """
     root = "../" * document.count("/")
     paper_values = read_paper_values(Path(results) / "paper_values.yaml")
     parts = []
     for path in sorted(Path(results).glob("*.jsonl")):
-        lines = [line for line in read(path) if (line.recipe == "custom") == (document == PARTIAL_RUNS)]
+        lines = [line for line in read_results(path) if (line.recipe == "custom") == (document == PARTIAL_RUNS)]
         if lines:
             links = f"[its lines]({root}results/{path.name}) ([what the columns mean]({root}docs/results.md#a-table))"
             in_paper = document == README and path.stem != "quickstart"
@@ -39,18 +39,18 @@ def tables(document, results=RESULTS):
 
 
 def write(results=RESULTS, check=False, repository=REPOSITORY):
-    """Prints the README's tables and puts the tables of both documents between their markers.
+    """Prints the README's result tables, and writes the tables of both documents between their markers.
 
     Args:
         results: folder of the `.jsonl` files.
-        check: writes nothing.
+        check: writes nothing, and only says which documents are not up to date.
         repository: the folder that holds the documents.
 
     Returns:
-        The exit code: 1 if `check` found other tables in a document, else 0.
+        The exit code: 1 if `check` found a document that is not up to date, else 0.
 
     Raises:
-        UserError: a line is damaged, or a document cannot be read or lacks the markers.
+        UserError: a result line is damaged, a document cannot be read, or a document lacks the markers.
     """
     code = 0
     print(tables(README, results))
@@ -62,7 +62,7 @@ def write(results=RESULTS, check=False, repository=REPOSITORY):
             raise UserError(f"{shown(path)}: cannot be read ({error.strerror}).") from None
         after = put_between_markers(before, "results", tables(document, results), shown(path))
         if document == README:
-            lines = read(Path(results) / "cifar10.jsonl")
+            lines = read_results(Path(results) / "cifar10.jsonl")
             after = put_between_markers(after, "experiments", as_markdown(experiments(lines)), shown(path))
         if check and after != before:
             print(f"{shown(path)}: its tables are not those of {shown(results)}. Run: make tables", file=sys.stderr)

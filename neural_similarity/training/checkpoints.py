@@ -1,4 +1,4 @@
-"""Checkpoints: one file each, written whole or not at all, without pickles."""
+"""Checkpoints: one file for each saved step. A file is there as a whole or not at all, and holds no pickles."""
 
 import io
 import json
@@ -15,11 +15,14 @@ from neural_similarity.training.logs import log
 
 
 class Checkpoints:
-    """The last `keep` checkpoints of a run: `FOLDER/step-000500.npz`, arrays by name and a little JSON.
+    """The checkpoints of a run. That of step 500 is the file `FOLDER/step-000500.npz`.
+
+    A file holds arrays by name, and as JSON a small dictionary, the state. Only the newest files stay: with `keep=2`,
+    after saving at the steps 500, 1000 and 1500, the files of 1000 and 1500 are left.
 
     Args:
-        folder: created on the first save.
-        keep: how many of the newest stay.
+        folder: where the files are. It is created on the first save.
+        keep: how many of the newest checkpoints stay.
     """
 
     def __init__(self, folder, keep=1):
@@ -27,19 +30,27 @@ class Checkpoints:
         self.keep = keep
 
     def steps(self):
-        """The steps that are there, ascending."""
-        found = (re.fullmatch(r"step-(\d+)\.npz", path.name) for path in self.folder.glob("step-*.npz"))
-        return sorted(int(match[1]) for match in found if match)
+        """The steps that have a checkpoint, ascending."""
+        matches = (re.fullmatch(r"step-(\d+)\.npz", path.name) for path in self.folder.glob("step-*.npz"))
+        return sorted(int(match[1]) for match in matches if match)
 
     def path(self, step):
         """The file of a step."""
         return self.folder / f"step-{step:06d}.npz"
 
     def save(self, step, arrays, state):
-        """Writes `arrays` (name → array) and `state` (JSON-able) for `step`; what was there stays until that is whole.
+        """Writes the checkpoint of a step, and then deletes the checkpoints that are too old.
+
+        The file is written under another name (`step-000500.unfinished`), synced to the disk, and only then renamed.
+        If the disk is full or the process is killed meanwhile, the older checkpoints are still there.
+
+        Args:
+            step: how many steps were trained.
+            arrays: name → array.
+            state: a dictionary that JSON can hold. `step` is added to it.
 
         Raises:
-            UserError: the disk is full or refuses; what was saved before is still there.
+            UserError: the disk is full or cannot be written to. What was saved before is still there.
         """
         path, unfinished = self.path(step), self.path(step).with_suffix(".unfinished")
         state = np.frombuffer(json.dumps({**state, "step": step}).encode(), np.uint8)
@@ -55,45 +66,49 @@ class Checkpoints:
             kept = self.steps()
             raise UserError(
                 f"{path}: cannot write the checkpoint ({error.strerror}). "
-                + (f"The one of step {kept[-1]} is whole. " if kept else "")
-                + "Make room there and go on with --resume."
+                + (f"The checkpoint of step {kept[-1]} is still whole. " if kept else "")
+                + "Make room on that disk, then go on with --resume."
             ) from error
         for old in self.steps()[: -self.keep]:
             self.path(old).unlink()
-        for killed in self.folder.glob("step-*.unfinished"):  # a save that did not get this far
-            killed.unlink()
+        for left_over in self.folder.glob("step-*.unfinished"):  # of a process that was killed while it saved
+            left_over.unlink()
 
     def load_newest(self, set_aside=False):
-        """(step, arrays, state) of the newest checkpoint that is whole, or None if none was saved.
+        """The newest checkpoint that is not damaged: `(step, arrays, state)`, or None if nothing was saved.
 
-        Damaged ones are passed over, and said to be. `set_aside` also renames them to `step-….npz.damaged`, so that
-        they count no longer; for the process that trains.
+        A damaged checkpoint is passed over with a warning. Say that the steps 500 and 1000 are saved and that the file
+        of 1000 is damaged: then the checkpoint of step 500 is returned.
+
+        Args:
+            set_aside: also renames the damaged files to `step-….npz.damaged`, so that they no longer count as
+                checkpoints. Only the process that trains may do this.
 
         Raises:
-            UserError: all are damaged.
-            OSError: one cannot be read, which says nothing of its bytes.
+            UserError: all checkpoints are damaged.
+            OSError: a file cannot be read. It may be whole all the same, so it is not called damaged.
         """
         damaged = []
         for step in reversed(self.steps()):
             try:
-                found = step, *self.load(step)
+                arrays, state = self.load(step)
             except DamagedError as error:
                 damaged.append(error)
                 continue
             for error in damaged:
-                log.warning("%s Going on from the one before, of step %s.", error, f"{step:,}")
+                log.warning("%s Going on from the checkpoint before it, of step %s.", error, f"{step:,}")
                 if set_aside:
                     error.path.rename(f"{error.path}.damaged")
-            return found
+            return step, arrays, state
         if damaged:
-            raise UserError(f"{damaged[0]} So is every other here. Train anew with another --run-dir.")
+            raise UserError(f"{damaged[0]} So is every other checkpoint here. Train anew with another --run-dir.")
         return None
 
     def load(self, step):
-        """The arrays (name → array) and the state that `save` was given.
+        """The arrays (name → array) and the state of the checkpoint of a step.
 
         Raises:
-            DamagedError: the bytes do not have the checksums (CRC-32) they were written with, or are no checkpoint.
+            DamagedError: the file's checksums (CRC-32) do not fit its bytes, or it is no checkpoint at all.
             OSError: the file cannot be read.
         """
         content = self.path(step).read_bytes()
@@ -107,12 +122,12 @@ class Checkpoints:
             return arrays, json.loads(arrays.pop("state").tobytes())
         except MemoryError:
             raise
-        except Exception as error:  # zip, zlib, header and JSON damage each raise their own
+        except Exception as error:  # damage in the archive, in an array or in the JSON: each raises its own kind
             raise DamagedError(self.path(step), error) from error
 
 
 class DamagedError(UserError):
-    """A checkpoint whose bytes are not those that were written."""
+    """The bytes of a checkpoint, the file `path`, are not those that were written."""
 
     def __init__(self, path, why):
         super().__init__(f"{path}: damaged ({why}).")
@@ -120,20 +135,35 @@ class DamagedError(UserError):
 
 
 def collect(**owners):
-    """Name → array of every variable: `collect(model=model.variables)` names them `model/<path>`."""
+    """The values of variables by name, for `Checkpoints.save`.
+
+    Args:
+        owners: name of each owner → its Keras variables. `collect(model=model.variables)` calls a variable
+            `model/<path>`, as `model/conv1_0/kernel`.
+
+    Returns:
+        Name → array, with the variable's shape and dtype.
+    """
     return {f"{owner}/{v.path}": np.asarray(v) for owner, variables in owners.items() for v in variables}
 
 
 def restore(arrays, **owners):
-    """Assigns what `collect` gathered.
+    """Gives variables the values that `collect` gathered.
+
+    Args:
+        arrays: name → array, as `collect` returns it. Arrays of owners that are not named here are left out.
+        owners: as for `collect`.
 
     Raises:
-        UserError: the names or shapes are not those of the variables.
+        UserError: a variable has no array, an array has no variable, or the two have different shapes.
     """
-    wanted = {f"{owner}/{v.path}": v for owner, variables in owners.items() for v in variables}
+    variables = {f"{owner}/{v.path}": v for owner, variables in owners.items() for v in variables}
     arrays = {name: array for name, array in arrays.items() if name.split("/")[0] in owners}
-    odd = sorted(set(wanted) ^ set(arrays)) or [n for n, v in wanted.items() if tuple(v.shape) != arrays[n].shape]
-    if odd:
-        raise UserError(f"This checkpoint belongs to another network: {odd[0]} differs. Use the config of its run.")
-    for name, variable in wanted.items():
+    differing = sorted(set(variables) ^ set(arrays))
+    differing = differing or [name for name, v in variables.items() if tuple(v.shape) != arrays[name].shape]
+    if differing:
+        raise UserError(
+            f"This checkpoint belongs to another network: {differing[0]} differs. Use the config of its run."
+        )
+    for name, variable in variables.items():
         variable.assign(arrays[name])

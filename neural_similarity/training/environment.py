@@ -1,4 +1,4 @@
-"""Where a run happens: versions, devices, commit, and the memory that the process took."""
+"""Where a run happens: versions, device and commit; and how much memory the process took."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ from neural_similarity.version import __version__
 
 
 def environment():
-    """Versions, devices and commit: what a result needs beside its config."""
+    """Versions, device and commit as texts by name: what a result must tell besides its config."""
     details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
     gpus = [device.get("device_name", "GPU") for device in details]
     return {
@@ -31,7 +31,7 @@ def environment():
 
 
 def commit():
-    """The repository's commit, with `+` when the tree has changes; None outside git."""
+    """The first ten hex digits of the repository's commit, and a `+` if files were changed since; None without git."""
 
     def git(*words):
         done = subprocess.run(["git", "-C", str(REPOSITORY), *words], capture_output=True, text=True, check=False)
@@ -40,21 +40,23 @@ def commit():
     try:
         head = git("rev-parse", "--short=10", "HEAD")
         return head and head + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except OSError:  # no git here
+    except OSError:  # git is not installed
         return None
 
 
 def peak_memory_bytes():
-    """The most memory this process has held: of the first GPU where there is one, resident otherwise."""
+    """The most memory that this process has held so far, in bytes: on the first GPU, else in main memory."""
     if tf.config.list_physical_devices("GPU"):
         return tf.config.experimental.get_memory_info("GPU:0")["peak"]
-    try:  # the other count also holds what the process was before exec, as large as whoever started it
+    # Linux: VmHWM counts this program alone. `ru_maxrss`, below, also counts the moment before exec, when the process
+    # was still a copy of the one that started it: a small program that a large one starts would seem as large.
+    try:
         with open("/proc/self/status") as file:
             return 1024 * next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
         pass
-    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kibibytes * (1 if sys.platform == "darwin" else 1024)
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest * (1 if sys.platform == "darwin" else 1024)  # macOS counts bytes, others count kibibytes
 
 
 def _cores():

@@ -1,4 +1,4 @@
-"""What a run records for programs (metrics.jsonl, metrics.csv, TensorBoard) and says to people."""
+"""What a run writes for programs (metrics.jsonl, metrics.csv, TensorBoard), and the log that speaks to people."""
 
 import csv
 import io
@@ -12,15 +12,18 @@ from neural_similarity.files import write_atomically
 
 log = logging.getLogger("neural_similarity")
 
-_RENAMED = {"fit": "cross_entropy"}  # measures that earlier versions called otherwise
+_RENAMED = {"fit": "cross_entropy"}  # what earlier versions called a measure → what it is called today
 
 
 class Metrics:
-    """The rows of `metrics.jsonl`, and `metrics.csv` as a view of them.
+    """The rows of `metrics.jsonl`: in each, the numbers of one split at one step.
+
+    A row is `{"step": 10, "split": "train", "loss": 2.31, …}`. `metrics.csv` holds the same rows as a table.
 
     Args:
         folder: the run folder.
-        step: where training goes on; rows past it, written after the last checkpoint, are dropped.
+        step: the step of the checkpoint that training goes on from. Rows of later steps are dropped, because those
+            steps are trained again: after a crash at step 28 with a checkpoint of step 14, the row of step 20 goes.
     """
 
     def __init__(self, folder, step=0):
@@ -30,7 +33,7 @@ class Metrics:
         self._board = _tensorboard(folder)
 
     def add(self, step, split, **values):
-        """Appends one row: the numbers of one split at one step."""
+        """Appends a row: the `values`, by name, of one split at one step."""
         row = {"step": step, "split": split, **values}
         self.rows.append(row)
         with open(self.path, "a") as file:
@@ -39,12 +42,15 @@ class Metrics:
             self._board(row)
 
     def sync(self):
-        """Makes the rows outlive a power cut, as a checkpoint that was written after them does."""
+        """Waits until the rows are on the disk.
+
+        Called before each checkpoint, so that after a power cut no row from before the checkpoint is missing.
+        """
         with open(self.path, "a") as file:
             os.fsync(file.fileno())
 
     def write_csv(self):
-        """Writes all rows as a table, one column per name."""
+        """Writes all rows to `metrics.csv`, with one column per name."""
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         table = io.StringIO()
         writer = csv.DictWriter(table, columns, lineterminator="\n")
@@ -54,10 +60,12 @@ class Metrics:
 
 
 def read_rows(path):
-    """The rows of a `metrics.jsonl`, less a last line that was cut off; none where there is no file.
+    """The rows of a `metrics.jsonl`, under today's names; an empty list if there is no such file.
+
+    A last line that is incomplete is left out: the process was killed while it wrote that line.
 
     Raises:
-        UserError: another line is damaged.
+        UserError: a line before the last is damaged.
     """
     rows, lines = [], path.read_text().splitlines() if path.exists() else []
     for number, line in enumerate(lines, start=1):
@@ -70,7 +78,11 @@ def read_rows(path):
 
 
 def as_today(measures):
-    """A row of metrics, or one step's measures, under today's names."""
+    """The same measures under today's names: `fit`, as earlier versions wrote it, becomes `cross_entropy`.
+
+    Args:
+        measures: {name: number}, a row of metrics or what one step measured.
+    """
     return {_RENAMED.get(name, name): value for name, value in measures.items()}
 
 
@@ -79,9 +91,9 @@ def _line(row):
 
 
 def _tensorboard(folder):
-    """A function that writes a row for TensorBoard where that is installed, or None."""
+    """A function that also writes a row for TensorBoard; None where TensorBoard is not installed."""
     try:
-        import tensorboard  # noqa: F401  TensorFlow no longer brings it
+        import tensorboard  # noqa: F401  TensorFlow no longer installs it
         import tensorflow as tf
     except ImportError:
         return None

@@ -1,4 +1,4 @@
-"""The training loop of every experiment: steps, evaluations, checkpoints, and the way back into a run."""
+"""The training loop of every experiment: steps, evaluations, checkpoints, and how a stopped run goes on."""
 
 import dataclasses
 import math
@@ -26,13 +26,16 @@ class Task:
     """What an experiment gives the loop.
 
     Attributes:
-        model: holds every weight; what a checkpoint keeps beside the optimiser's slots.
+        model: holds every weight. A checkpoint keeps its variables and those of the optimiser.
         optimizer: built on the model's trainable variables.
-        batch: `batch(step) → global batch`, a pure function that `tf.data` can trace; static shapes.
-        step: `step(batch) → {name: scalar}`, one update on one replica's part of a batch. `loss` is among the names;
-            `learning_rate`, where it is, is logged as the last step's, everything else as a mean.
-        evaluate: `evaluate() → {split: {name: float}}`.
-        scores: the names in `evaluate`'s results, and maybe in `step`'s, that are fractions and shown in percent.
+        batch: `batch(step)` returns the global batch of a step, an int64 scalar that counts from 0. The batch depends
+            on nothing else, its shapes are static, and `tf.data` can trace the function.
+        step: `step(batch)` makes one update with one replica's part of a batch, and returns `{name: scalar}`. `loss`
+            must be among the names. `learning_rate`, if it is there, is logged as it was in the last step; everything
+            else is logged as the mean over the steps since the last row.
+        evaluate: `evaluate()` returns `{split: {name: float}}`.
+        scores: the names, in what `evaluate` and perhaps `step` return, whose values are fractions. They are shown in
+            percent.
     """
 
     model: keras.Model
@@ -44,9 +47,15 @@ class Task:
 
 
 def gradient_step(model, optimizer, loss):
-    """The usual `Task.step`: one gradient of `loss(batch) → (scalar, {name: scalar})`, one update.
+    """The usual `Task.step`: computes the gradient of the loss once, and updates the model once.
 
-    The optimiser adds the replicas' gradients up, so each contributes its share of their mean.
+    The optimiser adds up the gradients of all replicas. Each replica therefore divides its loss by their number, so
+    that the sum is the gradient of the mean loss: with two replicas, half of the one plus half of the other.
+
+    Args:
+        model: its trainable variables are updated.
+        optimizer: built on these variables.
+        loss: `loss(batch)` returns the scalar to minimise and the scalars to log beside it, `{name: scalar}`.
     """
 
     def step(batch):
@@ -54,7 +63,7 @@ def gradient_step(model, optimizer, loss):
         with tf.GradientTape() as tape:
             total, metrics = loss(batch)
             share = total / replicas
-        rate = tf.identity(optimizer.learning_rate)  # of this update; the next one's may differ
+        rate = tf.identity(optimizer.learning_rate)  # read before the update, after which it is that of the next one
         optimizer.apply(tape.gradient(share, model.trainable_variables))
         return {"loss": total, **metrics, "learning_rate": rate}
 
@@ -62,19 +71,26 @@ def gradient_step(model, optimizer, loss):
 
 
 def batches(batch, first, last):
-    """The batches `batch(step)` of the steps from `first` to before `last`, two of them made ahead."""
+    """The batches of the steps `first`, …, `last` − 1. Two of them are prepared while the step before them runs."""
     return tf.data.Dataset.range(first, last).map(batch).prefetch(2)
 
 
 class Loop:
-    """Runs a task to its last step, from wherever its last checkpoint stands.
+    """Trains from the newest checkpoint, or from the start, to the last step.
+
+    A row of metrics is written every `LOG_EVERY_STEPS` steps and at each evaluation. It holds means over the steps
+    since the row before it. `pending` keeps the measures of those steps, and goes into every checkpoint. Example: a run
+    is stopped after step 14, when `pending` holds the steps 11 to 14. The run that goes on from there adds the steps 15
+    to 20. Its row of step 20 then has the same means as if the run had never been stopped.
 
     Args:
         task: the `Task`.
         replicas: the `Replicas` to run it on.
         checkpoints: the run's `Checkpoints`.
         folder: the run folder, for the metrics.
-        train_steps, evaluate_every_steps, checkpoint_every_minutes: when to end, to evaluate and to save.
+        train_steps: the last step.
+        evaluate_every_steps: steps between two evaluations. A checkpoint follows each evaluation.
+        checkpoint_every_minutes: minutes after which a checkpoint is saved in between.
     """
 
     def __init__(
@@ -88,10 +104,10 @@ class Loop:
         self.evaluate_every_steps = evaluate_every_steps
         self.checkpoint_every_seconds = 60 * checkpoint_every_minutes
         self.step = 0
-        self.pending = []  # the steps' metrics since the last row; a checkpoint carries them
+        self.pending = []  # {name: number} of each step since the last row of metrics
 
     def restore(self):
-        """Takes up the newest checkpoint that is whole, if any was saved."""
+        """Takes weights, optimiser, step and `pending` from the newest whole checkpoint, if one was saved."""
         newest = self.checkpoints.load_newest(set_aside=True)
         if newest:
             self.step, arrays, state = newest
@@ -99,11 +115,11 @@ class Loop:
             self.pending = [as_today(measures) for measures in state["pending"]]
 
     def run(self):
-        """Trains to the end and returns the metrics' rows.
+        """Trains to the last step and returns all rows of metrics.
 
         Raises:
-            Interrupted: on SIGINT or SIGTERM, after saving.
-            UserError: the loss is not finite, or nothing can be saved.
+            Interrupted: on SIGINT (Ctrl-C) or SIGTERM, once the current step is done and saved.
+            UserError: the loss or a weight is not finite, or a checkpoint cannot be saved.
         """
         metrics = Metrics(self.folder, self.step)
         compiled = self.replicas.compile(self.task.step, reduce="mean")
@@ -117,12 +133,12 @@ class Loop:
                 self.step += 1
                 stop = stop_asked()
                 evaluate = self.step == self.train_steps or self.step % self.evaluate_every_steps == 0
-                row = evaluate or self.step % LOG_EVERY_STEPS == 0
+                write_row = evaluate or self.step % LOG_EVERY_STEPS == 0
                 save = evaluate or stop or time.monotonic() - saved_at > self.checkpoint_every_seconds
-                if not (row or save):
+                if not (write_row or save):
                     continue
                 self._fetch(unfetched)
-                if row:
+                if write_row:
                     self._add_row(metrics, stopwatch.lap(self.step))
                     progress.advance(self.step, metrics.rows[-1]["loss"])
                 unfetched = []
@@ -140,15 +156,20 @@ class Loop:
         return metrics.rows
 
     def _fetch(self, unfetched):
-        """Moves the steps' metrics from the device, and stops at the first loss that is not finite."""
+        """Copies what the latest steps measured from the device to `pending`.
+
+        Raises:
+            UserError: a loss is not finite; the message names the first such step.
+        """
         first = self.step - len(unfetched) + 1
         for step, values in enumerate(unfetched, start=first):
             values = {name: float(value) for name, value in values.items()}
             if not math.isfinite(values["loss"]):
-                raise self._not_finite(f"the loss of step {step} is {values['loss']}")
+                raise self._diverged(f"the loss of step {step} is {values['loss']}")
             self.pending.append(values)
 
     def _add_row(self, metrics, seconds_per_step):
+        """Writes the means over `pending` as a row of training, and empties `pending`."""
         means = {name: statistics.fmean(v[name] for v in self.pending) for name in self.pending[0]}
         if "learning_rate" in means:
             means["learning_rate"] = self.pending[-1]["learning_rate"]
@@ -156,15 +177,17 @@ class Loop:
         self.pending = []
 
     def _save(self, metrics):
+        """Saves a checkpoint; before it the metrics, so that no row from before the checkpoint can be missing."""
         arrays = collect(model=self.task.model.variables, optimizer=self.task.optimizer.variables)
-        odd = [name for name, array in arrays.items() if not np.isfinite(array).all()]
-        if odd:
-            raise self._not_finite(f"after step {self.step}, {odd[0]} is not finite")
+        not_finite = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+        if not_finite:
+            raise self._diverged(f"after step {self.step}, {not_finite[0]} is not finite")
         metrics.write_csv()
         metrics.sync()
         self.checkpoints.save(self.step, arrays, {"pending": self.pending})
 
-    def _not_finite(self, what):
+    def _diverged(self, what):
+        """The `UserError` of a training that cannot go on; `what` is what was found."""
         saved = [step for step in self.checkpoints.steps() if step < self.step]
         last = f"The last good checkpoint is {self.checkpoints.path(saved[-1])}." if saved else "None was saved yet."
         return UserError(
@@ -174,7 +197,7 @@ class Loop:
 
 
 class _Stopwatch:
-    """Seconds a step, between rows; evaluations and checkpoints do not count."""
+    """Measures the seconds per step between two rows. It restarts after each evaluation and checkpoint."""
 
     def __init__(self, step):
         self.restart(step)
@@ -183,11 +206,12 @@ class _Stopwatch:
         self.step, self.since = step, time.monotonic()
 
     def lap(self, step):
+        """Seconds per step since the last restart."""
         return (time.monotonic() - self.since) / (step - self.step)
 
 
 class _Progress:
-    """A bar on a terminal, a line an evaluation otherwise."""
+    """Shows how far a training is: one line at each evaluation, and on a terminal a bar as well."""
 
     def __init__(self, total, initial, scores):
         self.scores = scores
@@ -216,7 +240,11 @@ class _Progress:
 
 
 class _StopAsked:
-    """Becomes true on SIGINT or SIGTERM; a second SIGINT is Python's own."""
+    """Notes that SIGINT (Ctrl-C) or SIGTERM came, instead of stopping at once.
+
+    `with _StopAsked() as stop_asked:` gives a function that says whether one came. The first signal of a kind puts that
+    kind's earlier handler back, so a second Ctrl-C stops at once, as Python does by itself.
+    """
 
     def __enter__(self):
         self.asked = False

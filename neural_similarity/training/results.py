@@ -1,4 +1,4 @@
-"""The one line that a finished run leaves."""
+"""The result line of a finished run: its fields, its scores, and how it is made from a run."""
 
 import datetime
 import json
@@ -10,15 +10,17 @@ from pydantic import Field
 from neural_similarity.training.environment import peak_memory_bytes
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-_MOST_PROBLEMS = 3  # in one message
+_MOST_PROBLEMS = 3  # that one message tells
 _Strict = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Score(pydantic.BaseModel):
     """One measured fraction.
 
-    `interval95` is half the width of the 95 % confidence interval, where the value is a mean over random episodes, and
-    `n` the number of things that the value is a mean over.
+    Attributes:
+        value: from 0 to 1.
+        interval95: half the width of the 95 % confidence interval, where `value` is a mean over random episodes.
+        n: how many things `value` is a mean over.
     """
 
     model_config = _Strict
@@ -33,7 +35,7 @@ class Score(pydantic.BaseModel):
 
 
 class Selected(pydantic.BaseModel):
-    """The scores after the step whose headline score was best on the validation split."""
+    """The scores after `step`, the step whose headline score was best on the validation split."""
 
     model_config = _Strict
     step: int = Field(ge=1)
@@ -41,15 +43,15 @@ class Selected(pydantic.BaseModel):
 
 
 class Result(pydantic.BaseModel):
-    """A finished run in one line of JSON: `result.json`, and a line of `results/<set>.jsonl`.
+    """What a finished run leaves: one line of JSON, in its `result.json` and in `results/<set>.jsonl`.
 
-    `scores` are the last step's, never the best of several: `{"test/accuracy": {"value": 0.93}}`, the first of them the
-    headline of the family. `finished` is in UTC, so that its texts sort as their times do. docs/results.md explains the
-    fields.
+    docs/results.md explains every field. `scores` are those of the last step, never the best of several steps; the
+    first of them is the headline: `{"test/accuracy": {"value": 0.93}}`. `finished` is a time in UTC, so that the texts
+    sort as the times do.
     """
 
     model_config = _Strict
-    family: str = "image_recognition"  # of the lines from before the field
+    family: str = "image_recognition"  # for lines from before there was this field
     config: str
     config_hash: str = Field(pattern="^[0-9a-f]{12}$")
     recipe: Literal["ours", "released", "custom"]
@@ -66,7 +68,7 @@ class Result(pydantic.BaseModel):
     peak_memory_bytes: int = Field(ge=0)
     precision: str
     strategy: str
-    devices: int = Field(default=1, ge=1)  # 1 in the lines from before the field
+    devices: int = Field(default=1, ge=1)  # for lines from before there was this field
     jit_compile: bool
     deterministic: bool
     device: str
@@ -77,7 +79,7 @@ class Result(pydantic.BaseModel):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _of_an_earlier_form(cls, line):
-        """Lines from before `scores` had four fields in its place."""
+        """Reads a line from before there was `scores`: it has up to four fields with one score each."""
         if not isinstance(line, dict) or "final_test_accuracy" not in line:
             return line
         line = dict(line)
@@ -94,17 +96,17 @@ class Result(pydantic.BaseModel):
         """The name of the first score: "test/accuracy"."""
         return next(iter(self.scores))
 
-    def line(self):
-        """The JSON, without a line end; what a run does not have is left out."""
+    def json_line(self):
+        """The result as one line of JSON, without a line end. Fields that are None are left out."""
         return json.dumps(self.model_dump(exclude_none=True))
 
     def in_words(self):
-        """A text for each score, the headline first: "test accuracy: 93.10 %"."""
+        """A list with a text for each score, the headline first: `["test accuracy: 93.10 %"]`."""
         return [f"{spoken(name)}: {score}" for name, score in self.scores.items()]
 
 
-def problems(error):
-    """What pydantic found wrong with a line, in one line; the first few of many."""
+def validation_problems(error):
+    """What a `pydantic.ValidationError` says, in one line; of many problems the first few."""
     items = error.errors(include_url=False, include_input=False)
     words = [": ".join([*(f"`{name}`" for name in item["loc"]), item["msg"]]) for item in items]
     more = [f"and {len(words) - _MOST_PROBLEMS} more"] if len(words) > _MOST_PROBLEMS else []
@@ -117,22 +119,22 @@ def spoken(score):
 
 
 def percent(values, name):
-    """A measure of one evaluation in percent, with the interval where there is one.
+    """One measure of an evaluation as a text: "62.10 %", or "62.10 ± 0.40 %" if an interval was measured.
 
     Args:
-        values: what was measured, as `scores_of` takes a row.
-        name: of the measure, as "accuracy".
+        values: what the evaluation measured on one split, a row as `scores_of` takes it.
+        name: which measure, as "accuracy".
     """
     return str(_score(values, name))
 
 
 def scores_of(rows, names):
-    """The scores in rows of metrics: {"test/accuracy": `Score`, …}.
+    """The scores that rows of metrics hold: `{"test/accuracy": Score(…), …}`.
 
     Args:
-        rows: one row for each split, `{"split": "test", "accuracy": 0.6, …}`. Beside a measure may stand its
-            `accuracy_interval95` and its `accuracy_n`.
-        names: the measures that are scores: ("accuracy",).
+        rows: one row for each split, as `{"split": "test", "accuracy": 0.6, "cross_entropy": 1.2}`. A row may also have
+            `accuracy_interval95` and `accuracy_n`: they become the interval and the `n` of the score.
+        names: which of the measures are scores, as `("accuracy",)`.
     """
     return {f"{row['split']}/{name}": _score(row, name) for row in rows for name in names if name in row}
 
@@ -142,17 +144,20 @@ def _score(values, name):
 
 
 def build_result(run, config, model, rows, runtime, score_names, headline):
-    """The `Result` of a finished run; recipe, commit and versions are those that the run began with.
+    """The `Result` of a finished run. Recipe, commit and versions are those that the run began with.
+
+    With a validation split, the result also tells the scores of a selected step. Example: the headline is
+    "test/accuracy", and the validation accuracy was 0.80 at step 10, 0.85 at step 20 and 0.85 at step 25. Then `scores`
+    are those of step 25, the last, and `selected` are those of step 20, the first of the best.
 
     Args:
         run: the `Run`.
         config: the config, a subclass of `Experiment`.
-        model: the trained network, for its number of parameters.
-        rows: all rows of the metrics.
+        model: the trained network; its parameters are counted.
+        rows: all rows of metrics.
         runtime: the `Runtime`.
-        score_names: the measures that are scores.
-        headline: the score that stands first. Where there is a validation split, the scores at the step where the
-            validation split's score of that name was best (the first of equals) are reported beside the last step's.
+        score_names: which of the measures are scores, as `("accuracy",)`.
+        headline: the name of the score that stands first, as "test/accuracy".
     """
     details, environment = run.details, run.details["environment"]
     steps = rows[-1]["step"]
@@ -188,6 +193,7 @@ def build_result(run, config, model, rows, runtime, score_names, headline):
 
 
 def _selected(evaluated, score_names, headline):
+    """The `Selected` of the step with the best validation score; None without a validation split."""
     measure = headline.partition("/")[2]
     validated = {row["step"]: row[measure] for row in evaluated if row["split"] == "validation"}
     if not validated:

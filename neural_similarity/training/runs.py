@@ -1,4 +1,4 @@
-"""Run folders: what a run leaves behind, and how it is found again."""
+"""Run folders: what a run leaves in its folder, and whether a training may start or go on there."""
 
 import fcntl
 import json
@@ -12,16 +12,19 @@ from neural_similarity.config import REPOSITORY, differing_keys, load
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown, write_atomically
 from neural_similarity.training.checkpoints import Checkpoints, restore
-from neural_similarity.training.results import Result, problems
+from neural_similarity.training.results import Result, validation_problems
 from neural_similarity.training.runtime import Runtime
 
-_BEFORE_A_RUN = {"config.yaml", "config.yaml.unfinished", "run.json.unfinished", "lock"}  # a start was cut short
-_DETAILS = {"config", "recipe", "experiment", "overrides", "facts", "runtime", "environment"}
+_BEFORE_A_RUN = {"config.yaml", "config.yaml.unfinished", "run.json.unfinished", "lock"}  # left by a start cut short
+_NAMES_OF_DETAILS = {"config", "recipe", "experiment", "overrides", "facts", "runtime", "environment"}
 
 
 class Run:
-    """A folder with `config.yaml`, `run.json` (see `details`), `metrics.jsonl` and `.csv`, `checkpoints/`, and
-    `result.json` once the run is finished."""
+    """A run's folder.
+
+    It holds `config.yaml`, `run.json` (see `details`), `metrics.jsonl`, `metrics.csv`, the folder `checkpoints`, and
+    `result.json` once the run is finished. docs/results.md explains them.
+    """
 
     def __init__(self, folder):
         self.folder = Path(folder)
@@ -29,60 +32,75 @@ class Run:
 
     @property
     def exists(self):
-        """Whether a run was started here."""
+        """Whether a run was begun here."""
         return (self.folder / "run.json").exists()
 
     @property
     def details(self):
-        """What `run.json` holds.
+        """What `run.json` holds, by name.
 
-        `config` (the config's name), `recipe`, `experiment` (the folder of the train.py), `overrides`, `facts` (of the
-        data), `runtime` and `environment`.
+        `config` is the config's name, `recipe` is "ours", "released" or "custom", `experiment` is the folder of the
+        train.py, and `overrides` are the texts of `--set`. See below for `facts` and `runtime`. `environment` is what
+        `training.environment` found.
+
+        Raises:
+            UserError: the file is missing or damaged.
         """
-        details = self._json("run.json")
-        if isinstance(details, dict) and {"classes", "data_checksum"} <= details.keys():  # from before `facts`
+        details = self._read_json("run.json")
+        if isinstance(details, dict) and {"classes", "data_checksum"} <= details.keys():  # older than `facts`
             details["facts"] = {name: details.pop(name) for name in ("classes", "data_checksum")}
-        if not isinstance(details, dict) or not details.keys() >= _DETAILS:
-            raise self._damaged("run.json", f"expected {', '.join(sorted(_DETAILS))}")
+        if not isinstance(details, dict) or not details.keys() >= _NAMES_OF_DETAILS:
+            raise self._damaged("run.json", f"expected {', '.join(sorted(_NAMES_OF_DETAILS))}")
         return details
 
     @property
     def facts(self):
-        """What the run must find in the data whenever it is resumed: for images their classes and a checksum."""
+        """What the data must be whenever the run goes on, by name: for images, their classes and a checksum."""
         return self.details["facts"]
 
     @property
     def config(self):
-        """The config that the run was started with, in today's form."""
+        """The config that the run was begun with; if an earlier version wrote it, in today's form.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
         if not (self.folder / "config.yaml").exists():
             raise self._damaged("config.yaml", "not there")
         return load(self.folder / "config.yaml", environment={})
 
     @property
     def runtime(self):
-        """The `Runtime` that the run was started with."""
+        """The `Runtime` that the run was begun with."""
         return Runtime(**self.details["runtime"])
 
     def resume_command(self):
-        """The command that takes up the run, from its own copy of the config: a file of the user's may have changed."""
+        """The command that goes on with the run.
+
+        It names the copy of the config in the run's folder. The file that the run was begun with may have been edited.
+        """
         folder = shlex.quote(self.shown())
         train = f"{self.details['experiment']}/train.py"
         return f"python {train} --config {folder}/config.yaml --run-dir {folder} --resume"
 
     @property
     def result(self):
-        """The `Result`, or None while the run is not finished."""
+        """The `Result`, or None while the run is not finished.
+
+        Raises:
+            UserError: `result.json` is damaged.
+        """
         if not (self.folder / "result.json").exists():
             return None
         try:
             return Result.model_validate_json((self.folder / "result.json").read_bytes())
         except pydantic.ValidationError as error:
             raise UserError(
-                f"{shown(self.folder / 'result.json')}: damaged ({problems(error)}). "
+                f"{shown(self.folder / 'result.json')}: damaged ({validation_problems(error)}). "
                 f"Delete it and let the run write it again: {self.resume_command()}"
             ) from None
 
-    def _json(self, name):
+    def _read_json(self, name):
         try:
             return json.loads((self.folder / name).read_text())
         except (OSError, ValueError) as error:
@@ -92,10 +110,10 @@ class Run:
         return UserError(f"{self.folder / name}: damaged ({why}). Train anew with another --run-dir.")
 
     def lock(self):
-        """Makes this process the only one that trains here, until the file that is returned is closed.
+        """Keeps other processes from training here. Returns an open file; closing it lets them in again.
 
         Raises:
-            UserError: another process does.
+            UserError: another process trains here already.
         """
         file = open(self.folder / "lock", "w")  # noqa: SIM115  the caller keeps it open
         try:
@@ -108,16 +126,21 @@ class Run:
         return file
 
     def shown(self):
-        """The folder as a user would type it."""
+        """The folder's path as a user would type it."""
         return shown(self.folder)
 
     def create(self, config, details):
-        """Writes the config and `run.json`, the latter last: it makes the folder a run."""
+        """Writes `config.yaml` and then `run.json`, which makes the folder a run.
+
+        Args:
+            config: the config.
+            details: what `details` will return.
+        """
         write_atomically(self.folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
         write_atomically(self.folder / "run.json", json.dumps(details, indent=1) + "\n")
 
     def check_new(self, config):
-        """Raises a `UserError` unless a run may start here."""
+        """Raises a `UserError` unless a new run of this config may begin here."""
         if not self.exists:
             if self.folder.exists() and not self.folder.is_dir():
                 raise UserError(f"{self.shown()}: a file, not a folder. Name another with --run-dir.")
@@ -133,10 +156,15 @@ class Run:
         )
 
     def check_resumable(self, config, name):
-        """Raises a `UserError` unless an unfinished run of this config is here."""
+        """Raises a `UserError` unless an unfinished run of this config is here.
+
+        Args:
+            config: the config.
+            name: the config's name. If there is no run here, the message lists the other runs of that name.
+        """
         if not self.exists:
             raise UserError(
-                f"{self.shown()}: nothing to resume here.{_siblings(config, name)} Leave out --resume to start."
+                f"{self.shown()}: nothing to resume here.{_other_runs(config, name)} Leave out --resume to start."
             )
         self.check_same(config)
         if self.result:
@@ -145,7 +173,7 @@ class Run:
     def check_same(self, config):
         """Raises a `UserError` unless the run here is one of this config."""
         differing = [key for key in differing_keys(self.config, config, of_runs=True) if key != "data.root"]
-        if differing:  # where the data lie may change; that they are the same, their checksum says
+        if differing:  # `data.root` may differ: data may be moved. Whether they are the same is for `check_facts`
             keys = ", ".join(f"`{key}`" for key in differing)
             raise UserError(
                 f"{self.shown()}: holds a run of another config; {keys} differ. Use {self.folder / 'config.yaml'}, or "
@@ -156,8 +184,8 @@ class Run:
         """Raises a `UserError` unless the data are those that the run began with.
 
         Args:
-            facts: of the data that are there now.
-            leave_out: names of facts that may have changed.
+            facts: what is found in the data now, by name.
+            leave_out: names of the facts that may differ.
         """
         for name, began in self.facts.items():
             now = facts.get(name)
@@ -166,29 +194,35 @@ class Run:
             if isinstance(began, list) and isinstance(now, list):
                 gone, new = sorted(set(began) - set(now)), sorted(set(now) - set(began))
                 raise UserError(
-                    f"{self.shown()}: the {name} of the data are not those that this run began with: {len(now):,}, not "
-                    f"{len(began):,}; gone: {', '.join(gone) or 'none'}; new: {', '.join(new) or 'none'}. "
+                    f"{self.shown()}: the {name} of the data are not those that this run began with: it had "
+                    f"{len(began):,}, now there are {len(now):,}; gone: {', '.join(gone) or 'none'}; "
+                    f"new: {', '.join(new) or 'none'}. "
                     "Put the data back, or train anew with --run-dir DIR."
                 )
             raise UserError(
-                f"{self.shown()}: the data are not those that this run began with ({name.replace('_', ' ')} {now}, not "
-                f"{began}). Put them back, or train anew with --run-dir DIR."
+                f"{self.shown()}: the data are not those that this run began with ({name.replace('_', ' ')} is now "
+                f"{now}, was {began}). Put them back, or train anew with --run-dir DIR."
             )
 
     def _finished(self):
+        """The `UserError` that says that the run is finished."""
         return UserError(
             f"{self.shown()}: this run is finished ({', '.join(self.result.in_words())}). "
             "See it with --eval-only, or train anew with another --set seed=N or --run-dir DIR."
         )
 
     def no_checkpoint(self):
-        """The `UserError` of a run that has saved nothing so far."""
+        """The `UserError` that says that the run has no checkpoint, and what to do."""
         if self.result:
             return UserError(f"{self.shown()}: finished, but its checkpoints are gone. Train anew with --run-dir DIR.")
         return UserError(f"{self.shown()}: no checkpoint yet. Let the run reach one, or go on with --resume.")
 
     def load_weights(self, model):
-        """Assigns the weights of the newest checkpoint that is whole to `model` and returns its step."""
+        """Gives `model` the weights of the newest checkpoint that is not damaged; returns its step.
+
+        Raises:
+            UserError: there is no checkpoint, all are damaged, or they are of another network.
+        """
         newest = self.checkpoints.load_newest()
         if not newest:
             raise self.no_checkpoint()
@@ -201,7 +235,7 @@ def open_run(folder):
     """The `Run` in a folder.
 
     Raises:
-        UserError: there is none.
+        UserError: no run was begun there.
     """
     run = Run(folder)
     if not run.exists:
@@ -209,8 +243,8 @@ def open_run(folder):
     return run
 
 
-def _siblings(config, name):
-    """A sentence about the other runs of the same config path, if there are any."""
+def _other_runs(config, name):
+    """Sentences about the runs of the same config's name, "" if there are none."""
     found = []
     for path in sorted((REPOSITORY / "runs" / name).glob("*/run.json")):
         run = Run(path.parent)

@@ -1,4 +1,4 @@
-"""Where and how a step runs: devices, precision, compilation."""
+"""On how many devices a step runs, in which precision, and whether XLA compiles it."""
 
 import dataclasses
 
@@ -9,14 +9,14 @@ from neural_similarity.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Runtime:
-    """A config's `runtime` section with nothing left open.
+    """A config's section `runtime` with a decision for every `auto`.
 
     Attributes:
-        strategy: `"none"` or `"mirrored"`.
-        devices: how many share a batch.
+        strategy: `"none"` for one device, `"mirrored"` for several that share each batch.
+        devices: how many devices share a batch.
         precision: a Keras dtype policy, `"float32"` or `"mixed_bfloat16"`.
         jit_compile: whether XLA compiles the whole step.
-        deterministic: whether TensorFlow's deterministic kernels are asked for.
+        deterministic: whether TensorFlow is asked for its deterministic kernels.
     """
 
     strategy: str
@@ -27,10 +27,15 @@ class Runtime:
 
     @classmethod
     def resolve(cls, section):
-        """Decides what a config leaves to `auto`: mirrored with several GPUs; XLA off (measured: docs/performance.md).
+        """The `Runtime` of a config's section `runtime` on this machine.
+
+        `strategy: auto` becomes "mirrored" where TensorFlow sees two GPUs or more, and else "none". `jit_compile: auto`
+        becomes False, because a step that XLA compiles as a whole was slower (docs/performance.md). Example: on a
+        machine with four GPUs, `strategy: auto` and `jit_compile: auto` become
+        `Runtime(strategy="mirrored", devices=4, jit_compile=False, …)`.
 
         Raises:
-            UserError: mirrored and compiled at once.
+            UserError: the section asks for `mirrored` and for `jit_compile: true` at once.
         """
         several = len(tf.config.list_physical_devices("GPU")) > 1
         strategy = {"auto": "mirrored" if several else "none"}.get(section.strategy, section.strategy)
@@ -44,7 +49,7 @@ class Runtime:
         return cls(strategy, devices, section.precision, jit_compile, section.deterministic)
 
     def check_batch(self, global_batch_size):
-        """Raises a `UserError` unless every device gets the same number of examples."""
+        """Raises a `UserError` unless each device gets the same number of examples of a batch."""
         if global_batch_size % self.devices:
             raise UserError(
                 f"`data.global_batch_size` is {global_batch_size}, and {self.devices} devices cannot share it equally. "
@@ -53,10 +58,10 @@ class Runtime:
             )
 
     def start(self):
-        """Makes the process-wide settings and returns the `Replicas` to build the model under.
+        """Changes TensorFlow's settings for this process; returns the `Replicas` under which the model is built.
 
         Raises:
-            UserError: the devices are not as many as they were when the run began.
+            UserError: this machine has more or fewer devices than `devices`, the number when the run began.
         """
         if self.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -71,11 +76,20 @@ class Runtime:
 
 
 def _devices():
+    """The names of the GPUs, or without a GPU of TensorFlow's CPU devices."""
     return [d.name for d in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
 
 
 class Replicas:
-    """Runs a function on every replica's part of a global batch."""
+    """The copies of a model that share each batch, one copy per device.
+
+    Example: a global batch of 128 images on four devices. Each replica gets 32 images and runs the same function on
+    them; the four results become one by their mean or sum.
+
+    Args:
+        strategy: a TensorFlow distribution strategy.
+        jit_compile: whether XLA compiles the functions; with one replica only.
+    """
 
     def __init__(self, strategy, jit_compile=False):
         self.strategy = strategy
@@ -83,15 +97,18 @@ class Replicas:
         self.jit_compile = jit_compile
 
     def scope(self):
-        """The scope in which models and optimisers are built."""
+        """The scope in which models and optimisers must be built."""
         return self.strategy.scope()
 
     def compile(self, function, reduce):
-        """Compiles `function(batch) → dict of scalars` into one that takes a global batch.
+        """Makes a function of a part of a batch into a function of a global batch, and into a TensorFlow graph.
 
         Args:
-            function: runs on each replica with its rows of the batch.
-            reduce: `"mean"` or `"sum"`, over the replicas.
+            function: `function(batch)` returns `{name: scalar}`. Each replica calls it with its part of the batch.
+            reduce: `"mean"` or `"sum"`: how the replicas' results become one.
+
+        Returns:
+            A function of a global batch, with tensors of static shapes, that returns `{name: scalar}`.
         """
         if self.count == 1:
             return tf.function(function, jit_compile=self.jit_compile)
@@ -105,12 +122,14 @@ class Replicas:
         return lambda batch: on_all(self._split(batch))
 
     def _split(self, batch):
+        """Gives each replica its part: of 128 images on four replicas, the images 0–31, 32–63, 64–95 and 96–127."""
+
         def part(context):
-            def rows(x):
+            def examples(x):
                 assert x.shape[0] % self.count == 0, "Runtime.check_batch comes first"
                 size = x.shape[0] // self.count
                 return x[context.replica_id_in_sync_group * size :][:size]
 
-            return tf.nest.map_structure(rows, batch)
+            return tf.nest.map_structure(examples, batch)
 
         return self.strategy.experimental_distribute_values_from_function(part)

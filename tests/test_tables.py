@@ -1,0 +1,299 @@
+"""Tables made of result lines, and how they get into the documents. No training."""
+
+import pytest
+from result_lines import LINE, json_line, refusal, result, score
+
+from neural_similarity.config import NOT_OF_A_RECIPE, REPOSITORY, load
+from neural_similarity.reporting import tables
+from neural_similarity.reporting.experiments import experiments
+from neural_similarity.reporting.markdown import as_markdown
+from neural_similarity.reporting.paper_values import read_paper_values
+from neural_similarity.reporting.summary import GROUPED_BY, Spread, group, summarize
+from neural_similarity.training.results import Result
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+EXPERIMENTS = "<!-- experiments:begin -->\n<!-- experiments:end -->\n"
+
+
+def markdown(lines, paper_values=None):
+    return as_markdown(summarize(lines, paper_values))
+
+
+def test_mean_and_deviation_by_hand():
+    assert Spread.of([90.0]) == Spread(90.0, None)
+    assert Spread.of([90.0, 92.0, 94.0]) == Spread(92.0, 2.0)  # √((4 + 0 + 4) / 2)
+    assert Spread.of([0.5, 0.5]) == Spread(0.5, 0.0)
+
+
+def test_times_and_memory_are_told_per_device():
+    lines = [
+        result(seconds_per_step=0.2, peak_memory_bytes=1_000_000_000),
+        result(seed=1, seconds_per_step=0.4, peak_memory_bytes=2_000_000_000),
+        result(seed=2, device="GPU", seconds_per_step=0.01, peak_memory_bytes=5_000_000_000),
+        result(config="cifar10/baseline", device="GPU", seconds_per_step=0.02, peak_memory_bytes=4_000_000_000),
+    ]
+    columns = {column.name: column.cells for column in summarize(lines).columns}
+    assert [name.config for name in columns["config"]] == ["cifar10/baseline", "cifar10/static_dns"]
+    assert columns["n"] == [1, 3]
+    assert columns["s/step, GPU"] == [0.02, 0.01]
+    assert columns["peak GB, GPU"] == [4.0, 5.0]
+    assert columns[f"s/step, {LINE['device']}"] == [None, pytest.approx(0.3)]
+    assert columns[f"peak GB, {LINE['device']}"] == [None, 2.0]
+    assert "| – |" in as_markdown(summarize(lines))
+
+
+def test_seeds_make_a_row_and_everything_else_parts_rows():
+    others = {
+        "config": "cifar10/baseline",
+        "recipe": "custom",
+        "config_hash": "f" * 12,
+        "scale": 0.5,
+        "precision": "mixed_bfloat16",
+    }
+    assert list(others) == list(GROUPED_BY)
+    lines = [result(seed=2), *(result(**{name: value}) for name, value in others.items()), result(seed=1)]
+    rows = group(lines)
+    assert sorted(len(row) for row in rows) == [1] * 5 + [2]
+    assert [[line.seed for line in row] for row in rows if len(row) == 2] == [[1, 2]]
+    same = result(
+        seed=1, jit_compile=True, device="GPU", strategy="mirrored", commit="fedcba3210", seconds_per_step=9.0
+    )
+    assert len(group([result(), same])) == 1
+
+
+def test_of_two_lines_of_a_seed_the_newest_counts():
+    old, new = "2026-01-02T03:04:05+00:00", "2026-11-02T03:04:05+00:00"
+    a, b = result(finished=new, scores=score(0.8)), result(finished=old, scores=score(0.7))
+    other = result(seed=1, scores=score(0.9))
+    for lines in ([a, b, other], [b, other, a]):
+        assert group(lines) == [[a, other]]
+        assert "| 85.00 ± 7.07 | 2 |" in markdown(lines, {})
+
+
+def test_rows_that_can_be_compared_stand_together():
+    def line(config, scale=1.0, recipe="ours"):
+        return result(config=f"cifar10/{config}", scale=scale, recipe=recipe)
+
+    lines = [line("b", 0.1), line("a"), line("a", 0.1), line("a", recipe="custom"), line("b")]
+    lines += [line("released/a", recipe="released")]
+    order = [(r.config[8:], r.scale, r.recipe) for (r,) in group(lines)]
+    assert order == [
+        *(("a", 1, "ours"), ("b", 1, "ours")),
+        *(("a", 0.1, "ours"), ("b", 0.1, "ours")),
+        *(("released/a", 1, "released"), ("a", 1, "custom")),
+    ]
+
+
+def test_a_table_by_hand():
+    lines = [
+        result(seed=0, scores=score(0.91), seconds_per_step=0.25, peak_memory_bytes=1_500_000_000),
+        result(seed=1, scores=score(0.92), seconds_per_step=0.35, peak_memory_bytes=1_250_000_000),
+    ]
+    assert markdown(lines, {"cifar10/baseline": 12.0}).splitlines() == [
+        "| config | recipe | paper | test accuracy, % | n | steps | scale | precision | parameters | "
+        "s/step, CPU, Some, 2 cores | peak GB, CPU, Some, 2 cores |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |",
+        "| `cifar10/static_dns` | ours | unverified | 91.50 ± 0.71 | 2 | 42,500 | 1 | float32 | 1,234,567 | "
+        "0.3 | 1.50 |",
+    ]
+    assert "| ours | 12.34 | 91.50" in markdown(lines, {"cifar10/static_dns": 12.34})
+
+
+def test_the_selected_accuracy_has_a_column_where_there_is_one():
+    plain = result(config="cifar10/baseline")
+    chosen = [result(seed=seed, selected={"step": 9, "scores": score(0.91 + seed / 100)}) for seed in (0, 1)]
+    assert "selected" not in markdown([plain], {})
+    header, _, first, second = markdown([plain, *chosen], {}).splitlines()
+    assert "| test accuracy, % | selected test accuracy, % | n |" in header
+    assert "| 90.00 | – | 1 |" in first
+    assert "| 90.00 ± 0.00 | 91.50 ± 0.71 | 2 |" in second
+
+
+def test_a_custom_row_tells_what_was_set():
+    overrides = ["seed=3", "schedule.train_steps=7", "runtime.precision=float32", "schedule.train_steps=30"]
+    overrides += ["schedule.scale=0.5", "data.root=/somewhere", "model.widths=[1, 2, 3]", "evaluation.every_steps=1"]
+    row = markdown([result(recipe="custom", overrides=overrides)], {}).splitlines()[2]
+    assert row.startswith("| `cifar10/static_dns` with `schedule.train_steps=30`, `model.widths=[1, 2, 3]` | custom |")
+    assert "with" not in markdown([result(overrides=["seed=3"])], {})
+    assert "with" not in markdown([result(recipe="custom", config="custom/mine", overrides=["seed=3"])], {})
+
+
+def test_what_a_custom_row_leaves_out_is_what_the_hash_leaves_out():
+    values = ["seed=5", "schedule.scale=0.5", "data.root=x", "runtime.precision=mixed_bfloat16"]
+    values += ["evaluation.every_steps=7", "checkpoint.keep=9"]
+    names = [value.partition("=")[0] for value in values]
+    assert tuple(n if n in NOT_OF_A_RECIPE else n.partition(".")[0] for n in names) == NOT_OF_A_RECIPE
+    hashes = {load("configs/cifar10/static_dns.yaml", [*values[:n]], {}).config_hash() for n in range(len(values) + 1)}
+    assert len(hashes) == 1
+
+
+def test_rows_of_one_name_tell_their_hashes():
+    lines = [result(), result(config_hash="f" * 12), result(config="cifar10/baseline")]
+    names = [line.split(" | ")[0] for line in markdown(lines, {}).splitlines()[2:]]
+    assert names == [
+        "| `cifar10/baseline`",
+        "| `cifar10/static_dns` (0123456789ab)",
+        "| `cifar10/static_dns` (ffffffffffff)",
+    ]
+    assert "(" not in markdown([result(), result(scale=0.5)], {})
+
+
+def test_no_text_breaks_a_row():
+    line = result(recipe="custom", overrides=["data.name=a|b`c\nd"], device="A|B\n C")
+    row = markdown([line], {}).splitlines()[2:]
+    assert len(row) == 1
+    assert row[0].replace("\\|", "").count("|") == 12
+    assert "``data.name=a\\|b`c d``" in row[0]
+    assert "| s/step, A\\|B C |" in markdown([line], {}).splitlines()[0]
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """Two documents with markers, next to a folder of results: one set of two seeds, one of a custom recipe."""
+    (tmp_path / "docs").mkdir()
+    for document in (tables.README, tables.PARTIAL_RUNS):
+        (tmp_path / document).write_text(f"# ε\n\nbefore\n\n{BEGIN}\nold\n{END}\n\nafter ±\n", encoding="utf-8")
+    with open(tmp_path / tables.README, "a") as readme:
+        readme.write(EXPERIMENTS)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "custom.jsonl").write_bytes(json_line(config="custom/mine", recipe="custom"))
+    (tmp_path / "results" / "cifar10.jsonl").write_bytes(json_line() + b"\n" + json_line(seed=1) + b"\n")
+    (tmp_path / "results" / "cifar100.jsonl").write_bytes(b"\n")
+    return tmp_path
+
+
+def write_tables(repository, check=False):
+    return tables.write(repository / "results", check, repository)
+
+
+def test_tables_are_written_once_and_checked(repository, capsys):
+    documents = [repository / name for name in (tables.README, tables.PARTIAL_RUNS)]
+    before = [path.read_bytes() for path in documents]
+    assert write_tables(repository, check=True) == 1
+    said = capsys.readouterr().err
+    assert [line.split(":")[0] for line in said.splitlines()] == [str(path) for path in documents]
+    assert said.count("make tables") == 2
+    assert [path.read_bytes() for path in documents] == before
+
+    assert write_tables(repository) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    readme, partial = (path.read_text(encoding="utf-8") for path in documents)
+    assert readme.startswith(
+        f"# ε\n\nbefore\n\n{BEGIN}\n\n{out.rstrip()}\n\n{END}\n\nafter ±\n<!-- experiments:begin -->"
+    )
+    assert (
+        "| Static DNS | `python nsl_image_recog/static/train.py --config configs/cifar10/static_dns.yaml` |" in readme
+    )
+    assert "| 90.00 ± 0.00 | 2 |" in readme
+    assert "(results/cifar10.jsonl)" in readme
+    assert "custom" not in readme
+    assert "**custom**, from [its lines](../results/custom.jsonl)" in partial
+    assert "**cifar10" not in partial
+    assert "unverified" not in partial
+
+    stamps = [path.stat().st_mtime_ns for path in documents]
+    assert write_tables(repository) == 0
+    assert write_tables(repository, check=True) == 0
+    assert [path.stat().st_mtime_ns for path in documents] == stamps
+    with open(repository / "results" / "cifar10.jsonl", "ab") as file:
+        file.write(json_line(seed=2))
+    assert write_tables(repository, check=True) == 1
+
+
+def test_experiments_show_the_longest_runs_of_their_own_recipe():
+    lines = [
+        result(scores=score(0.7), steps=10625, scale=0.25),
+        result(scores=score(0.9), seed=1),
+        result(scores=score(0.92), seed=2),
+        result(scores=score(0.99), steps=99999, recipe="custom"),
+    ]
+    columns = {column.name: column.cells for column in experiments(lines).columns}
+    row = columns["method"].index("Static DNS")
+    assert columns["test accuracy, %"][row] == Spread(pytest.approx(91.0), pytest.approx(1.414, rel=1e-3))
+    assert columns["of runs of"][row] == "42,500 steps, 2 seeds"
+    assert len(columns["method"]) == len(list((REPOSITORY / "configs/cifar10").glob("*.yaml")))
+    assert len(set(columns["method"])) == len(columns["method"])
+    assert columns["test accuracy, %"][columns["method"].index("Plain CNN-9")] is None
+    short = {column.name: column.cells for column in experiments(lines[:1]).columns}
+    assert short["of runs of"][row] == "10,625 steps (scale 0.25), 1 seed"
+
+
+def test_the_committed_tables_are_up_to_date(command):
+    assert command("tables", "--check")[0] == 0
+
+
+def test_own_images_have_a_table_of_their_own(tmp_path):
+    lines = [
+        json_line(data="folder", recipe="custom", seed=i, config_hash=f"{i}" * 12, overrides=["data.name=folder"])
+        for i in range(2)
+    ]
+    (tmp_path / "folder.jsonl").write_bytes(b"\n".join(lines))
+    shown = tables.tables(tables.PARTIAL_RUNS, tmp_path)
+    assert "**folder**" in shown
+    for i in range(2):
+        assert f"`cifar10/static_dns` with `data.name=folder` ({i * 111111111111:012})" in shown
+
+
+def test_without_lines_the_tables_say_so(tmp_path):
+    assert tables.tables(tables.README, tmp_path) == "No finished run is recorded yet."
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", f"{BEGIN}\n", f"{END}\n", f"{END}\n{BEGIN}\n", f"{BEGIN}\n{BEGIN}\n{END}\n", f"{BEGIN}\n{END}\n{END}\n"],
+)
+def test_markers_have_to_be_there_once_and_in_order(text, repository, capsys):
+    path = repository / tables.README
+    path.write_text(text)
+    message = refusal(write_tables, repository)
+    assert message.startswith(f"{path}: ")
+    assert f"`{BEGIN}`" in message
+    assert "cifar10/static_dns" in capsys.readouterr().out  # seen all the same
+    assert path.read_text() == text
+
+
+def test_tables_of_a_bad_line_or_without_a_document(repository):
+    (repository / tables.PARTIAL_RUNS).unlink()
+    assert refusal(write_tables, repository).endswith("partial_runs.md: cannot be read (No such file or directory).")
+    results = repository / "results"
+    (results / "cifar10.jsonl").write_text("<<<<<<< HEAD\n")
+    before = (repository / tables.README).read_bytes()
+    assert refusal(write_tables, repository).startswith(f"{results}/cifar10.jsonl, line 1: ")
+    assert (repository / tables.README).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        "cifar10/static_dns: high",
+        "cifar10/static_dns: true",
+        "cifar10/static_dns: 912",
+        "a: {",
+        "\x00",
+        "1: 2",
+    ],
+)
+def test_paper_values_are_percentages(text, tmp_path):
+    path = tmp_path / "paper_values.yaml"
+    path.write_text(text)
+    assert refusal(read_paper_values, path).startswith(f"{path}: expected `config: test accuracy in percent`")
+
+
+def test_paper_values_are_of_shipped_configs(tmp_path):
+    path = tmp_path / "paper_values.yaml"
+    assert read_paper_values(path) == {}
+    path.write_text("cifar10/static_dns: 12.5\ncifar10/baseline: 12\n")
+    assert read_paper_values(path) == {"cifar10/static_dns": 12.5, "cifar10/baseline": 12}
+    path.write_text("cifar10/statc_dns: 12.5\n")
+    assert "Did you mean `cifar10/static_dns`?" in refusal(read_paper_values, path)
+
+
+def test_the_page_explains_every_field_and_every_column():
+    page = (REPOSITORY / "docs/results.md").read_text(encoding="utf-8")
+    assert [name for name in Result.model_fields if f"| `{name}` |" not in page] == []
+    header = markdown([result(selected={"step": 5, "scores": score(0.5)})], {}).splitlines()[0]
+    names = [name.removesuffix(f", {LINE['device']}") for name in header.strip("| ").split(" | ")]
+    assert [name for name in names if f"| {name} |" not in page] == []
