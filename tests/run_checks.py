@@ -7,7 +7,7 @@ from neural_similarity.training.runs import Run
 
 
 def assert_equal_runs(folder, reference):
-    """Asserts that weights, accumulators and averages have the same bytes, and metrics the same numbers, times aside."""
+    """Asserts that weights, accumulators and averages have the same bytes, and that all metrics but times are equal."""
     rows, expected = (
         [{k: v for k, v in row.items() if k != "seconds_per_step"} for row in read_rows(Path(f) / "metrics.jsonl")]
         for f in (folder, reference)

@@ -50,7 +50,7 @@ def test_damage_is_noticed(tmp_path, damage):
 
 
 def test_every_flipped_byte_is_noticed_or_does_no_harm(tmp_path):
-    """Each array in the zip file has a CRC-32. The bytes that it does not cover (dates, permissions) hold no numbers."""
+    """Each array in the zip file has a CRC-32. What it does not cover (dates, permissions) is no part of the arrays."""
     store = Checkpoints(tmp_path)
     arrays = {"model/a": np.arange(7, dtype=np.float32), "model/b": np.float64(2.5), "optimizer/n": np.int64(3)}
     store.save(1, arrays, {"pending": []})
@@ -140,28 +140,36 @@ def test_what_a_killed_save_left_goes_with_the_next(tmp_path):
 FULL_DISK = """
 import resource, signal, sys
 import numpy as np
+from neural_similarity.errors import UserError
 from neural_similarity.training.checkpoints import Checkpoints
-store = Checkpoints(sys.argv[1])
-arrays = {"model/a": np.ones(50_000, np.float32)}
-store.save(1, arrays, {})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
-store.save(2, arrays, {})
+arrays = {"model/a": np.ones(50_000, np.float32)}
+for room_bytes in sys.argv[2:]:
+    store = Checkpoints(f"{sys.argv[1]}/{room_bytes}")
+    store.save(1, arrays, {})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(room_bytes), resource.RLIM_INFINITY))
+    try:
+        store.save(2, arrays, {})
+    except UserError as error:
+        message = str(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print(message)
 """
 
 
-@pytest.mark.parametrize("room_bytes", [0, 5_000, 200_000])
-def test_a_disk_without_room_leaves_the_one_before(tmp_path, room_bytes):
+def test_a_disk_without_room_leaves_the_one_before(tmp_path):
     """The operating system itself refuses the write, here because of a limit on the size of files."""
-    command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(room_bytes)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
-    said = done.stderr.strip().splitlines()[-1]
-    assert (
-        "step-000002.npz: cannot write the checkpoint (File too large). The checkpoint of step 1 is still whole."
-        in said
-    )
-    assert [path.name for path in tmp_path.iterdir()] == ["step-000001.npz"]
-    assert Checkpoints(tmp_path).load(1)[0]["model/a"].sum() == 50_000
+    rooms = ["0", "5000", "200000"]
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path), *rooms]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    for room_bytes, message in zip(rooms, done.stdout.splitlines(), strict=True):
+        folder = tmp_path / room_bytes
+        assert message == (
+            f"{folder}/step-000002.npz: cannot write the checkpoint (File too large). "
+            "The checkpoint of step 1 is still whole. Make room on that disk, then go on with --resume."
+        )
+        assert [path.name for path in folder.iterdir()] == ["step-000001.npz"]
+        assert Checkpoints(folder).load(1)[0]["model/a"].sum() == 50_000
 
 
 class Mischief:

@@ -55,7 +55,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path):
 
 @pytest.mark.slow
 def test_signals_at_any_instant_cost_nothing(tmp_path):
-    """Twenty signals, at instants from the start of the process to the end of the run; a resume follows each of them."""
+    """Twenty signals at instants from the start of the process to the end of the run, each followed by a resume."""
     settings = [*DIGITS[:-1], "schedule.train_steps=300", "evaluation.every_steps=100"]
     began = time.monotonic()
     assert train(tmp_path / "reference", settings) == 0
@@ -71,9 +71,8 @@ def test_signals_at_any_instant_cost_nothing(tmp_path):
         except subprocess.TimeoutExpired:
             process.send_signal(which)
             error = process.communicate()[1]
-        importing = (
-            which == signal.SIGINT and "KeyboardInterrupt" in error
-        )  # our own handling of Ctrl-C is not there yet
+        # Our own handling of Ctrl-C is not there yet while the process still imports.
+        importing = which == signal.SIGINT and "KeyboardInterrupt" in error
         assert process.returncode in (0, 130, -which) or importing, error
         rows = read_rows(folder / "metrics.jsonl")
         table.append((which.name, f"{seconds:.1f} s", process.returncode, rows[-1]["step"] if rows else None))

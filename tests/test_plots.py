@@ -9,7 +9,7 @@ from neural_similarity.reporting import plots
 
 
 def train_rows(steps=30, loss=2.0):
-    """A row each ten steps, a test row each twenty and at the end."""
+    """A row of training every ten steps; a row of the test every twenty steps and at the end."""
     rows = []
     for step in range(10, steps + 1, 10):
         rows.append({"step": step, "split": "train", "loss": 3.0, "cross_entropy": loss * 10 / step, "accuracy": 0.25})
@@ -32,7 +32,7 @@ def lines_of(axes):
     return [(np.array(line.get_xdata()), np.array(line.get_ydata())) for line in axes.lines]
 
 
-def test_a_figure_holds_the_raw_points_and_three_curves_a_run(make_run):
+def test_a_figure_holds_the_raw_points_and_three_curves_per_run(make_run):
     runs = [make_run("one", rows=train_rows()), make_run("two", {"config": "cifar10/baseline"}, train_rows(loss=3.0))]
     figure = plots.training_figure(runs, "both")
     loss, accuracy = figure.axes

@@ -21,7 +21,7 @@ def test_a_finished_run_is_left_alone(finished_run, capsys):
 def test_another_config_does_not_enter_a_run_folder(finished_run, capsys):
     for extra in ([], ["--resume"], ["--eval-only"]):
         said = refusal(capsys, digits(finished_run, "--set", "seed=1", *extra))
-        assert "holds a run of another config; `seed` differ" in said
+        assert f"{finished_run}: holds a run of another config; `seed` differs. Use " in said
 
 
 def test_a_folder_that_is_no_run_is_not_written_to(tmp_path, capsys):
@@ -47,9 +47,8 @@ def test_the_right_train_py_is_named(capsys):
     assert "run python nsl_image_recog/dynamic_dns/train.py --config configs/cifar10/dynamic_dns.yaml" in said
     full = ["--config", "configs/cifar10/dynamic_dns.yaml", "--set", "similarity.normalization=full"]
     said = refusal(capsys, full, default="configs/cifar10/dynamic_dns.yaml")
-    assert (
-        "nsl_fspherenet/train.py --config configs/cifar10/dynamic_dns.yaml --set similarity.normalization=full" in said
-    )
+    command = "nsl_fspherenet/train.py --config configs/cifar10/dynamic_dns.yaml --set similarity.normalization=full"
+    assert command in said
 
 
 def test_missing_data_names_the_command(tmp_path, capsys):

@@ -49,7 +49,7 @@ def check(folder, require_all=True, rtol=None):
         rtol: a relative tolerance for all quantities, in place of `TOLERANCES`.
 
     Yields:
-        (line, whether the network agrees), a network each. The line says by how much each quantity differs.
+        (line, whether the network agrees) for each network. The line says by how much each quantity differs.
 
     Raises:
         UserError: the folder has no golden files.

@@ -176,8 +176,8 @@ class Run:
         if differing:  # `data.root` may differ: data may be moved. Whether they are the same is for `check_facts`
             keys = ", ".join(f"`{key}`" for key in differing)
             raise UserError(
-                f"{self.shown()}: holds a run of another config; {keys} differ. Use {self.folder / 'config.yaml'}, or "
-                "another --run-dir."
+                f"{self.shown()}: holds a run of another config; {keys} differ{'s' * (len(differing) == 1)}. "
+                f"Use {self.folder / 'config.yaml'}, or another --run-dir."
             )
 
     def check_facts(self, facts, leave_out=()):
