@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from neural_similarity.command import add_config_arguments, count, guarded
-from neural_similarity.config import REPOSITORY
+from neural_similarity.data.places import REPOSITORY
 
 _RESULTS = REPOSITORY / "results"
 

@@ -16,14 +16,18 @@ def guarded(command: Callable[[], int | None], advice: str = "") -> int:
         advice: a sentence that is added when the command was stopped by Ctrl-C or SIGTERM: how to go on.
 
     Returns:
-        The exit code: 0, or what `command` returned; 2 after a mistake, a full disk or too little memory; 130 after
-        Ctrl-C or SIGTERM.
+        The exit code: 0, or what `command` returned; 1 where a package is not installed; 2 after a mistake, a full disk
+        or too little memory; 130 after Ctrl-C or SIGTERM.
     """
     _log_to_standard_output()
     try:
         return command() or 0
     except UserError as error:
         return _stop(error, 2)
+    except ModuleNotFoundError as missing:
+        if str(missing.name).startswith("neural_similarity"):
+            raise
+        return _stop(f"{missing}. In the repository: make install, then source .venv/bin/activate", 1)
     except OSError as error:
         return _stop(f"{error.filename or 'A file'}: {error.strerror or error}. What was saved is still there.", 2)
     except Interrupted as stop:

@@ -101,8 +101,11 @@ def make_run(tmp_path):
         folder.mkdir()
         values = {**LINE, **(dict(line) if isinstance(line, dict) else {})}
         details = {key: values[key] for key in ("config", "recipe", "experiment", "overrides")}
-        details |= {"facts": {}, "runtime": {}, "environment": {}}
-        (folder / "config.yaml").write_text((REPOSITORY / "configs/cifar10/static_dns.yaml").read_text())
+        details |= {"facts": {"classes": []}, "environment": environment()}
+        details["runtime"] = dataclasses.asdict(Runtime("none", 1, "float32", False, False))
+        shipped = REPOSITORY / "configs" / f"{values['config']}.yaml"
+        config = shipped if shipped.is_file() else REPOSITORY / "configs/cifar10/static_dns.yaml"
+        (folder / "config.yaml").write_text(config.read_text())
         (folder / "run.json").write_text(json.dumps(details))
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         if line is not None:

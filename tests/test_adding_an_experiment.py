@@ -76,9 +76,11 @@ def test_the_pages_commands_work(clone):
 
 
 def test_outside_of_the_environment_a_train_py_says_what_to_do(tmp_path):
-    """-S leaves out site-packages, as in a Python in which the project is not installed."""
+    """-S leaves out site-packages and -E the environment, as in a Python in which the project is not installed."""
     for path in REPOSITORY.glob("nsl_image_recog/*/train.py"):
-        done = subprocess.run([sys.executable, "-S", path], capture_output=True, text=True, cwd=tmp_path, check=False)
+        done = subprocess.run(
+            [sys.executable, "-S", "-E", path], capture_output=True, text=True, cwd=tmp_path, check=False
+        )
         assert done.returncode == 1
         assert done.stderr == (
             "No module named 'neural_similarity'. In the repository: make install, then source .venv/bin/activate\n"

@@ -1,5 +1,6 @@
 """One door for the tools, and what every command line shares."""
 
+import importlib
 import subprocess
 import sys
 
@@ -66,6 +67,11 @@ def test_an_unknown_command_names_the_known_ones(capsys):
         (MemoryError(), 2, "Out of memory. What was saved is still there. Try a smaller data.global_batch_size, or"),
         (tf.errors.ResourceExhaustedError(None, None, ""), 2, "Out of memory."),
         (KeyboardInterrupt(), 130, "Stopped. Go on."),
+        (
+            ModuleNotFoundError("No module named 'PIL'", name="PIL"),
+            1,
+            "No module named 'PIL'. In the repository: make in",
+        ),
         (Interrupted(1200), 130, "Stopped after step 1,200, and saved. Go on."),
     ],
 )
@@ -88,3 +94,19 @@ def test_a_command_may_say_its_own_code():
 def test_other_errors_are_not_hidden():
     with pytest.raises(ZeroDivisionError):
         guarded(lambda: 1 / 0)
+    with pytest.raises(ModuleNotFoundError, match="neural_similarity"):
+        guarded(lambda: importlib.import_module("neural_similarity.no_such_module"))
+
+
+def test_outside_of_the_environment_the_tools_say_what_to_do():
+    """-S leaves out site-packages; the repository is the working folder, so that the package itself is found."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "neural_similarity", "predict", "run", "x.png"],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("No module named ")
+    assert done.stderr.endswith("In the repository: make install, then source .venv/bin/activate\n")

@@ -113,10 +113,12 @@ def test_keys_that_are_younger_than_results_leave_their_hashes():
     assert settings(BASELINE, *then, "data.input_scaling=centred").config_hash() != "ec713a3c057f"
 
 
+# Of somebody's own images the path belongs to the recipe, and is not recorded; of a config of one's own, the file.
 RECORDED = [
     json.loads(line)
     for file in sorted((REPOSITORY / "results").glob("*.jsonl"))
     for line in file.read_text().splitlines()
+    if file.stem not in ("folder", "custom")
 ]
 
 

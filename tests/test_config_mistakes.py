@@ -224,6 +224,18 @@ def test_what_does_not_go_with_the_network(path, overrides, expected):
     assert len(text.splitlines()) == 1
 
 
+def test_what_moved_or_has_another_name_is_told(edited):
+    path = edited(
+        "batch_norm: {debias: true", "predictor: {filters: 3}\nattention: {enabled: true}\nbatch_norm: {debias: true"
+    )
+    lines = message(path).splitlines()
+    assert any("unknown section `predictor`. Its keys are in `similarity` now." in line for line in lines)
+    assert any("unknown section `attention`. Its keys are in `model` now." in line for line in lines)
+    text = message("configs/cifar10/static_dns.yaml", "similarity.initializer=released")
+    assert text.endswith('; got "released". It is called `flattened_eye` now.')
+    assert message(DYNAMIC, "similarity.gamma_initializer=identity").endswith("It is called `zeros` now.")
+
+
 def test_a_wrong_variant_is_one_problem():
     """Its keys are those of another variant, and are not blamed."""
     assert len(message(DYNAMIC, "similarity.kind=dinamic").splitlines()) == 1

@@ -401,3 +401,34 @@ def test_a_predictor_may_have_another_precision(policies, structure):
     assert found.dtype == layer.compute_dtype
     assert predictor(x).dtype == predictor.compute_dtype
     assert np.abs(tf.cast(found, tf.float32) - expected).max() < 0.1 * np.std(expected)
+
+
+@pytest.mark.parametrize("first", ["predictor", "convolution"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: NeuralSimilarityPredictor(4), lambda: keras.layers.Conv2D(9, 3, padding="same")],
+    ids=["ours", "conv"],
+)
+def test_a_predictor_may_be_a_layer_of_the_model_too(make, first, tmp_path):
+    """For looking at M beside the output."""
+    inputs, predictor = keras.Input((6, 6, 3)), make()
+    convolution = DynamicSimilarityConv2D(3, 3, padding="same", predictor=predictor)
+    if first == "predictor":
+        outputs = [predictor(inputs), convolution(inputs)]
+    else:
+        outputs = [convolution(inputs), predictor(inputs)][::-1]
+    model = keras.Model(inputs, outputs)
+    model.save(tmp_path / "model.keras")
+    images = np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype("float32")
+    for one, other in zip(model(images), keras.models.load_model(tmp_path / "model.keras")(images), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_predictor_of_several_outputs_is_refused():
+    @keras.saving.register_keras_serializable("tests")
+    class Two(keras.layers.Layer):
+        def call(self, inputs):
+            return [inputs, inputs]
+
+    with pytest.raises(ValueError, match="must return M for the 9 taps"):
+        DynamicSimilarityConv2D(3, 3, predictor=Two()).build((None, 6, 6, 9))

@@ -17,7 +17,7 @@ MAY_IMPORT = {  # room → rooms; itself always
     "": {"version"},
     **{tool: set() for tool in TOOLS},
     "command": {"errors"},
-    "__main__": TOOLS | {"config"} | ABOVE_FAMILIES,
+    "__main__": TOOLS | {"data"} | ABOVE_FAMILIES,
     "config": {"data", "errors", "files", "version"},
     "ops": set(),
     "layers": {"ops"},
@@ -88,7 +88,7 @@ def test_order_of_the_rooms():
         assert lower in MAY_IMPORT[upper]
         assert upper not in MAY_IMPORT[lower]
     importers = {room for room, rooms in MAY_IMPORT.items() if "config" in rooms}
-    assert importers == {"training", "families", "__main__", *EXPERIMENTS, BENCHMARKS} | ABOVE_FAMILIES
+    assert importers == {"training", "families", *EXPERIMENTS, BENCHMARKS} | ABOVE_FAMILIES
     above = {room for room, rooms in MAY_IMPORT.items() if rooms & ABOVE_FAMILIES}
     assert above == ABOVE_FAMILIES | {BENCHMARKS, "__main__"}
     assert not any({*EXPERIMENTS, BENCHMARKS} & rooms for rooms in MAY_IMPORT.values())

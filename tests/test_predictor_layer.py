@@ -118,3 +118,17 @@ def test_it_keeps_to_the_width_that_it_was_built_for():
     predictor(normal(1, *IMAGE))
     with pytest.raises(ValueError, match=r"axis -1 of input shape to have value 3, but received .*\(2, 6, 5, 4\)"):
         predictor(normal(1, 2, 6, 5, 4))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"filters": 0}, "`filters` must be 1 or more. Received: 0"),
+        ({"kernel_size": (3, 3, 3)}, "`kernel_size` must be one or two numbers"),
+        ({"kernel_size": 0}, "`kernel_size` must be one or two numbers"),
+        ({"init_scales": (1,)}, "`init_scales` must be one or two numbers"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        NeuralSimilarityPredictor(**arguments)

@@ -1,6 +1,7 @@
 """What a train.py refuses, in one message: folders that are taken or damaged, other configs, and failed trainings."""
 
 import contextlib
+import json
 import shutil
 
 import pytest
@@ -118,3 +119,22 @@ def test_a_damaged_run_folder_is_said_to_be_one(finished_run, tmp_path, name, te
     run = runs.open_run(folder)
     with pytest.raises(UserError, match=rf"{name}: damaged"):
         (run.details, run.config, run.result, load_run(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("runtime", {}, "expected in `runtime`: deterministic, devices, jit_compile, precision, strategy"),
+        ("environment", {}, "expected in `environment`: commit, device, "),
+        ("facts", 5, "expected in `facts`"),
+        ("facts", {}, "expected in `facts` what tells the data"),
+    ],
+)
+def test_a_part_of_run_json_that_is_damaged_is_named(finished_run, tmp_path, name, value, expected):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished_run, folder)
+    details = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**details, name: value}))
+    with pytest.raises(UserError, match=r"run\.json: damaged") as refused:
+        load_run(folder)
+    assert expected in str(refused.value)

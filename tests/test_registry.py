@@ -4,7 +4,9 @@ import re
 
 import pytest
 
-from neural_similarity.data import checks, registry, setup, table
+from neural_similarity.data import checks, registry, setup
+from neural_similarity.reporting.data_sets import data_sets
+from neural_similarity.reporting.markdown import as_markdown
 
 DOWNLOADED = [entry for entry in registry.DATA_SETS.values() if isinstance(entry, registry.DownloadedSet)]
 
@@ -46,11 +48,6 @@ def test_the_set_up_says_which_sets_need_none(capsys, name, words):
     assert f"`{name}` needs no set-up: its images are {words}" in capsys.readouterr().err
 
 
-def test_the_table_in_the_docs_is_that_of_the_registry():
-    page = table.PAGE.read_text(encoding="utf-8")
-    assert page == table.written_into(page), "Next: .venv/bin/python -m neural_similarity.data.table"
-
-
 def test_the_table_shows_what_the_registry_says(monkeypatch):
     counted = registry.Archive(
         name="birds.tar.gz",
@@ -75,7 +72,7 @@ def test_the_table_shows_what_the_registry_says(monkeypatch):
         next_command="",
     )
     monkeypatch.setattr(registry, "DATA_SETS", {"birds": birds})
-    assert table.markdown().splitlines()[-1] == (
+    assert as_markdown(data_sets()).splitlines()[-1] == (
         "| `birds` | [Birds](https://example.org/birds) | 1,000 train, 200 test | `data.image_size` | its folders | "
         "downloaded from its publisher: [birds.tar.gz](https://example.org/birds.tar.gz) | only counted, as no "
         "checksum is known: `images/*/*.jpg` (1,200 files), `images.txt` (1,200 lines) | CC0 |"

@@ -4,8 +4,10 @@ import json
 import shlex
 
 import pytest
+import yaml
 from result_lines import LINE, json_line, refusal, result, score
 
+from neural_similarity.config import load
 from neural_similarity.reporting import record
 from neural_similarity.training.results import Result, Score, scores_of
 
@@ -193,3 +195,14 @@ def test_record_into_something_that_is_no_folder(make_run, tmp_path):
     (tmp_path / "file").write_text("")
     assert "cannot be written" in refusal(record.record, make_run(), tmp_path / "file")
     assert "cannot be read" in refusal(record.read_results, tmp_path)
+
+
+def test_a_run_is_recorded_under_the_recipe_that_it_has_today(make_run, tmp_path):
+    """The shipped file has changed since the run began; so have the names of two keys."""
+    folder = make_run(line={"config": "cifar10/static_dns", "recipe": "ours", "overrides": ["predictor.filters=3"]})
+    config = load("configs/cifar10/static_dns.yaml", ["batch_norm.decay=0.999", "data.root=/mine", "seed=4"], {})
+    (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
+    _, line, _ = record.record(folder, tmp_path / "results")
+    assert (line.recipe, line.overrides) == ("custom", ["seed=4", "batch_norm.decay=0.999"])
+    assert record.read_results(tmp_path / "results" / "cifar10.jsonl") == [line]
+    assert not record.record(folder, tmp_path / "results")[2]

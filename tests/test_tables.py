@@ -151,6 +151,7 @@ def test_no_text_breaks_a_row():
 def repository(tmp_path):
     """Two documents with markers, next to a folder of results: one set of two seeds, one of a custom recipe."""
     (tmp_path / "docs").mkdir()
+    (tmp_path / tables.DATA).write_text("<!-- data-sets:begin -->\n<!-- data-sets:end -->\n")
     for document in (tables.README, tables.PARTIAL_RUNS):
         (tmp_path / document).write_text(f"# ε\n\nbefore\n\n{BEGIN}\nold\n{END}\n\nafter ±\n", encoding="utf-8")
     with open(tmp_path / tables.README, "a") as readme:
@@ -167,18 +168,18 @@ def write_tables(repository, check=False):
 
 
 def test_tables_are_written_once_and_checked(repository, capsys):
-    documents = [repository / name for name in (tables.README, tables.PARTIAL_RUNS)]
+    documents = [repository / name for name in (tables.README, tables.PARTIAL_RUNS, tables.DATA)]
     before = [path.read_bytes() for path in documents]
     assert write_tables(repository, check=True) == 1
     said = capsys.readouterr().err
     assert [line.split(":")[0] for line in said.splitlines()] == [str(path) for path in documents]
-    assert said.count("make tables") == 2
+    assert said.count("make tables") == 3
     assert [path.read_bytes() for path in documents] == before
 
     assert write_tables(repository) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    readme, partial = (path.read_text(encoding="utf-8") for path in documents)
+    readme, partial, data_page = (path.read_text(encoding="utf-8") for path in documents)
     assert readme.startswith(
         f"# ε\n\nbefore\n\n{BEGIN}\n\n{out.rstrip()}\n\n{END}\n\nafter ±\n<!-- experiments:begin -->"
     )
@@ -191,6 +192,7 @@ def test_tables_are_written_once_and_checked(repository, capsys):
     assert "**custom**, from [its lines](../results/custom.jsonl)" in partial
     assert "**cifar10" not in partial
     assert "unverified" not in partial
+    assert "| `cifar10` | [CIFAR-10](" in data_page
 
     stamps = [path.stat().st_mtime_ns for path in documents]
     assert write_tables(repository) == 0
@@ -199,6 +201,20 @@ def test_tables_are_written_once_and_checked(repository, capsys):
     with open(repository / "results" / "cifar10.jsonl", "ab") as file:
         file.write(json_line(seed=2))
     assert write_tables(repository, check=True) == 1
+
+
+def test_a_header_without_hours_comes_last_and_one_without_a_command_is_a_message(tmp_path, monkeypatch):
+    folder = tmp_path / "cifar10"
+    folder.mkdir()
+    monkeypatch.setattr("neural_similarity.reporting.experiments.CONFIGS", tmp_path)
+    for name, cost in (("unmeasured", "not measured yet"), ("long", "20 h"), ("short", "9 h on 2 CPU cores")):
+        header = f"# {name} on CIFAR-10: x.\n# Run:  python {name}/train.py\n# Paper: none   Cost: {cost}\n"
+        (folder / f"{name}.yaml").write_text(header)
+    columns = {column.name: column.cells for column in experiments([]).columns}
+    assert columns["method"] == ["Short", "Long", "Unmeasured"]
+    assert columns["command"][0] == "`python short/train.py`"
+    (folder / "short.yaml").write_text("# Short on CIFAR-10.\nfamily: image_recognition\n")
+    assert refusal(experiments, []).startswith(f"{folder}/short.yaml: its header needs a line `# Run: <command>`")
 
 
 def test_experiments_show_the_longest_runs_of_their_own_recipe():
@@ -211,12 +227,12 @@ def test_experiments_show_the_longest_runs_of_their_own_recipe():
     columns = {column.name: column.cells for column in experiments(lines).columns}
     row = columns["method"].index("Static DNS")
     assert columns["test accuracy, %"][row] == Spread(pytest.approx(91.0), pytest.approx(1.414, rel=1e-3))
-    assert columns["of runs of"][row] == "42,500 steps, 2 seeds"
+    assert columns["length of these runs"][row] == "42,500 steps, 2 seeds"
     assert len(columns["method"]) == len(list((REPOSITORY / "configs/cifar10").glob("*.yaml")))
     assert len(set(columns["method"])) == len(columns["method"])
     assert columns["test accuracy, %"][columns["method"].index("Plain CNN-9")] is None
     short = {column.name: column.cells for column in experiments(lines[:1]).columns}
-    assert short["of runs of"][row] == "10,625 steps (scale 0.25), 1 seed"
+    assert short["length of these runs"][row] == "10,625 steps (scale 0.25), 1 seed"
 
 
 def test_the_committed_tables_are_up_to_date(command):

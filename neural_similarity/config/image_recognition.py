@@ -56,6 +56,7 @@ class FolderImages(Images):
     """
 
     name: Literal["folder"]
+    root_is_the_set: ClassVar[bool] = True
     image_size: Annotated[int, Field(ge=8, le=4096, multiple_of=8, description="a multiple of 8 from 8 to 4096")] = 32
 
 

@@ -11,10 +11,10 @@ from neural_similarity.config.experiment import Experiment
 from neural_similarity.config.image_recognition import ImageRecognition
 from neural_similarity.config.paths import CONFIGS, REPOSITORY
 from neural_similarity.config.yaml12 import cut, parse, shown_value
+from neural_similarity.data.places import VARIABLE
 from neural_similarity.errors import UserError, nearest
 
 SCHEMAS = {"image_recognition": ImageRecognition}  # family → what its configs are checked against
-DATA_VARIABLE = "NEURAL_SIMILARITY_DATA"
 
 
 def load(path: str | Path, overrides: Iterable[str] = (), environment: Mapping[str, str] = os.environ) -> Experiment:
@@ -45,9 +45,9 @@ def load(path: str | Path, overrides: Iterable[str] = (), environment: Mapping[s
         keys, value = _override(schema, text, source)
         _put(document, keys, value)
         sources[".".join(keys)] = source
-    if environment.get(DATA_VARIABLE) and "data.root" not in sources and _has_set_under_root(document):
-        _put(document, ("data", "root"), environment[DATA_VARIABLE])
-        sources["data.root"] = DATA_VARIABLE
+    if environment.get(VARIABLE) and "data.root" not in sources and _has_set_under_root(document):
+        _put(document, ("data", "root"), environment[VARIABLE])
+        sources["data.root"] = VARIABLE
     try:
         return schema.model_validate(document)
     except pydantic.ValidationError as error:

@@ -15,7 +15,10 @@ _MOST_PROBLEMS = 10  # in one message
 
 
 def variants(schema, section):
-    """The models of a section by the value that tells them apart, or by None if there is one; {} for no section."""
+    """The classes that a section can have: {value of its discriminator: class}.
+
+    A section of one class gives {None: class}. What is no section gives {}.
+    """
     field = schema.model_fields.get(section)
     annotation = field and field.annotation
     models = [m for m in get_args(annotation) or [annotation] if isinstance(m, type) and issubclass(m, Section)]
@@ -55,6 +58,16 @@ def one_of(names):
 def moved(path):
     """The hint for a key that an earlier version had there; "" where there is none."""
     return "".join(f" It is `{now}` now." for now, before in older.MOVED.items() if before == path)
+
+
+def _renamed(path, value):
+    """The hint for a value that an earlier version called so."""
+    names = older.RENAMED.get(path, {})
+    return "".join(
+        f" It is called `{shown_value(now).strip(chr(34))}` now."
+        for now, before in names.items()
+        if before == value != now
+    )
 
 
 def elsewhere(schema, key, section=None):
@@ -120,13 +133,18 @@ def _problem(schema, kind, where, context, document):
         expected = _expected(known[key])
     if kind == "missing" and len(where) == 2:  # deeper, a list is too short
         return path, f"missing key `{path}`{condition} ({expected})."
-    return path, f"`{path}` must be {expected}; got {shown_value(document[section][key])}."
+    value = document[section][key]
+    return path, f"`{path}` must be {expected}; got {shown_value(value)}.{_renamed(path, value)}"
 
 
 def _section_problem(schema, kind, section, document):
     """The message about a whole section, or about a key that stands by itself, as `seed`."""
     if kind == "extra_forbidden":
-        hint = nearest(section, schema.model_fields) or elsewhere(schema, section)
+        homes = dict.fromkeys(
+            now.split(".")[0] for now, before in older.MOVED.items() if before.split(".")[0] == section
+        )
+        moved_to = " Its keys are in " + " and ".join(f"`{home}`" for home in homes) + " now." if homes else ""
+        hint = moved_to or nearest(section, schema.model_fields) or elsewhere(schema, section)
         return f"unknown section `{cut(section)}`.{hint} Known sections: {listed(sections_of(schema))}."
     if not variants(schema, section):
         expected = _expected(schema.model_fields[section])

@@ -38,10 +38,7 @@ RENAMED = {
 def as_first_recorded(flat: dict) -> dict:
     """Today's `{dotted path: value}` as it was when results were first recorded, for hashing."""
     flat = {path: value for path, value in flat.items() if not (path in ADDED and ADDED[path] == value)}
-    return {
-        MOVED.get(path, path): RENAMED.get(path, {}).get(value, value) if path in RENAMED else value
-        for path, value in flat.items()
-    }
+    return {MOVED.get(path, path): RENAMED[path][value] if path in RENAMED else value for path, value in flat.items()}
 
 
 def as_today(document):

@@ -38,7 +38,7 @@ class Data(Section):
     @property
     def root_is_the_set(self):
         """Whether another `root` means other images, and so another run, not the same images elsewhere."""
-        return self.name == "folder"
+        return False
 
 
 class Sgd(Section):

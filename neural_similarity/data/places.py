@@ -5,11 +5,12 @@ import shlex
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+VARIABLE = "NEURAL_SIMILARITY_DATA"  # of the environment: names the folder that holds all sets
 
 
 def default_root(environ=os.environ):
     """The folder that holds all sets: NEURAL_SIMILARITY_DATA, else `data`; a relative one starts at the repository."""
-    root = os.path.expanduser(environ.get("NEURAL_SIMILARITY_DATA") or "data")
+    root = os.path.expanduser(environ.get(VARIABLE) or "data")
     return Path(os.path.abspath(REPOSITORY / root))
 
 

@@ -119,7 +119,8 @@ def evaluate(config: Experiment, run: Run) -> None:
         measured = family.evaluation(config, model, replicas, data)()
     for split, values in measured.items():
         words = [f"{split} {name.replace('_', ' ')}: {percent(values, name)}" for name in family.SCORES]
-        words += [f"{name} {value:.6f}" for name, value in values.items() if not name.startswith(family.SCORES)]
+        told = {name + end for name in family.SCORES for end in ("", "_interval95", "_n")}
+        words += [f"{name} {value:.6f}" for name, value in values.items() if name not in told]
         log.info("step %s   %s", f"{step:,}", "   ".join(words))
 
 
@@ -133,9 +134,9 @@ def dry_run(config: Experiment, run: Run) -> None:
     log.info("runtime: %s", ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(runtime).items()))
     schedule = config.schedule
     log.info(
-        "steps: %s, the rate drops at %s, evaluation every %s",
+        "steps: %s, the rate drops after: %s; evaluation every %s",
         f"{schedule.scaled_train_steps:,}",
-        schedule.scaled_boundaries_steps,
+        ", ".join(f"{step:,}" for step in schedule.scaled_boundaries_steps) or "never",
         f"{config.evaluation_every_steps():,}",
     )
     for name, text in described.items():

@@ -196,11 +196,11 @@ def evaluation(config, model, replicas, splits):
 
     def evaluate():
         results = {}
-        for name, images in splits.parts().items():
+        for name, image_set in splits.parts().items():
             if name != "train":
-                batches = evaluation_batches(images, config.data.global_batch_size)
+                batches = evaluation_batches(image_set, config.data.global_batch_size)
                 totals = [{k: float(v) for k, v in compiled(batch).items()} for batch in batches]
-                results[name] = {k: math.fsum(t[k] for t in totals) / len(images) for k in totals[0]}
+                results[name] = {k: math.fsum(t[k] for t in totals) / len(image_set) for k in totals[0]}
         return results
 
     return evaluate

@@ -28,8 +28,13 @@ def _main(default_config, arguments):
     options = _parser(own, default_config).parse_args(arguments)
     config = configs.load(options.config, options.set)
     if config.owner() != own:
-        settings = [word for text in options.set for word in ("--set", text)]
-        command = shlex.join(["python", f"{config.owner()}/train.py", "--config", str(options.config), *settings])
+        words = ["python", f"{config.owner()}/train.py", "--config", str(options.config)]
+        words += [word for text in options.set for word in ("--set", text)]
+        words += ["--run-dir", str(options.run_dir)] if options.run_dir else []
+        words += [
+            f"--{name.replace('_', '-')}" for name in ("resume", "eval_only", "dry_run") if getattr(options, name)
+        ]
+        command = shlex.join(words)
         raise UserError(f"{options.config}: a config of another experiment. From {configs.REPOSITORY}, run {command}")
 
     from neural_similarity.families import actions  # here, as TensorFlow takes seconds: a mistake is told before

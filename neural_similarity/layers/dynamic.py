@@ -14,9 +14,9 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
     """`Conv2D` under a predicted bilinear similarity: y(p) = Wᵀ M(p) x(p) at every pixel p of the output.
 
     A drop-in for `keras.layers.Conv2D`, whose arguments it takes (Liu et al., NeurIPS 2019, dynamic neural
-    similarity). x(p) is the patch that the kernel W sees. M(p) mixes the k = kh·kw taps of the patch, alike in all
-    channels. A second, smaller network, the predictor, computes M for every pixel of the layer's input; the convolution
-    takes the M at the centre of each patch. So strides, padding and dilation do not concern the predictor.
+    similarity). x(p) is the patch that the kernel W sees. M(p) mixes the k = kh·kw taps of the patch, and does the same
+    in every channel. A second, smaller network, the predictor, computes M for every pixel of the layer's input; the
+    convolution takes the M at the centre of each patch. So strides, padding and dilation do not concern the predictor.
 
     Args:
         filters, kernel_size, strides: as in `Conv2D`. The kernel size is odd, so that a patch has a centre.
@@ -63,22 +63,30 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
         self._build_predictor(tuple(input_shape))
 
     def _build_predictor(self, input_shape):
-        """Builds the predictor by a call on a symbolic input, and raises unless its output has the shape of M."""
+        """Builds the predictor unless it is built, and raises unless its output has the shape of M."""
         taps = math.prod(self.kernel_size)
         expected = (*input_shape[:3], *((taps,) if self.structure == "diagonal" else (taps, taps)))
         try:
-            found = self.predictor(keras.KerasTensor(input_shape, dtype=self.compute_dtype)).shape
+            if not self.predictor.built:
+                self.predictor.build(input_shape)
+            built = (self.predictor.get_build_config() or {}).get("input_shape") or input_shape
+            if built[-1] != input_shape[-1]:
+                raise ValueError(f"layer '{self.predictor.name}' was built for inputs of {built[-1]} channels.")
+            # Not a call: a call would add the predictor to the model that is being made, as a layer of its own.
+            output = self.predictor.compute_output_spec(keras.KerasTensor(input_shape, dtype=self.compute_dtype))
         except ValueError as error:
             raise ValueError(
                 f"The predictor of layer '{self.name}' cannot read the layer's input of shape {input_shape}. Layers "
                 f"that share a predictor need inputs of equally many channels. The predictor says: {error}"
             ) from error
-        sizes = zip(found, expected, strict=False)
-        if len(found) != len(expected) or any(None not in two and two[0] != two[1] for two in sizes):
+        found = getattr(output, "shape", None)  # a list of outputs has none
+        sizes = zip(found or (), expected, strict=False)
+        if len(found or ()) != len(expected) or any(None not in two and two[0] != two[1] for two in sizes):
             raise ValueError(
                 f"The predictor of layer '{self.name}' must return M for the {taps} taps of the kernel at every pixel: "
-                f"shape {expected}. Received a predictor that returns shape {found}. A `NeuralSimilarityPredictor` "
-                f"fits if it has kernel_size={self.kernel_size} and structure={self.structure!r}."
+                f"shape {expected}. Received a predictor that returns {f'shape {found}' if found else output}. "
+                f"A `NeuralSimilarityPredictor` fits if it has kernel_size={self.kernel_size} and "
+                f"structure={self.structure!r}."
             )
 
     def convolution_op(self, inputs, kernel):

@@ -47,7 +47,8 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
         counts the kernel's taps, the second the input's.
 
     Raises:
-        ValueError: `structure` or `normalization` is unknown.
+        ValueError: `structure` or `normalization` is unknown; `filters`, `kernel_size` or `init_scales` is not positive
+            or has a wrong length.
 
     Example:
         >>> NeuralSimilarityPredictor(filters=16)(keras.ops.ones((1, 8, 8, 3))).shape
@@ -73,10 +74,12 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
         super().__init__(**kwargs)
         self.structure = one_of("structure", structure, STRUCTURES)
         self.filters = _FILTERS[structure] if filters is None else filters
-        self.kernel_size = pair(kernel_size)
+        if self.filters < 1:
+            raise ValueError(f"`filters` must be 1 or more. Received: {filters!r}")
+        self.kernel_size = pair("kernel_size", kernel_size)
         self.normalization = one_of("normalization", normalization, ("partial", "full"))
         self.gamma_initializer = keras.initializers.get(gamma_initializer)  # DEVIATION D7
-        self.init_scales = tuple(init_scales)
+        self.init_scales = pair("init_scales", init_scales)
         self.batch_norm = _BATCH_NORM[structure] if batch_norm is None else batch_norm
         self.debias = debias
         self.batch_norm_decay = batch_norm_decay

@@ -3,9 +3,12 @@
 Method, command and cost are read from the comments at the top of each config, the scores from the result lines.
 """
 
+import math
 import re
 
 from neural_similarity.config import CONFIGS
+from neural_similarity.errors import UserError
+from neural_similarity.files import shown
 from neural_similarity.reporting.summary import Column, Spread, Table, group
 
 
@@ -19,7 +22,7 @@ def experiments(results):
         results: the `Result`s of `results/cifar10.jsonl`.
     """
     headers = [_header(file) for file in sorted((CONFIGS / "cifar10").glob("*.yaml"))]
-    headers.sort(key=lambda header: float(re.match(r"[\d.]+(?= h\b)", header["cost"])[0]))
+    headers.sort(key=lambda header: _hours(header["cost"]))
     longest = {}  # config → its runs, one `Result` per seed
     for runs in group(result for result in results if result.recipe == "ours"):
         known = longest.get(runs[0].config)
@@ -31,22 +34,33 @@ def experiments(results):
             Column("method", None, [header["method"] for header in headers]),
             Column("command", None, [f"`{header['command']}`" for header in headers]),
             Column("test accuracy, %", ".2f", [_score(runs) for runs in rows]),
-            Column("of runs of", None, [_length(runs) for runs in rows]),
+            Column("length of these runs", None, [_length(runs) for runs in rows]),
             Column("a whole run costs", None, [header["cost"] for header in headers]),
         ]
     )
 
 
+def _hours(cost):
+    """The hours of "15 h on 2 CPU cores"; infinitely many where a header says something else."""
+    hours = re.match(r"[\d.]+(?= h\b)", cost)
+    return float(hours[0]) if hours else math.inf
+
+
 def _header(file):
     """What the comments at the top of a config say: its `method`, `command` and `cost`; and the file's `name`."""
     text = file.read_text(encoding="utf-8")
+    command, cost = (re.search(rf"^#.*\b{word}: +(.+)$", text, re.M) for word in ("Run", "Cost"))
+    if not (command and cost):
+        raise UserError(
+            f"{shown(file)}: its header needs a line `# Run: <command>` and, in its last line, `Cost: <cost>`."
+        )
     title = re.sub(r"^# (NSL \(.*?\), )?", "", text.splitlines()[0]).replace(" on CIFAR-10", "")
     method = re.split(r":| \(", title)[0].rstrip(".")
     return {
         "name": file.stem,
         "method": method[:1].upper() + method[1:],
-        "command": re.search(r"^# Run:   (.+)$", text, re.M)[1],
-        "cost": re.search(r"Cost: (.+)$", text, re.M)[1],
+        "command": command[1],
+        "cost": cost[1],
     }
 
 

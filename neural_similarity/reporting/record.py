@@ -3,11 +3,13 @@
 python -m neural_similarity record RUN [RUN …]
 """
 
+import json
 from pathlib import Path
 
 import pydantic
 
-from neural_similarity.config import REPOSITORY
+from neural_similarity.config import CONFIGS, REPOSITORY, differing_keys, load, recipe_of
+from neural_similarity.config.experiment import flattened
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown, write_atomically
 from neural_similarity.training.results import Result, validation_problems
@@ -72,10 +74,22 @@ def read_results(path):
 
 
 def _result_of(folder):
+    """The `Result` of a run, under the recipe that it has today.
+
+    The shipped config may have changed since the run began. The run's recipe is then `custom`, and the overrides of its
+    line are what makes the difference, by the names that the keys have today.
+    """
     run = open_run(folder)
     if run.result is None:
         raise UserError(f"{run.shown()}: this run is not finished. Go on with it: {run.resume_command()}")
-    return run.result
+    name, config = run.result.config, run.config
+    shipped = CONFIGS / f"{name}.yaml"
+    if run.result.recipe == "custom" or not shipped.is_file() or recipe_of(config, name) != "custom":
+        return run.result
+    values = flattened(config.to_dict())
+    keys = differing_keys(load(shipped, environment={}), config)
+    overrides = [f"{key}={json.dumps(values[key])}" for key in keys if key in values and key != "data.root"]
+    return run.result.model_copy(update={"recipe": "custom", "overrides": overrides})
 
 
 def _identity(result):

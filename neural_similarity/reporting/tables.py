@@ -1,6 +1,7 @@
-"""Writes the tables of the documents anew from the result lines: `python -m neural_similarity tables`.
+"""Writes the tables of the documents anew: `python -m neural_similarity tables`.
 
 README.md has the table of experiments, and the rows of the shipped recipes. docs/partial_runs.md has all other rows.
+docs/data.md has the data sets.
 """
 
 import sys
@@ -9,13 +10,14 @@ from pathlib import Path
 from neural_similarity.config import REPOSITORY
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown, write_atomically
+from neural_similarity.reporting.data_sets import data_sets
 from neural_similarity.reporting.experiments import experiments
 from neural_similarity.reporting.markdown import as_markdown, put_between_markers
 from neural_similarity.reporting.paper_values import read_paper_values
 from neural_similarity.reporting.record import RESULTS, read_results
 from neural_similarity.reporting.summary import summarize
 
-README, PARTIAL_RUNS = "README.md", "docs/partial_runs.md"
+README, PARTIAL_RUNS, DATA = "README.md", "docs/partial_runs.md", "docs/data.md"
 
 
 def tables(document, results=RESULTS):
@@ -38,8 +40,25 @@ def tables(document, results=RESULTS):
     return "\n\n".join(parts or ["No finished run is recorded yet."])
 
 
+def marked_texts(document, results=RESULTS):
+    """What stands between the markers of a document: {name of the markers: Markdown}.
+
+    Args:
+        document: `README`, `PARTIAL_RUNS` or `DATA`.
+        results: folder of the `.jsonl` files.
+    """
+    if document == DATA:
+        return {"data-sets": as_markdown(data_sets())}
+    texts = {"results": tables(document, results)}
+    if document == README:
+        recorded = Path(results) / "cifar10.jsonl"
+        lines = read_results(recorded) if recorded.exists() else []
+        texts["experiments"] = as_markdown(experiments(lines))
+    return texts
+
+
 def write(results=RESULTS, check=False, repository=REPOSITORY):
-    """Prints the README's result tables, and writes the tables of both documents between their markers.
+    """Prints the README's result tables, and writes the tables of all documents between their markers.
 
     Args:
         results: folder of the `.jsonl` files.
@@ -54,18 +73,17 @@ def write(results=RESULTS, check=False, repository=REPOSITORY):
     """
     code = 0
     print(tables(README, results))
-    for document in (README, PARTIAL_RUNS):
+    for document in (README, PARTIAL_RUNS, DATA):
         path = Path(repository) / document
         try:
             before = path.read_text(encoding="utf-8")
         except OSError as error:
             raise UserError(f"{shown(path)}: cannot be read ({error.strerror}).") from None
-        after = put_between_markers(before, "results", tables(document, results), shown(path))
-        if document == README:
-            lines = read_results(Path(results) / "cifar10.jsonl")
-            after = put_between_markers(after, "experiments", as_markdown(experiments(lines)), shown(path))
+        after = before
+        for name, text in marked_texts(document, results).items():
+            after = put_between_markers(after, name, text, shown(path))
         if check and after != before:
-            print(f"{shown(path)}: its tables are not those of {shown(results)}. Run: make tables", file=sys.stderr)
+            print(f"{shown(path)}: its tables are not up to date. Run: make tables", file=sys.stderr)
             code = 1
         elif after != before:
             write_atomically(path, after)

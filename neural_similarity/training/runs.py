@@ -1,5 +1,6 @@
 """Run folders: what a run leaves in its folder, and whether a training may start or go on there."""
 
+import dataclasses
 import fcntl
 import json
 import shlex
@@ -17,6 +18,11 @@ from neural_similarity.training.runtime import Runtime
 
 _BEFORE_A_RUN = {"config.yaml", "config.yaml.unfinished", "run.json.unfinished", "lock"}  # left by a start cut short
 _NAMES_OF_DETAILS = {"config", "recipe", "experiment", "overrides", "facts", "runtime", "environment"}
+_NAMES_IN_DETAILS = {
+    "facts": set(),  # the family says which
+    "runtime": {field.name for field in dataclasses.fields(Runtime)},
+    "environment": {"neural_similarity", "commit", "python", "tensorflow", "keras", "numpy", "device"},
+}
 
 
 class Run:
@@ -51,11 +57,16 @@ class Run:
             details["facts"] = {name: details.pop(name) for name in ("classes", "data_checksum")}
         if not isinstance(details, dict) or not details.keys() >= _NAMES_OF_DETAILS:
             raise self._damaged("run.json", f"expected {', '.join(sorted(_NAMES_OF_DETAILS))}")
+        for name, expected in _NAMES_IN_DETAILS.items():
+            if not isinstance(details[name], dict) or not details[name].keys() >= expected:
+                raise self._damaged("run.json", f"expected in `{name}`: {', '.join(sorted(expected))}")
         return details
 
     @property
     def facts(self):
         """What the data must be whenever the run goes on, by name: for images, their classes and a checksum."""
+        if not self.details["facts"]:
+            raise self._damaged("run.json", "expected in `facts` what tells the data")
         return self.details["facts"]
 
     @property

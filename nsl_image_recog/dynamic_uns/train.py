@@ -1,6 +1,7 @@
-"""Dynamic unconstrained neural similarity (Liu et al., NeurIPS 2019): f(W, X) = Wᵀ M(X) X, M(X) 9 × 9 a pixel.
+"""Dynamic unconstrained neural similarity (Liu et al., NeurIPS 2019): f(W, X) = Wᵀ M(X) X.
 
-The predictor ends in 81 channels, has no batch normalisation, and adds its residual to the identity.
+M(X) is a 9 × 9 matrix for every pixel. The predictor ends in 81 channels, has no batch normalisation, and adds its
+residual to the identity.
 """
 
 try:

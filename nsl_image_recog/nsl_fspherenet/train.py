@@ -1,6 +1,7 @@
 """Dynamic diagonal neural similarity with a full SphereNet predictor (Liu et al., NeurIPS 2019).
 
-As dynamic_dns, with both convolutions of the predictor divided by ‖x‖ and by ‖w‖, so that it sees angles alone.
+f(W, X) = Wᵀ diag(m(X)) X, as in dynamic_dns. Both convolutions of the predictor are divided by ‖x‖ and by ‖w‖, so that
+it sees angles alone.
 """
 
 try:

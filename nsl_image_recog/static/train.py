@@ -1,4 +1,4 @@
-"""Static neural similarity (Liu et al., NeurIPS 2019): f(W, X) = WᵀMX, one learned M a layer.
+"""Static neural similarity (Liu et al., NeurIPS 2019): f(W, X) = WᵀMX, one learned M per layer.
 
 DNS by default; `--config configs/cifar10/static_uns.yaml` for the unconstrained M. M is a `similarity_matrix` of
 `layers.StaticSimilarityConv2D`, and `neural_similarity.merge` folds it away after training.
