@@ -244,7 +244,7 @@ MUST = "must return M for the 9 taps of the kernel at every pixel: shape "
             [
                 "The predictor of layer 'tried' cannot read the layer's input of shape (2, 6, 5, 3). Layers that share",
                 "layer 'used'",
-                "have value 4, but received input with shape (2, 6, 5, 3)",
+                "was built for inputs of 4 channels",
             ],
         ),
     ],
