@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 
-def write_atomically(path, text):
+def write_atomically(path: str | Path, text: str) -> None:
     """Writes a text file, or leaves the file as it was.
 
     Args:
@@ -28,7 +28,7 @@ def write_atomically(path, text):
         raise
 
 
-def put_in_place(unfinished, path):
+def put_in_place(unfinished: Path, path: Path) -> None:
     """Renames a fully written file into place, so that readers see the old content or the new one, never half of it.
 
     Example: a new `metrics.csv` is written as `metrics.csv.unfinished` and synced to the disk. The rename then replaces
@@ -47,7 +47,7 @@ def put_in_place(unfinished, path):
             os.close(folder)
 
 
-def shown(path):
+def shown(path: str | Path) -> str:
     """The path as a user would type it: relative if it lies in the working folder, absolute otherwise."""
     path = Path(path).resolve()
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

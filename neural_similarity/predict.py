@@ -1,5 +1,8 @@
 """Names what a trained network sees in images: `python -m neural_similarity predict RUN image.png …`."""
 
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
 import numpy as np
 
 from neural_similarity.data.image_files import read_image
@@ -7,7 +10,7 @@ from neural_similarity.families import load_run
 from neural_similarity.training.runs import open_run
 
 
-def predict(run, paths):
+def predict(run: str | Path, paths: Sequence[str | Path]) -> np.ndarray:
     """The probability of each class for each image, as the network of a run's newest checkpoint sees it.
 
     Args:
@@ -28,7 +31,7 @@ def predict(run, paths):
     return likelihoods / np.sum(likelihoods, axis=-1, keepdims=True)
 
 
-def describe(run, paths, top=3):
+def describe(run: str | Path, paths: Sequence[str | Path], top: int = 3) -> Iterator[str]:
     """Yields one line for each image, as "cat.png: cat 71.3 %, dog 20.1 %, deer 4.0 %".
 
     Args:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from neural_similarity.data.augment import crop_flip, flip
 
 
-def example_indices(seed, step, batch_size, size):
+def example_indices(seed: int, step: int, batch_size: int, size: int) -> np.ndarray:
     """Chooses the examples of a step's batch, out of a set of `size` examples: `(batch_size,)` integers.
 
     Every pass over the set has an order of its own. A batch that the end of a pass does not fill takes the rest from

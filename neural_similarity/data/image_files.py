@@ -17,7 +17,7 @@ from neural_similarity.errors import UserError
 _MOST_THREADS = 8  # each holds a photo in full size
 
 
-def read_image(path, size):
+def read_image(path: str | Path, size: int) -> np.ndarray:
     """Reads an image as a network takes it.
 
     - A photo is turned upright, as its EXIF orientation says.

@@ -26,7 +26,7 @@ class ImageSet:
         """The number of images, n."""
         return len(self.labels)
 
-    def take(self, indices):
+    def take(self, indices: np.ndarray) -> "ImageSet":
         """The ImageSet of the images at `indices` `(m,)`, in their order."""
         return ImageSet(self.images[indices], self.labels[indices])
 
@@ -40,12 +40,12 @@ class Splits:
     test: ImageSet
     classes: tuple[str, ...]
 
-    def parts(self):
+    def parts(self) -> dict[str, ImageSet]:
         """The parts that are not None: `{"train": ImageSet, …}`, in the order train, validation, test."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: part for name, part in parts.items() if part is not None}
 
-    def checksum(self):
+    def checksum(self) -> str:
         """The CRC-32 of all images and labels, 8 hex digits. It changes with a pixel, a label, an order or a split."""
         crc = 0
         for part in self.parts().values():
@@ -53,7 +53,7 @@ class Splits:
                 crc = zlib.crc32(np.ascontiguousarray(array), crc)
         return f"{crc:08x}"
 
-    def facts(self):
+    def facts(self) -> dict:
         """What a run must find again when it is resumed: `{"classes": [names], "data_checksum": "8 hex digits"}`."""
         return {"classes": list(self.classes), "data_checksum": self.checksum()}
 

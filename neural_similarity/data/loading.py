@@ -1,12 +1,16 @@
 """Reads the data sets of the registry by name. A reader, with the packages it needs, is imported when it is used."""
 
+from pathlib import Path
+
 from neural_similarity.data.images import Splits, split_validation
 from neural_similarity.data.places import default_root
 from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.errors import UserError, nearest
 
 
-def load(name, root=None, validation_fraction=0.0, seed=0, image_size=32):
+def load(
+    name: str, root: str | Path | None = None, validation_fraction: float = 0.0, seed: int = 0, image_size: int = 32
+) -> Splits:
     """Reads a data set.
 
     Args:
@@ -41,7 +45,9 @@ def load(name, root=None, validation_fraction=0.0, seed=0, image_size=32):
     return Splits(train, validation, splits.test, splits.classes)
 
 
-def count_images(name, root=None, validation_fraction=0.0, seed=0):
+def count_images(
+    name: str, root: str | Path | None = None, validation_fraction: float = 0.0, seed: int = 0
+) -> dict[str, int]:
     """Counts the images of each split, for a dry run.
 
     The images are not read, with one exception: to hold out validation images from a set other than `folder`, its
@@ -72,7 +78,7 @@ def count_images(name, root=None, validation_fraction=0.0, seed=0):
     return {split: len(part) for split, part in splits.parts().items()}
 
 
-def class_names(name, root=None):
+def class_names(name: str, root: str | Path | None = None) -> tuple[str, ...]:
     """The names of a data set's classes, in the order of the labels, without reading an image.
 
     Raises:

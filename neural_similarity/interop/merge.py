@@ -22,7 +22,7 @@ from neural_similarity.layers import (
 LOGIT_TOLERANCE = 1e-5  # the largest difference, relative to the largest logit, in float32
 
 
-def merge(model):
+def merge(model: keras.Model) -> keras.Model:
     """A copy of a model that gives the same outputs in inference and does not need this package.
 
     Every `StaticSimilarityConv2D` becomes a `keras.layers.Conv2D` with the kernel MᵀW. The new layer has the

@@ -5,6 +5,7 @@ python -m neural_similarity attention RUN --images 0 7 photo.png [--pixels 8,8 2
 
 import itertools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -20,7 +21,7 @@ from neural_similarity.training.runs import open_run
 NO_MORE_THAN_EVEN = 1.0005  # a largest weight of up to so many times an even weight differs from it by rounding
 
 
-def attention_maps(model, images, pixels):
+def attention_maps(model: keras.Model, images: np.ndarray, pixels: Sequence[tuple[int, int]]) -> dict[str, np.ndarray]:
     """How much weight chosen pixels give to all pixels, in each `GlobalSimilarity2D` of a network, in inference.
 
     A layer's feature map may be smaller than the image. Then the pixel of the map counts in which the image's pixel

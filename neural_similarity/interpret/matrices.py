@@ -8,7 +8,7 @@ import numpy as np
 from neural_similarity.layers import DynamicSimilarityConv2D
 
 
-def predicted_matrices(model, images):
+def predicted_matrices(model: keras.Model, images: np.ndarray) -> dict[str, np.ndarray]:
     """M of every dynamic layer for a batch of images, as in training: batch normalisation uses the batch's statistics.
 
     Args:
@@ -30,7 +30,7 @@ def predicted_matrices(model, images):
         model.set_weights(weights)
 
 
-def mean_deviation(matrices):
+def mean_deviation(matrices: dict[str, np.ndarray]) -> dict[str, float]:
     """How far M is from the identity: layer name → mean of |M − I| over images, pixels and entries of M.
 
     Args:

@@ -19,7 +19,7 @@ def cnn9(
     image_size=32,
     input_scaling="none",
     dtype=None,
-):
+) -> keras.Model:
     """A plain root convolution, three blocks of three convolutions and a pooling each, and a linear classifier.
 
     Args:

@@ -22,7 +22,7 @@ def spherenet9(
     weight_decay=0.0,
     orthogonality=0.0,
     **network,
-):
+) -> keras.Model:
     """Three stages of three SphereConvs and a pooling each, a SphereConv called fc6, and a linear classifier.
 
     fc6 covers all that is left of the image after the poolings: its kernel is an eighth of the image's size.
@@ -59,7 +59,7 @@ def spherenet9(
     )
 
 
-def cnn9_128(num_classes, widths=WIDTHS, head_batch_norm=True, weight_decay=0.0, **network):
+def cnn9_128(num_classes, widths=WIDTHS, head_batch_norm=True, weight_decay=0.0, **network) -> keras.Model:
     """The plain counterpart of `spherenet9`: the same network of plain convolutions, with weight decay on all of them.
 
     Arguments, result and errors are those of `spherenet9`.

@@ -5,7 +5,7 @@ from neural_similarity.data.checks import counted_in_words
 from neural_similarity.reporting.summary import Column, Table
 
 
-def data_sets():
+def data_sets() -> Table:
     """The `Table` with one row for each set of the registry."""
     entries = list(registry.DATA_SETS.values())
     columns = {

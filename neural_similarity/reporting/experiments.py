@@ -10,9 +10,10 @@ from neural_similarity.config import CONFIGS
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown
 from neural_similarity.reporting.summary import Column, Spread, Table, group
+from neural_similarity.training.results import Result
 
 
-def experiments(results):
+def experiments(results: list[Result]) -> Table:
     """The `Table` of the configs in configs/cifar10, the cheapest first.
 
     A config's score is its headline score in percent, the mean over the seeds. Only its longest runs count, and of

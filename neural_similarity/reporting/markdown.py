@@ -1,10 +1,10 @@
 """Prints a `summary.Table` as Markdown, and puts it into a document."""
 
 from neural_similarity.errors import UserError
-from neural_similarity.reporting.summary import Name, Spread
+from neural_similarity.reporting.summary import Name, Spread, Table
 
 
-def as_markdown(table):
+def as_markdown(table: Table) -> str:
     """A `Table` as the text of a Markdown table: words are aligned to the left, numbers to the right."""
     head = [_escaped(column.name) for column in table.columns]
     rule = ["---" if column.form is None else "---:" for column in table.columns]
@@ -12,7 +12,7 @@ def as_markdown(table):
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
 
 
-def put_between_markers(document, name, text, place):
+def put_between_markers(document: str, name: str, text: str, place: str) -> str:
     """Replaces what stands between two markers in a document; returns the new document.
 
     Args:

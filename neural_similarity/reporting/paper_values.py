@@ -1,5 +1,6 @@
 """Reads `results/paper_values.yaml`: those numbers of the papers' tables that somebody has looked up there."""
 
+from pathlib import Path
 from typing import Annotated
 
 import pydantic
@@ -13,7 +14,7 @@ _Percent = Annotated[float, pydantic.Field(strict=True, ge=0, le=100)]
 _Values = pydantic.TypeAdapter(dict[str, _Percent])
 
 
-def read_paper_values(path):
+def read_paper_values(path: Path) -> dict[str, float]:
     """The published numbers in percent by config: `{"cifar10/static_dns": 12.34}`; `{}` if there is no such file.
 
     Raises:

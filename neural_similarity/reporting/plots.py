@@ -5,6 +5,7 @@ python -m neural_similarity plots RUN [RUN …] --out curves.png
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ _LOGARITHMIC_FROM = 10  # if the largest loss is more than so many times the sma
 _FONT_POINTS = 9
 
 
-def training_curves(runs, path, title=None):
+def training_curves(runs: Sequence[str | Path], path: str | Path, title: str | None = None) -> Path:
     """Draws `training_figure` to a file; returns its `Path`.
 
     Args:
@@ -54,7 +55,7 @@ def training_curves(runs, path, title=None):
     return path
 
 
-def training_figure(runs, title=None):
+def training_figure(runs: Sequence[str | Path], title: str | None = None) -> Figure:
     """A figure with two panels. Both have the training step on the horizontal axis, and a colour for each run.
 
     The left panel shows the training loss without penalties: the logged values as dots, and `smoothed` as a line. The
@@ -107,7 +108,7 @@ def training_figure(runs, title=None):
     return figure
 
 
-def smoothed(values):
+def smoothed(values: np.ndarray) -> np.ndarray:
     """A running mean over about a hundredth of the values.
 
     Value i becomes the mean of the values i − r to i + r, with r = n // 200 for n values: with 1,000 values, each mean

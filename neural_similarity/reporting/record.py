@@ -4,6 +4,7 @@ python -m neural_similarity record RUN [RUN …]
 """
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pydantic
@@ -18,7 +19,7 @@ from neural_similarity.training.runs import open_run
 RESULTS = REPOSITORY / "results"
 
 
-def record(folder, results=RESULTS):
+def record(folder: str | Path, results: str | Path = RESULTS) -> tuple[Path, Result, bool]:
     """Appends the result line of a finished run to the file of its set, unless the file has the line already.
 
     The set is the first folder of the config's name: a run of cifar10/released/static_dns goes to `cifar10.jsonl`. Runs
@@ -51,7 +52,7 @@ def record(folder, results=RESULTS):
     return path, result, not of_this_run
 
 
-def read_results(path):
+def read_results(path: str | Path) -> list[Result]:
     """The `Result`s of a `.jsonl` file, in the file's order. Blank lines are passed over.
 
     Raises:
@@ -109,7 +110,7 @@ def _append(path, line):
         raise UserError(f"{shown(path)}: cannot be written ({error.strerror}).") from None
 
 
-def record_all(folders, results=RESULTS):
+def record_all(folders: Iterable[str | Path], results: str | Path = RESULTS) -> Iterator[str]:
     """Records several runs. Yields a line for each run that could be recorded.
 
     Raises:

@@ -6,9 +6,10 @@ device, so runs on several devices make one row. Times and memory do depend on i
 
 import dataclasses
 import statistics
+from collections.abc import Iterable, Sequence
 
 from neural_similarity.config import NOT_OF_A_RECIPE
-from neural_similarity.training.results import spoken
+from neural_similarity.training.results import Result, spoken
 
 GROUPED_BY = ("config", "recipe", "config_hash", "scale", "precision")
 _RECIPES = ("ours", "released", "custom")  # the order in which rows stand
@@ -69,7 +70,7 @@ class Table:
         return list(zip(*(column.cells for column in self.columns), strict=True))
 
 
-def group(results):
+def group(results: Iterable[Result]) -> list[list[Result]]:
     """Puts those results together that differ only in the seed and the machine: each group becomes a row of the table.
 
     Args:
@@ -92,7 +93,7 @@ def group(results):
     return sorted(rows, key=place)
 
 
-def summarize(results, paper_values=None):
+def summarize(results: Sequence[Result], paper_values: dict[str, float] | None = None) -> Table:
     """The `Table` of some `Result`s. docs/results.md explains its columns.
 
     Args:

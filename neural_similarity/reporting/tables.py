@@ -20,7 +20,7 @@ from neural_similarity.reporting.summary import summarize
 README, PARTIAL_RUNS, DATA = "README.md", "docs/partial_runs.md", "docs/data.md"
 
 
-def tables(document, results=RESULTS):
+def tables(document: str, results: str | Path = RESULTS) -> str:
     """The Markdown of the result tables of one document, a table for each file of results.
 
     Args:
@@ -40,7 +40,7 @@ def tables(document, results=RESULTS):
     return "\n\n".join(parts or ["No finished run is recorded yet."])
 
 
-def marked_texts(document, results=RESULTS):
+def marked_texts(document: str, results: str | Path = RESULTS) -> dict[str, str]:
     """What stands between the markers of a document: {name of the markers: Markdown}.
 
     Args:
@@ -57,7 +57,7 @@ def marked_texts(document, results=RESULTS):
     return texts
 
 
-def write(results=RESULTS, check=False, repository=REPOSITORY):
+def write(results: str | Path = RESULTS, check: bool = False, repository: str | Path = REPOSITORY) -> int:
     """Prints the README's result tables, and writes the tables of all documents between their markers.
 
     Args:

@@ -29,16 +29,16 @@ class Checkpoints:
         self.folder = Path(folder)
         self.keep = keep
 
-    def steps(self):
+    def steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending."""
         matches = (re.fullmatch(r"step-(\d+)\.npz", path.name) for path in self.folder.glob("step-*.npz"))
         return sorted(int(match[1]) for match in matches if match)
 
-    def path(self, step):
+    def path(self, step: int) -> Path:
         """The file of a step."""
         return self.folder / f"step-{step:06d}.npz"
 
-    def save(self, step, arrays, state):
+    def save(self, step: int, arrays: dict[str, np.ndarray], state: dict) -> None:
         """Writes the checkpoint of a step, and then deletes the checkpoints that are too old.
 
         The file is written under another name (`step-000500.unfinished`), synced to the disk, and only then renamed.
@@ -74,7 +74,7 @@ class Checkpoints:
         for left_over in self.folder.glob("step-*.unfinished"):  # of a process that was killed while it saved
             left_over.unlink()
 
-    def load_newest(self, set_aside=False):
+    def load_newest(self, set_aside: bool = False) -> tuple[int, dict[str, np.ndarray], dict] | None:
         """The newest checkpoint that is not damaged: `(step, arrays, state)`, or None if nothing was saved.
 
         A damaged checkpoint is passed over with a warning. Say that the steps 500 and 1000 are saved and that the file
@@ -104,7 +104,7 @@ class Checkpoints:
             raise UserError(f"{damaged[0]} So is every other checkpoint here. Train anew with another --run-dir.")
         return None
 
-    def load(self, step):
+    def load(self, step: int) -> tuple[dict[str, np.ndarray], dict]:
         """The arrays (name → array) and the state of the checkpoint of a step.
 
         Raises:
@@ -134,7 +134,7 @@ class DamagedError(UserError):
         self.path = path
 
 
-def collect(**owners):
+def collect(**owners) -> dict[str, np.ndarray]:
     """The values of variables by name, for `Checkpoints.save`.
 
     Args:
@@ -147,7 +147,7 @@ def collect(**owners):
     return {f"{owner}/{v.path}": np.asarray(v) for owner, variables in owners.items() for v in variables}
 
 
-def restore(arrays, **owners):
+def restore(arrays: dict[str, np.ndarray], **owners) -> None:
     """Gives variables the values that `collect` gathered.
 
     Args:

@@ -14,7 +14,7 @@ from neural_similarity.config import REPOSITORY
 from neural_similarity.version import __version__
 
 
-def environment():
+def environment() -> dict[str, str | None]:
     """Versions, device and commit as texts by name: what a result must tell besides its config."""
     details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
     gpus = [device.get("device_name", "GPU") for device in details]
@@ -30,7 +30,7 @@ def environment():
     }
 
 
-def commit():
+def commit() -> str | None:
     """The first ten hex digits of the repository's commit, and a `+` if files were changed since; None without git."""
 
     def git(*words):
@@ -44,7 +44,7 @@ def commit():
         return None
 
 
-def peak_memory_bytes():
+def peak_memory_bytes() -> int:
     """The most memory that this process has held so far, in bytes: on the first GPU, else in main memory."""
     if tf.config.list_physical_devices("GPU"):
         return tf.config.experimental.get_memory_info("GPU:0")["peak"]

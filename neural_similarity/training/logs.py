@@ -32,7 +32,7 @@ class Metrics:
         write_atomically(self.path, "".join(map(_line, self.rows)))
         self._board = _tensorboard(folder)
 
-    def add(self, step, split, **values):
+    def add(self, step: int, split: str, **values: float) -> None:
         """Appends a row: the `values`, by name, of one split at one step."""
         row = {"step": step, "split": split, **values}
         self.rows.append(row)
@@ -59,7 +59,7 @@ class Metrics:
         write_atomically(self.path.with_suffix(".csv"), table.getvalue())
 
 
-def read_rows(path):
+def read_rows(path: Path) -> list[dict]:
     """The rows of a `metrics.jsonl`, under today's names; an empty list if there is no such file.
 
     A last line that is incomplete is left out: the process was killed while it wrote that line.
@@ -77,7 +77,7 @@ def read_rows(path):
     return rows
 
 
-def as_today(measures):
+def as_today(measures: dict) -> dict:
     """The same measures under today's names: `fit`, as earlier versions wrote it, becomes `cross_entropy`.
 
     Args:

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import pydantic
@@ -92,20 +93,20 @@ class Result(pydantic.BaseModel):
         return line
 
     @property
-    def headline(self):
+    def headline(self) -> str:
         """The name of the first score: "test/accuracy"."""
         return next(iter(self.scores))
 
-    def json_line(self):
+    def json_line(self) -> str:
         """The result as one line of JSON, without a line end. Fields that are None are left out."""
         return json.dumps(self.model_dump(exclude_none=True))
 
-    def in_words(self):
+    def in_words(self) -> list[str]:
         """A list with a text for each score, the headline first: `["test accuracy: 93.10 %"]`."""
         return [f"{spoken(name)}: {score}" for name, score in self.scores.items()]
 
 
-def validation_problems(error):
+def validation_problems(error: pydantic.ValidationError) -> str:
     """What a `pydantic.ValidationError` says, in one line; of many problems the first few."""
     items = error.errors(include_url=False, include_input=False)
     words = [": ".join([*(f"`{name}`" for name in item["loc"]), item["msg"]]) for item in items]
@@ -113,12 +114,12 @@ def validation_problems(error):
     return "; ".join(words[:_MOST_PROBLEMS] + more)
 
 
-def spoken(score):
+def spoken(score: str) -> str:
     """The name of a score in words: "test/recall_at_1" → "test recall at 1"."""
     return score.replace("/", " ").replace("_", " ")
 
 
-def percent(values, name):
+def percent(values: dict, name: str) -> str:
     """One measure of an evaluation as a text: "62.10 %", or "62.10 ± 0.40 %" if an interval was measured.
 
     Args:
@@ -128,7 +129,7 @@ def percent(values, name):
     return str(_score(values, name))
 
 
-def scores_of(rows, names):
+def scores_of(rows: Iterable[dict], names: Iterable[str]) -> dict[str, Score]:
     """The scores that rows of metrics hold: `{"test/accuracy": Score(…), …}`.
 
     Args:
@@ -143,7 +144,7 @@ def _score(values, name):
     return Score(value=values[name], interval95=values.get(f"{name}_interval95"), n=values.get(f"{name}_n"))
 
 
-def build_result(run, config, model, rows, runtime, score_names, headline):
+def build_result(run, config, model, rows, runtime, score_names, headline) -> Result:
     """The `Result` of a finished run. Recipe, commit and versions are those that the run began with.
 
     With a validation split, the result also tells the scores of a selected step. Example: the headline is

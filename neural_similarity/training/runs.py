@@ -6,10 +6,11 @@ import json
 import shlex
 from pathlib import Path
 
+import keras
 import pydantic
 import yaml
 
-from neural_similarity.config import REPOSITORY, differing_keys, load
+from neural_similarity.config import REPOSITORY, Experiment, differing_keys, load
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown, write_atomically
 from neural_similarity.training.checkpoints import Checkpoints, restore
@@ -37,12 +38,12 @@ class Run:
         self.checkpoints = Checkpoints(self.folder / "checkpoints")
 
     @property
-    def exists(self):
+    def exists(self) -> bool:
         """Whether a run was begun here."""
         return (self.folder / "run.json").exists()
 
     @property
-    def details(self):
+    def details(self) -> dict:
         """What `run.json` holds, by name.
 
         `config` is the config's name, `recipe` is "ours", "released" or "custom", `experiment` is the folder of the
@@ -63,14 +64,14 @@ class Run:
         return details
 
     @property
-    def facts(self):
+    def facts(self) -> dict:
         """What the data must be whenever the run goes on, by name: for images, their classes and a checksum."""
         if not self.details["facts"]:
             raise self._damaged("run.json", "expected in `facts` what tells the data")
         return self.details["facts"]
 
     @property
-    def config(self):
+    def config(self) -> Experiment:
         """The config that the run was begun with; if an earlier version wrote it, in today's form.
 
         Raises:
@@ -81,11 +82,11 @@ class Run:
         return load(self.folder / "config.yaml", environment={})
 
     @property
-    def runtime(self):
+    def runtime(self) -> Runtime:
         """The `Runtime` that the run was begun with."""
         return Runtime(**self.details["runtime"])
 
-    def resume_command(self):
+    def resume_command(self) -> str:
         """The command that goes on with the run.
 
         It names the copy of the config in the run's folder. The file that the run was begun with may have been edited.
@@ -95,7 +96,7 @@ class Run:
         return f"python {train} --config {folder}/config.yaml --run-dir {folder} --resume"
 
     @property
-    def result(self):
+    def result(self) -> Result | None:
         """The `Result`, or None while the run is not finished.
 
         Raises:
@@ -136,11 +137,11 @@ class Run:
             ) from None
         return file
 
-    def shown(self):
+    def shown(self) -> str:
         """The folder's path as a user would type it."""
         return shown(self.folder)
 
-    def create(self, config, details):
+    def create(self, config: Experiment, details: dict) -> None:
         """Writes `config.yaml` and then `run.json`, which makes the folder a run.
 
         Args:
@@ -150,7 +151,7 @@ class Run:
         write_atomically(self.folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
         write_atomically(self.folder / "run.json", json.dumps(details, indent=1) + "\n")
 
-    def check_new(self, config):
+    def check_new(self, config: Experiment) -> None:
         """Raises a `UserError` unless a new run of this config may begin here."""
         if not self.exists:
             if self.folder.exists() and not self.folder.is_dir():
@@ -166,7 +167,7 @@ class Run:
             "with --run-dir DIR."
         )
 
-    def check_resumable(self, config, name):
+    def check_resumable(self, config: Experiment, name: str) -> None:
         """Raises a `UserError` unless an unfinished run of this config is here.
 
         Args:
@@ -181,7 +182,7 @@ class Run:
         if self.result:
             raise self._finished()
 
-    def check_same(self, config):
+    def check_same(self, config: Experiment) -> None:
         """Raises a `UserError` unless the run here is one of this config."""
         differing = [key for key in differing_keys(self.config, config, of_runs=True) if key != "data.root"]
         if differing:  # `data.root` may differ: data may be moved. Whether they are the same is for `check_facts`
@@ -191,7 +192,7 @@ class Run:
                 f"Use {self.folder / 'config.yaml'}, or another --run-dir."
             )
 
-    def check_facts(self, facts, leave_out=()):
+    def check_facts(self, facts: dict, leave_out: tuple[str, ...] = ()) -> None:
         """Raises a `UserError` unless the data are those that the run began with.
 
         Args:
@@ -222,13 +223,13 @@ class Run:
             "See it with --eval-only, or train anew with another --set seed=N or --run-dir DIR."
         )
 
-    def no_checkpoint(self):
+    def no_checkpoint(self) -> UserError:
         """The `UserError` that says that the run has no checkpoint, and what to do."""
         if self.result:
             return UserError(f"{self.shown()}: finished, but its checkpoints are gone. Train anew with --run-dir DIR.")
         return UserError(f"{self.shown()}: no checkpoint yet. Let the run reach one, or go on with --resume.")
 
-    def load_weights(self, model):
+    def load_weights(self, model: keras.Model) -> int:
         """Gives `model` the weights of the newest checkpoint that is not damaged; returns its step.
 
         Raises:
@@ -242,7 +243,7 @@ class Run:
         return step
 
 
-def open_run(folder):
+def open_run(folder: str | Path) -> Run:
     """The `Run` in a folder.
 
     Raises:

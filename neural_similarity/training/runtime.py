@@ -1,6 +1,8 @@
 """On how many devices a step runs, in which precision, and whether XLA compiles it."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Literal
 
 import tensorflow as tf
 
@@ -48,7 +50,7 @@ class Runtime:
         devices = len(_devices()) if strategy == "mirrored" else 1
         return cls(strategy, devices, section.precision, jit_compile, section.deterministic)
 
-    def check_batch(self, global_batch_size):
+    def check_batch(self, global_batch_size: int) -> None:
         """Raises a `UserError` unless each device gets the same number of examples of a batch."""
         if global_batch_size % self.devices:
             raise UserError(
@@ -57,7 +59,7 @@ class Runtime:
                 "--set runtime.strategy=none"
             )
 
-    def start(self):
+    def start(self) -> "Replicas":
         """Changes TensorFlow's settings for this process; returns the `Replicas` under which the model is built.
 
         Raises:
@@ -100,7 +102,7 @@ class Replicas:
         """The scope in which models and optimisers must be built."""
         return self.strategy.scope()
 
-    def compile(self, function, reduce):
+    def compile(self, function: Callable, reduce: Literal["mean", "sum"]) -> Callable:
         """Makes a function of a part of a batch into a function of a global batch, and into a TensorFlow graph.
 
         Args:
