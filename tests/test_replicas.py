@@ -101,11 +101,10 @@ def test_mirrored_evaluation_counts_every_image_once():
 @pytest.mark.parametrize(
     "name",
     [
-        "static_uns",
         "dynamic_dns",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("baseline", "static_dns", "dynamic_uns", "nsl_fspherenet")
+            for name in ("baseline", "static_dns", "static_uns", "dynamic_uns", "nsl_fspherenet")
         ),
     ],
 )

@@ -78,7 +78,7 @@ def test_test_accuracy_tells_the_truth_while_the_rate_is_high():
         task = image_recognition.build_task(
             config, image_recognition.network(config, 10), replicas, image_recognition.load_data(config)
         )
-        trained = train_steps(task, replicas, 300)[-1]
+        trained = train_steps(task, replicas, 240)[-1]
         assert trained["accuracy"] > 0.9
         accuracy[decay] = task.evaluate()["test"]["accuracy"]
     assert accuracy["shipped"] > accuracy["0.999"] + 0.1
