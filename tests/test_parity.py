@@ -27,7 +27,7 @@ def test_all_networks_agree():
         assert line.startswith(f"{name}: agrees (float32 logits ")
         for quantity in ("losses", "penalty", "gradient norms", "gradient probes", "moving averages"):
             assert f"{quantity} " in line
-    with_trajectory = {name for name, (line, _) in found.items() if "trajectory fit" in line}
+    with_trajectory = {name for name, (line, _) in found.items() if "trajectory cross-entropy" in line}
     assert with_trajectory == {"dynamic_dns", "sa_spherenet", "static_dns"}
     assert [name for name, (line, _) in found.items() if "orthogonality " in line] == ["sa_spherenet"]
 
@@ -114,7 +114,7 @@ def test_every_other_quantity_is_compared(folder):
     change_facts(folder, change_listed)
     ((line, agrees),) = parity.check(folder, require_all=False)
     quantities = "float32 moving averages, losses, moving averages, penalty, gradient norms, gradient probes"
-    assert line.startswith(f"static_dns: differs in {quantities}, trajectory fit, trajectory penalty (")
+    assert line.startswith(f"static_dns: differs in {quantities}, trajectory cross-entropy, trajectory penalty (")
     assert ", 0 of " in line  # and no moved tie explains it away
     assert not agrees
 

@@ -35,7 +35,7 @@ TOLERANCES = {
     "gradient norms": 5e-4,
     "gradient probes": 1e-3,
     "moving averages": 1e-5,
-    "trajectory fit": 5e-3,
+    "trajectory cross-entropy": 5e-3,
     "trajectory penalty": 2e-6,
 }
 
@@ -205,7 +205,7 @@ class Comparison:
             with tf.GradientTape() as tape:
                 total, parts = self.loss((self._images(self.float64), self.labels))
             optimizer.apply(tape.gradient(total, self.float64.trainable_variables))
-            errors["trajectory fit"].append(_relative(parts["cross_entropy"], fit))
+            errors["trajectory cross-entropy"].append(_relative(parts["cross_entropy"], fit))
             errors["trajectory penalty"].append(_relative(parts["penalty"], penalty))
 
 
