@@ -22,6 +22,7 @@ tables: $(VENV)/.installed
 	$(RUN) -m neural_similarity tables
 
 install: $(VENV)/.installed
+	@echo "Installed. Next: source $(VENV)/bin/activate"
 
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .

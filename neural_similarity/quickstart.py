@@ -29,15 +29,16 @@ def _train_both(config, folder):
     """Trains what is not trained yet, draws the pictures, and returns the text of the report."""
     from PIL import Image
 
-    from neural_similarity.families import image_recognition, load_run
+    from neural_similarity.families import family_of, load_run
     from neural_similarity.interpret.matrices import draw_matrices, mean_deviation, predicted_matrices
     from neural_similarity.reporting.plots import training_curves
 
+    family = family_of(config)
     plain, plain_run = _train(PLAIN)
     dynamic, dynamic_run = _train(DYNAMIC)
-    images = image_recognition.load_data(config).test.images.astype("float32")
+    images = family.load_data(config).test.images.astype("float32")
     trained = predicted_matrices(load_run(dynamic_run.folder), images)
-    before = mean_deviation(predicted_matrices(image_recognition.network(config, 10), images))
+    before = mean_deviation(predicted_matrices(family.network(config, 10), images))
     after = mean_deviation(trained)
     curve, maps = folder / "training_curve.png", folder / "predicted_matrices.png"
     Image.fromarray(images[0].astype("uint8")).save(folder / "digit.png")

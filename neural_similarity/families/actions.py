@@ -134,8 +134,9 @@ def dry_run(config: Experiment, run: Run) -> None:
     log.info("runtime: %s", ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(runtime).items()))
     schedule = config.schedule
     log.info(
-        "steps: %s, the rate drops after: %s; evaluation every %s",
+        "steps: %s, of which %s of warm-up; the rate drops after: %s; evaluation every %s",
         f"{schedule.scaled_train_steps:,}",
+        f"{schedule.scaled_warmup_steps:,}",
         ", ".join(f"{step:,}" for step in schedule.scaled_boundaries_steps) or "never",
         f"{config.evaluation_every_steps():,}",
     )
