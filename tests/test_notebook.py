@@ -28,6 +28,7 @@ def printed(notebook):
     return "".join(output.text for output in outputs(notebook, "stream") if output.name == "stdout")
 
 
+@pytest.mark.slow
 def test_it_runs_and_shows_what_it_says(this_interpreter):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell("import sys; print(sys.executable)"))

@@ -58,6 +58,7 @@ def test_missing_data_names_the_command(tmp_path, capsys):
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow  # TensorFlow waits for ten seconds before it gives up
 def test_a_network_that_does_not_fit_gets_one_message(tmp_path, capsys):
     said = refusal(capsys, digits(tmp_path / "r", "--dry-run", "--set", "model.widths=[1, 1000000, 8]"))
     assert said.startswith("Out of memory. ")
