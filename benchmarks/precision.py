@@ -54,7 +54,7 @@ def row(folder):
         accuracy(model, test, config.data.global_batch_size, training) for training in (False, True)
     )
     return {
-        "run": run.details["config"],
+        "run": run.details.config,
         "precision": config.runtime.precision,
         "train": statistics.fmean(accuracies[-ROWS:]),
         "test_by_averages": by_averages,

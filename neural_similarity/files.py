@@ -47,6 +47,24 @@ def put_in_place(unfinished: Path, path: Path) -> None:
             os.close(folder)
 
 
+def set_aside(path: Path, why: str) -> Path:
+    """Renames a file that is no longer used but may matter to somebody: `metrics.jsonl` → `metrics.jsonl.changed`.
+
+    Args:
+        path: `Path` of the file.
+        why: the ending that is added, as "damaged". A number follows where that name is taken.
+
+    Returns:
+        The file's new path.
+    """
+    aside = path.with_name(f"{path.name}.{why}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.{why}-{number}")
+    return path.rename(aside)
+
+
 def shown(path: str | Path) -> str:
     """The path as a user would type it: relative if it lies in the working folder, absolute otherwise."""
     path = Path(path).resolve()

@@ -1,6 +1,5 @@
 """Fixtures of several test files: networks that look trained, run folders, and compiled and plain forms of the ops."""
 
-import dataclasses
 import json
 import math
 
@@ -18,7 +17,9 @@ from neural_similarity.config import REPOSITORY
 from neural_similarity.families import image_recognition
 from neural_similarity.training import runs
 from neural_similarity.training.checkpoints import collect
+from neural_similarity.training.details import Details
 from neural_similarity.training.environment import environment
+from neural_similarity.training.results import what_ran
 from neural_similarity.training.runtime import Runtime
 
 # Two CPU devices for the tests of several replicas. TensorFlow takes this setting only before it starts.
@@ -56,17 +57,17 @@ def run_folder(request, tmp_path_factory):
     classes = list(image_recognition.class_names(config))
     model = look_trained(image_recognition.network(config, len(classes)))
     run = runs.Run(tmp_path_factory.mktemp(name))
-    details = {
-        "config": f"cifar10/{name}",
-        "recipe": "custom",
-        "experiment": config.owner(),
-        "overrides": ["model.widths=[4, 4, 4]"],
-        "facts": {"classes": classes, "data_checksum": "00000000"},
-        "runtime": dataclasses.asdict(Runtime.resolve(config.runtime)),
-        "environment": environment(),
-    }
+    details = Details(
+        config=f"cifar10/{name}",
+        recipe="custom",
+        experiment=config.owner(),
+        overrides=["model.widths=[4, 4, 4]"],
+        facts={"classes": classes, "data_checksum": "00000000"},
+        runtime=Runtime.resolve(config.runtime),
+        environment=environment(),
+    )
     run.create(config, details)
-    run.checkpoints.save(5, collect(model=model.variables), {})
+    run.checkpoints.save(5, collect(model=model.variables))
     return run.folder
 
 
@@ -90,28 +91,28 @@ def stopped_run(tmp_path_factory):
 
 @pytest.fixture
 def make_run(tmp_path):
-    """Makes a run folder without training: `make_run(name, line, rows)`.
+    """Makes a run folder without training: `make_run(name, line, rows, settings)`.
 
-    `line` is what `result.json` holds: changes to `LINE`, bytes, or None for an unfinished run. `rows` are those of
-    `metrics.jsonl`.
+    `line` is what `result.json` holds: changes to the line that belongs to the run, bytes, or None for an unfinished
+    run. `rows` are those of `metrics.jsonl`, and `settings` are texts as of `--set`.
     """
 
-    def make(name="run", line=(), rows=()):
-        folder = tmp_path / name
-        folder.mkdir()
-        values = {**LINE, **(dict(line) if isinstance(line, dict) else {})}
+    def make(name="run", line=(), rows=(), settings=()):
+        run = runs.Run(tmp_path / name)
+        run.folder.mkdir()
+        changes = dict(line) if isinstance(line, dict) else {}
+        values = {**LINE, **changes}
+        shipped = REPOSITORY / "configs" / f"{values['config']}.yaml"
+        path = shipped if shipped.is_file() else REPOSITORY / "configs/cifar10/static_dns.yaml"
+        config = configs.load(path, [f"seed={values['seed']}", *settings], environment={})
         details = {key: values[key] for key in ("config", "recipe", "experiment", "overrides")}
         details |= {"facts": {"classes": []}, "environment": environment()}
-        details["runtime"] = dataclasses.asdict(Runtime("none", 1, "float32", False, False))
-        shipped = REPOSITORY / "configs" / f"{values['config']}.yaml"
-        config = shipped if shipped.is_file() else REPOSITORY / "configs/cifar10/static_dns.yaml"
-        (folder / "config.yaml").write_text(config.read_text())
-        (folder / "run.json").write_text(json.dumps(details))
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        run.create(config, Details(**details, runtime=Runtime("none", 1, "float32", False, False)))
+        (run.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         if line is not None:
-            text = line if isinstance(line, bytes) else (result(**dict(line)).json_line() + "\n").encode()
-            (folder / "result.json").write_bytes(text)
-        return folder
+            text = line if isinstance(line, bytes) else result(**{**what_ran(run), **changes}).json_line().encode()
+            (run.folder / "result.json").write_bytes(text)
+        return run.folder
 
     return make
 

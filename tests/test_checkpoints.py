@@ -11,23 +11,26 @@ import pytest
 from neural_similarity.config import REPOSITORY
 from neural_similarity.errors import UserError
 from neural_similarity.training import checkpoints
-from neural_similarity.training.checkpoints import Checkpoints, collect, restore
+from neural_similarity.training.checkpoints import Checkpoints, State, collect, restore
+
+ROW = {"step": 10, "split": "train", "loss": 2, "accuracy": 0.5}
 
 
 def test_save_and_load(tmp_path):
-    store = Checkpoints(tmp_path / "checkpoints", keep=2)
+    store = Checkpoints(tmp_path / "checkpoints", run="abc", keep=2)
     for step in (5, 10, 15):
-        store.save(step, {"model/a": np.full(3, step, np.float32)}, {"pending": [{"loss": 0.1}]})
+        store.save(step, {"model/a": np.full(3, step, np.float32)}, [{"loss": 0.1}], [ROW])
     assert store.steps() == [10, 15]
     arrays, state = store.load(15)
-    assert (list(arrays), state) == (["model/a"], {"pending": [{"loss": 0.1}], "step": 15})
+    assert list(arrays) == ["model/a"]
+    assert state == State(step=15, run="abc", pending=[{"loss": 0.1}], rows=[ROW])
     np.testing.assert_array_equal(arrays["model/a"], np.full(3, 15, np.float32))
     assert sorted(path.name for path in store.folder.iterdir()) == ["step-000010.npz", "step-000015.npz"]
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     store = Checkpoints(tmp_path)
-    store.save(1, {"model/a": np.ones(3)}, {})
+    store.save(1, {"model/a": np.ones(3)})
 
     def full(file, **arrays):
         file.write(b"half of it")
@@ -35,15 +38,15 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoints.np, "savez", full)
     with pytest.raises(UserError, match=r"No space left.*step 1 is still whole.*--resume"):
-        store.save(2, {"model/a": np.ones(3)}, {})
+        store.save(2, {"model/a": np.ones(3)})
     assert [path.name for path in tmp_path.iterdir()] == ["step-000001.npz"]
-    assert store.load(1)[1] == {"step": 1}
+    assert store.load(1)[1].step == 1
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b.replace(b"\x3f", b"\x40")])
 def test_damage_is_noticed(tmp_path, damage):
     store = Checkpoints(tmp_path)
-    store.save(1, {"model/a": np.ones(300, np.float32)}, {})
+    store.save(1, {"model/a": np.ones(300, np.float32)})
     store.path(1).write_bytes(damage(store.path(1).read_bytes()))
     with pytest.raises(UserError, match=r"step-000001.npz: damaged \("):
         store.load(1)
@@ -53,7 +56,7 @@ def test_every_flipped_byte_is_noticed_or_does_no_harm(tmp_path):
     """Each array in the zip file has a CRC-32. What it does not cover (dates, permissions) is no part of the arrays."""
     store = Checkpoints(tmp_path)
     arrays = {"model/a": np.arange(7, dtype=np.float32), "model/b": np.float64(2.5), "optimizer/n": np.int64(3)}
-    store.save(1, arrays, {"pending": []})
+    store.save(1, arrays)
     whole = store.path(1).read_bytes()
     noticed = 0
     for position in range(len(whole)):
@@ -64,7 +67,7 @@ def test_every_flipped_byte_is_noticed_or_does_no_harm(tmp_path):
             except UserError:
                 noticed += 1
                 continue
-            assert (state, found.keys()) == ({"pending": [], "step": 1}, arrays.keys())
+            assert (state, found.keys()) == (State(step=1, rows=[]), arrays.keys())
             for name, array in arrays.items():
                 assert (found[name].dtype, found[name].tobytes()) == (array.dtype, array.tobytes())
     assert noticed > len(whole)  # more than half of the flips, of which there are two per byte
@@ -72,7 +75,7 @@ def test_every_flipped_byte_is_noticed_or_does_no_harm(tmp_path):
 
 def test_every_shortened_file_is_noticed(tmp_path):
     store = Checkpoints(tmp_path)
-    store.save(1, {"model/a": np.arange(7, dtype=np.float32)}, {})
+    store.save(1, {"model/a": np.arange(7, dtype=np.float32)})
     whole = store.path(1).read_bytes()
     for size in range(len(whole)):
         store.path(1).write_bytes(whole[:size])
@@ -84,34 +87,34 @@ def test_a_damaged_newest_one_gives_way_to_the_one_before(tmp_path, caplog):
     store = Checkpoints(tmp_path, keep=2)
     assert store.load_newest() is None
     for step in (10, 20):
-        store.save(step, {"model/a": np.full(3, step)}, {})
+        store.save(step, {"model/a": np.full(3, step)})
     store.path(20).write_bytes(store.path(20).read_bytes()[:-1])
-    step, arrays, state = store.load_newest()
-    assert (step, state) == (10, {"step": 10})
+    arrays, state = store.load_newest()
+    assert state.step == 10
     np.testing.assert_array_equal(arrays["model/a"], [10, 10, 10])
     assert [record.getMessage().split(": ")[0] for record in caplog.records] == [str(store.path(20))]
     assert "damaged" in caplog.text
     assert "Going on from the checkpoint before it, of step 10." in caplog.text
     assert store.steps() == [10, 20]  # without `set_aside` nothing is changed
 
-    assert store.load_newest(set_aside=True)[0] == 10
+    assert store.load_newest(rename_damaged=True)[1].step == 10
     assert store.steps() == [10]
     assert (tmp_path / "step-000020.npz.damaged").exists()
     for step in (13, 16):
-        store.save(step, {"model/a": np.full(3, step)}, {})
+        store.save(step, {"model/a": np.full(3, step)})
     assert store.steps() == [13, 16]
     for step in (13, 16):
         store.path(step).write_bytes(b"")
     caplog.clear()
     with pytest.raises(UserError, match=r"step-000016\.npz: damaged .* So is every other checkpoint here\."):
-        store.load_newest(set_aside=True)
+        store.load_newest(rename_damaged=True)
     assert store.steps() == [13, 16]
     assert not caplog.records
 
 
 def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch):
     store = Checkpoints(tmp_path)
-    store.save(1, {"model/a": np.ones(3)}, {})
+    store.save(1, {"model/a": np.ones(3)})
 
     def fail(problem):
         def read(*args, **kwargs):
@@ -126,14 +129,14 @@ def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints.Path, "read_bytes", fail(PermissionError(13, "Permission denied")))
         with pytest.raises(PermissionError):
-            store.load_newest(set_aside=True)
-    assert store.load_newest()[0] == 1
+            store.load_newest(rename_damaged=True)
+    assert store.load_newest()[1].step == 1
 
 
 def test_what_a_killed_save_left_goes_with_the_next(tmp_path):
     store = Checkpoints(tmp_path)
     (tmp_path / "step-000003.unfinished").write_bytes(b"half")
-    store.save(5, {"model/a": np.ones(3)}, {})
+    store.save(5, {"model/a": np.ones(3)})
     assert [path.name for path in tmp_path.iterdir()] == ["step-000005.npz"]
 
 
@@ -146,10 +149,10 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 arrays = {"model/a": np.ones(50_000, np.float32)}
 for room_bytes in sys.argv[2:]:
     store = Checkpoints(f"{sys.argv[1]}/{room_bytes}")
-    store.save(1, arrays, {})
+    store.save(1, arrays)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(room_bytes), resource.RLIM_INFINITY))
     try:
-        store.save(2, arrays, {})
+        store.save(2, arrays)
     except UserError as error:
         message = str(error)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -209,3 +212,24 @@ def test_collect_and_restore_by_name():
         restore(arrays, model=wider.variables)
     with pytest.raises(UserError, match="another network"):
         restore({"model/d/kernel": arrays["model/d/kernel"]}, model=one.variables)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda a: a.astype(np.float64), "another network: model/d/kernel differs"),
+        (lambda a: a.astype(np.int8), "another network: model/d/kernel differs"),
+        (lambda a: a * 1j, "another network: model/d/kernel differs"),
+        (lambda a: a.astype(str), "another network: model/d/kernel differs"),
+        (lambda a: a * np.float32("nan"), "model/d/kernel holds a number that is not finite"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused_before_anything_is_changed(change, said):
+    layer = keras.layers.Dense(2, name="d", bias_initializer="ones")
+    layer.build((None, 3))
+    kernel = np.asarray(layer.kernel)
+    arrays = {"model/d/bias": np.zeros(2, np.float32), "model/d/kernel": change(kernel)}
+    with pytest.raises(UserError, match=said):
+        restore(arrays, model=layer.variables)
+    np.testing.assert_array_equal(layer.kernel, kernel)
+    np.testing.assert_array_equal(layer.bias, [1, 1])

@@ -4,12 +4,11 @@ import json
 import shlex
 
 import pytest
-import yaml
 from result_lines import LINE, json_line, refusal, result, score
 
-from neural_similarity.config import load
 from neural_similarity.reporting import record
 from neural_similarity.training.results import Result, Score, scores_of
+from neural_similarity.training.runs import open_run
 
 
 def test_a_line_says_everything_again():
@@ -64,12 +63,14 @@ def test_record_appends_to_the_file_of_the_set(config, make_run, tmp_path):
     path, line, appended = record.record(make_run(line={"config": config}), tmp_path / "new" / "results")
     assert path == tmp_path / "new" / "results" / f"{config.split('/')[0]}.jsonl"
     assert appended
-    assert record.read_results(path) == [line] == [result(config=config)]
+    assert record.read_results(path) == [line]
+    assert line.config == config
     assert path.read_text() == line.json_line() + "\n"
 
 
 def test_own_images_are_not_recorded_as_cifar(make_run, tmp_path):
-    run = make_run(line={"data": "folder", "recipe": "custom", "overrides": ["data.name=folder"]})
+    settings = ["data.name=folder", "data.root=/photos"]
+    run = make_run(line={"recipe": "custom", "overrides": settings[:1]}, settings=settings)
     assert record.record(run, tmp_path / "results")[0] == tmp_path / "results" / "folder.jsonl"
 
 
@@ -86,11 +87,13 @@ def test_record_says_what_is_there_already(make_run, tmp_path, command):
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"config_hash": "f" * 12}, {"finished": "2026-01-02T03:04:06+00:00"}], ids=str
+    ("change", "settings"),
+    [({"seed": 1}, []), ({}, ["batch_norm.decay=0.9"]), ({"finished": "2026-01-02T03:04:06+00:00"}, [])],
+    ids=str,
 )
-def test_record_appends_what_differs(change, make_run, tmp_path):
+def test_record_appends_what_differs(change, settings, make_run, tmp_path):
     record.record(make_run("one"), tmp_path)
-    path, _, appended = record.record(make_run("two", change), tmp_path)
+    path, _, appended = record.record(make_run("two", change, settings=settings), tmp_path)
     assert appended
     assert len(record.read_results(path)) == 2
 
@@ -180,13 +183,13 @@ def test_read_takes_blank_lines_and_other_line_ends(make_run, tmp_path):
 
 def test_an_interrupted_append_leaves_the_file_as_it_was(make_run, tmp_path, monkeypatch):
     path, _, _ = record.record(make_run("one"), tmp_path)
-    before = path.read_bytes()
+    before, other = path.read_bytes(), make_run("two", {"seed": 1})
 
     def fail(*arguments):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("neural_similarity.files.os.replace", fail)
-    message = refusal(record.record, make_run("two", {"seed": 1}), tmp_path)
+    message = refusal(record.record, other, tmp_path)
     assert message == f"{path}: cannot be written (No space left on device)."
     assert path.read_bytes() == before
 
@@ -199,10 +202,31 @@ def test_record_into_something_that_is_no_folder(make_run, tmp_path):
 
 def test_a_run_is_recorded_under_the_recipe_that_it_has_today(make_run, tmp_path):
     """The shipped file has changed since the run began; so have the names of two keys."""
-    folder = make_run(line={"config": "cifar10/static_dns", "recipe": "ours", "overrides": ["predictor.filters=3"]})
-    config = load("configs/cifar10/static_dns.yaml", ["batch_norm.decay=0.999", "data.root=/mine", "seed=4"], {})
-    (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
+    line = {"config": "cifar10/static_dns", "overrides": ["predictor.filters=3"], "seed": 4, "config_hash": "f" * 12}
+    folder = make_run(line=line, settings=["batch_norm.decay=0.999", "data.root=/mine"])
     _, line, _ = record.record(folder, tmp_path / "results")
     assert (line.recipe, line.overrides) == ("custom", ["seed=4", "batch_norm.decay=0.999"])
+    assert line.config_hash == open_run(folder).config.config_hash()
     assert record.read_results(tmp_path / "results" / "cifar10.jsonl") == [line]
     assert not record.record(folder, tmp_path / "results")[2]
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"config": "cifar10/baseline"}, {"device": "TPU"}, {"steps": 7}], ids=str
+)
+def test_a_result_that_was_edited_is_not_recorded(change, make_run, tmp_path):
+    folder = make_run()
+    edited = {**json.loads((folder / "result.json").read_text()), **change}
+    (folder / "result.json").write_text(json.dumps(edited))
+    message = refusal(record.record, folder, tmp_path)
+    assert (
+        f"its `{next(iter(change))}` is not that of the run. Delete the file and let the run write it again" in message
+    )
+
+
+def test_a_recipe_is_not_taken_from_an_edited_file(make_run, tmp_path):
+    folder = make_run(line={"recipe": "custom", "overrides": ["a=b"]}, settings=["batch_norm.decay=0.9"])
+    text = (folder / "result.json").read_text()
+    (folder / "result.json").write_text(text.replace('"recipe": "custom"', '"recipe": "released"').replace("a=b", ""))
+    _, line, _ = record.record(folder, tmp_path)
+    assert (line.recipe, line.overrides) == ("custom", ["a=b"])

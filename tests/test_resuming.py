@@ -10,9 +10,7 @@ from digits_runs import digits, interrupt_at, run_main
 from run_checks import assert_equal_runs
 
 from neural_similarity import load_run
-from neural_similarity.errors import UserError
 from neural_similarity.training import runs
-from neural_similarity.training.logs import Metrics, read_rows
 
 
 @pytest.fixture
@@ -34,17 +32,16 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(finished_run, tmp
 
 
 def test_a_run_that_was_stopped_between_two_rows_equals_an_uninterrupted_one(finished_run, stopped):
-    assert runs.Run(stopped).checkpoints.steps() == [10, 14]
-    assert len(runs.Run(stopped).checkpoints.load(14)[1]["pending"]) == 4
+    assert runs.Run(stopped).checkpoints.steps() == [0, 10, 14]
+    assert len(runs.Run(stopped).checkpoints.load(14)[1].pending) == 4
     assert run_main(digits(stopped, "--resume")) == 0
     assert_equal_runs(stopped, finished_run)
 
 
 def test_what_was_logged_after_the_last_checkpoint_is_done_again(finished_run, stopped):
     runs.Run(stopped).checkpoints.path(14).unlink()  # as if it had been killed before it could save
-    Metrics(stopped, 14).add(20, "train", loss=1.0)
     with open(stopped / "metrics.jsonl", "a") as file:
-        file.write('{"step": 20, "spl')
+        file.write('{"step": 20, "split": "train", "loss": 1.0}\n{"step": 20, "spl')
     assert run_main(digits(stopped, "--resume")) == 0
     assert_equal_runs(stopped, finished_run)
 
@@ -63,13 +60,6 @@ def test_a_damaged_newest_checkpoint_costs_the_steps_since_the_one_before(finish
     assert_equal_runs(stopped, finished_run)
 
 
-def test_a_run_without_a_checkpoint_resumes_from_the_start(finished_run, stopped):
-    for step in (10, 14):
-        runs.Run(stopped).checkpoints.path(step).unlink()
-    assert run_main(digits(stopped, "--resume")) == 0
-    assert_equal_runs(stopped, finished_run)
-
-
 def test_a_run_of_an_earlier_version_goes_on(finished_run, stopped):
     """Its config, run.json, metrics and checkpoint have the names that they had then."""
     run = runs.Run(stopped)
@@ -77,27 +67,20 @@ def test_a_run_of_an_earlier_version_goes_on(finished_run, stopped):
     del document["family"], document["data"]["input_scaling"]
     document["batch_norm"] = {"moving_average": "debiased", "decay": document["batch_norm"]["decay"]}
     (stopped / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    arrays, state = run.checkpoints.load(14)
     details = json.loads((stopped / "run.json").read_text())
     facts = details.pop("facts")
+    del details["hash"]
     (stopped / "run.json").write_text(json.dumps({**details, **facts}))
     for path in (stopped / "metrics.jsonl", stopped / "metrics.csv"):
         path.write_text(path.read_text().replace("cross_entropy", "fit"))
-    arrays, state = run.checkpoints.load(14)
-    pending = [{"fit" if k == "cross_entropy" else k: v for k, v in step.items()} for step in state["pending"]]
-    run.checkpoints.save(14, arrays, {"pending": pending})
+    pending = [{"fit" if k == "cross_entropy" else k: v for k, v in step.items()} for step in state.pending]
     assert "fit" in pending[0]
+    encoded = np.frombuffer(json.dumps({"pending": pending, "step": 14}).encode(), np.uint8)
+    np.savez(run.checkpoints.path(14), **arrays, state=encoded)
 
     assert run.config == runs.Run(finished_run).config
     assert run_main(["--config", str(stopped / "config.yaml"), "--run-dir", str(stopped), "--resume"]) == 0
     assert_equal_runs(stopped, finished_run)
     for one, other in zip(load_run(stopped).weights, load_run(finished_run).weights, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_metrics_lose_a_torn_last_line_and_nothing_else(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n{"step": 2}\n{"st')
-    assert read_rows(path) == [{"step": 1}, {"step": 2}]
-    path.write_text('{"step": 1}\n{"st\n{"step": 2}\n')
-    with pytest.raises(UserError, match=r"metrics.jsonl, line 2: damaged"):
-        read_rows(path)

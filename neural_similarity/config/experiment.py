@@ -59,10 +59,16 @@ class Experiment(Section, abc.ABC):
         """6 hex digits of the run: all that can change its numbers."""
         return self._hash(NOT_OF_A_RUN)[:6]
 
-    def _hash(self, left_out):
+    def identity(self) -> str:
+        """64 hex digits of the run, as `run_hash`, but without the place of the data, which may be moved."""
+        return self._hash(NOT_OF_A_RUN, with_root=False)
+
+    def _hash(self, left_out, with_root=True):
         """SHA-256 of the values in the form that they had when the first results were recorded (`older`)."""
         flat = flattened(self.to_dict())
-        if self.data.root_is_the_set:
+        if not with_root:
+            del flat["data.root"]
+        elif self.data.root_is_the_set:
             flat["data.root"] = os.path.normpath(os.path.expanduser(self.data.root))  # `photos/` is `photos`
         flat = {path: value for path, value in flat.items() if not _is_one_of(path, left_out, self)}
         document = nested(older.as_first_recorded(flat))

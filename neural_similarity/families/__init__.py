@@ -39,8 +39,6 @@ def load_run(folder: str | Path):
     from neural_similarity.training.runs import open_run
 
     run = open_run(folder)
-    if not run.checkpoints.steps():
-        raise run.no_checkpoint()
     model = family_of(run.config).build_model(run.config, run.facts)
     run.load_weights(model)
     return model

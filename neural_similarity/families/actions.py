@@ -9,7 +9,9 @@ from neural_similarity import config as configs
 from neural_similarity.config import Experiment
 from neural_similarity.families import family_of
 from neural_similarity.files import write_atomically
+from neural_similarity.training.details import Details
 from neural_similarity.training.environment import environment
+from neural_similarity.training.lock import locked
 from neural_similarity.training.logs import log
 from neural_similarity.training.loop import Loop
 from neural_similarity.training.results import Result, build_result, percent
@@ -48,47 +50,50 @@ def train(config: Experiment, name: str, run: Run, overrides: Iterable[str] = ()
     data = family.load_data(config)
     replicas = runtime.start()
     run.folder.mkdir(parents=True, exist_ok=True)
-    with run.lock():
+    with locked(run.folder) as check_place:
         check()  # again, as another process may have trained here while the data were read
         if resume:
             run.check_facts(data.facts())
         else:
-            details = {
-                "config": name,
-                "recipe": configs.recipe_of(config, name),
-                "experiment": config.owner(),
+            details = Details(
+                config=name,
+                recipe=configs.recipe_of(config, name),
+                experiment=config.owner(),
                 # without the path of somebody's folder, as the record is published
-                "overrides": [text for text in overrides if text.partition("=")[0].strip() != "data.root"],
-                "facts": data.facts(),
-                "runtime": dataclasses.asdict(runtime),
-                "environment": environment(),
-            }
+                overrides=[text for text in overrides if text.partition("=")[0].strip() != "data.root"],
+                facts=data.facts(),
+                runtime=runtime,
+                environment=environment(),
+            )
             run.create(config, details)
-        return _train(config, run, runtime, replicas, data)
+        return _train(config, run, replicas, data, check_place)
 
 
-def _train(config, run, runtime, replicas, data):
+def _train(config, run, replicas, data, check_place):
     family = family_of(config)
     with replicas.scope():
         model = family.build_model(config, run.facts)
         task = family.build_task(config, model, replicas, data)
-    run.checkpoints.keep = config.checkpoint.keep
+    checkpoints = run.checkpoints
+    checkpoints.keep = config.checkpoint.keep
     loop = Loop(
         task,
         replicas,
-        run.checkpoints,
+        checkpoints,
         run.folder,
         train_steps=config.schedule.scaled_train_steps,
         evaluate_every_steps=config.evaluation_every_steps(),
         checkpoint_every_minutes=config.checkpoint.every_minutes,
+        check_place=check_place,
     )
     loop.restore()
-    here, began = environment(), run.details["environment"]
-    log.info("%s → %s, step %s, on %s", run.details["config"], run.shown(), f"{loop.step:,}", here["device"])
+    here, began = environment(), run.details.environment
+    log.info("%s → %s, step %s, on %s", run.details.config, run.shown(), f"{loop.step:,}", here["device"])
     if changed := [f"{key} {began[key]} → {here[key]}" for key in began if began[key] != here.get(key)]:
         log.info("Not as when the run began: %s", "; ".join(changed))
     rows = loop.run()
-    result = build_result(run, config, model, rows, runtime, family.SCORES, family.HEADLINE)
+    result = build_result(run, model, rows, family.SCORES, family.HEADLINE)
+    check_place()
     write_atomically(run.folder / "result.json", result.json_line() + "\n")
     return result
 

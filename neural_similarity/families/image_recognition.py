@@ -11,6 +11,7 @@ from neural_similarity import data, models
 from neural_similarity.config.image_recognition import ImageRecognition
 from neural_similarity.data.batches import evaluation_batches, training_batch
 from neural_similarity.data.images import DataMissing
+from neural_similarity.errors import UserError
 from neural_similarity.layers import (
     DynamicSimilarityConv2D,
     NeuralSimilarityPredictor,
@@ -63,8 +64,15 @@ def load_data(config: ImageRecognition) -> data.Splits:
 
 
 def build_model(config: ImageRecognition, facts: dict) -> keras.Model:
-    """The network of a config for the classes that `facts` names."""
-    return network(config, len(facts["classes"]))
+    """The network of a config for the classes that `facts` names.
+
+    Raises:
+        UserError: `facts` name no classes.
+    """
+    classes = facts.get("classes")
+    if not classes or not isinstance(classes, list):
+        raise UserError("run.json: damaged (`facts` have no list of `classes`). Train anew with another --run-dir.")
+    return network(config, len(classes))
 
 
 def network(config: ImageRecognition, num_classes: int, dtype: str | None = None) -> keras.Model:

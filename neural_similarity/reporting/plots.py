@@ -152,7 +152,7 @@ def _headline(folder):
 
 def _labels(folders):
     """What the legend calls each run: its config, and its folder too if another run has the same config."""
-    names = [open_run(folder).details["config"] for folder in folders]
+    names = [open_run(folder).details.config for folder in folders]
     count = Counter(names)
     return [
         f"{name}, {Path(folder).resolve().name}" if count[name] > 1 else name

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pydantic
 
-from neural_similarity.config import CONFIGS, REPOSITORY, differing_keys, load, recipe_of
+from neural_similarity.config import CONFIGS, REPOSITORY, differing_keys, load
 from neural_similarity.config.experiment import flattened
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown, write_atomically
-from neural_similarity.training.results import Result, validation_problems
+from neural_similarity.training.results import Result, validation_problems, what_ran
 from neural_similarity.training.runs import open_run
 
 RESULTS = REPOSITORY / "results"
+_OF_TODAY = ("config_hash", "recipe", "overrides")  # an earlier version may have told them otherwise
 
 
 def record(folder: str | Path, results: str | Path = RESULTS) -> tuple[Path, Result, bool]:
@@ -79,18 +80,33 @@ def _result_of(folder):
 
     The shipped config may have changed since the run began. The run's recipe is then `custom`, and the overrides of its
     line are what makes the difference, by the names that the keys have today.
+
+    Raises:
+        UserError: the run is not finished, or its `result.json` says of another run than `run.json` and `config.yaml`.
     """
     run = open_run(folder)
     if run.result is None:
         raise UserError(f"{run.shown()}: this run is not finished. Go on with it: {run.resume_command()}")
-    name, config = run.result.config, run.config
-    shipped = CONFIGS / f"{name}.yaml"
-    if run.result.recipe == "custom" or not shipped.is_file() or recipe_of(config, name) != "custom":
-        return run.result
+    ran = what_ran(run)
+    changed = [name for name, value in ran.items() if name not in _OF_TODAY and getattr(run.result, name) != value]
+    if changed:
+        raise UserError(
+            f"{run.shown()}: result.json was changed; its `{changed[0]}` is not that of the run. Delete the file and "
+            f"let the run write it again: {run.resume_command()}"
+        )
+    today = {name: ran[name] for name in _OF_TODAY}
+    if ran["recipe"] == "custom" and run.details.recipe != "custom":
+        today["overrides"] = _differences(run.config, CONFIGS / f"{ran['config']}.yaml") or ran["overrides"]
+    return run.result.model_copy(update=today)
+
+
+def _differences(config, shipped):
+    """What makes the difference between a run's config and the shipped one, as texts of `--set`."""
+    if not shipped.is_file():
+        return []
     values = flattened(config.to_dict())
     keys = differing_keys(load(shipped, environment={}), config)
-    overrides = [f"{key}={json.dumps(values[key])}" for key in keys if key in values and key != "data.root"]
-    return run.result.model_copy(update={"recipe": "custom", "overrides": overrides})
+    return [f"{key}={json.dumps(values[key])}" for key in keys if key in values and key != "data.root"]
 
 
 def _identity(result):

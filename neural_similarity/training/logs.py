@@ -1,18 +1,46 @@
 """What a run writes for programs (metrics.jsonl, metrics.csv, TensorBoard), and the log that speaks to people."""
 
+import contextlib
 import csv
 import io
+import itertools
 import json
 import logging
 import os
 from pathlib import Path
+from typing import Annotated
+
+import pydantic
 
 from neural_similarity.errors import UserError
-from neural_similarity.files import write_atomically
+from neural_similarity.files import set_aside, write_atomically
+from neural_similarity.training.results import validation_problems
 
 log = logging.getLogger("neural_similarity")
 
 _RENAMED = {"fit": "cross_entropy"}  # what earlier versions called a measure → what it is called today
+
+
+def _checked_row(row):
+    step, split = row.get("step"), row.get("split")
+    if not isinstance(step, int) or step < 1:
+        raise ValueError("`step` must be a whole number from 1 on")
+    if not isinstance(split, str):
+        raise ValueError("`split` must be a text, as `train`")
+    for name, value in row.items():
+        if isinstance(value, str) and name != "split":
+            raise ValueError(f"`{name}` must be a number")
+    return row
+
+
+_strict = pydantic.Field(strict=True)
+Measures = dict[str, Annotated[int, _strict] | Annotated[float, _strict]]
+# One row of metrics: {"step": 10, "split": "train", "loss": 2.31, …}
+Row = Annotated[
+    dict[str, Annotated[int, _strict] | Annotated[float, _strict] | Annotated[str, _strict]],
+    pydantic.AfterValidator(_checked_row),
+]
+_ROW = pydantic.TypeAdapter(Row)
 
 
 class Metrics:
@@ -20,17 +48,42 @@ class Metrics:
 
     A row is `{"step": 10, "split": "train", "loss": 2.31, …}`. `metrics.csv` holds the same rows as a table.
 
+    Each checkpoint holds the rows up to its step, too. The file is made to hold exactly those again: rows of later
+    steps go, because these steps are trained again. After a crash at step 28 with a checkpoint of step 14, the row of
+    step 20 goes. If the file lacks rows that the checkpoint has, or has others, the file is set aside and written anew.
+
     Args:
         folder: the run folder.
-        step: the step of the checkpoint that training goes on from. Rows of later steps are dropped, because those
-            steps are trained again: after a crash at step 28 with a checkpoint of step 14, the row of step 20 goes.
+        rows: the rows up to the step that training goes on from.
     """
 
-    def __init__(self, folder, step=0):
+    def __init__(self, folder, rows=()):
         self.path = Path(folder) / "metrics.jsonl"
-        self.rows = [row for row in read_rows(self.path) if row["step"] <= step]
+        self.rows = list(rows)
+        self._set_aside_if_changed()
         write_atomically(self.path, "".join(map(_line, self.rows)))
         self._board = _tensorboard(folder)
+
+    def _set_aside_if_changed(self):
+        """Renames the file if its beginning is not `rows`, and says from which step on."""
+        found = []
+        with contextlib.suppress(UserError):
+            found.extend(row for row in _rows(self.path))
+        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(found, self.rows, strict=False)))
+        if same == len(self.rows):
+            return
+        first = self.rows[same]["step"]
+        if not self.path.exists():
+            log.warning("%s: missing. It is written anew, from the checkpoint.", self.path)
+            return
+        aside = set_aside(self.path, "changed")
+        log.warning(
+            "%s: not as this run wrote it, from step %s on. It is written anew, from the checkpoint; what was there is "
+            "now %s.",
+            self.path,
+            f"{first:,}",
+            aside.name,
+        )
 
     def add(self, step: int, split: str, **values: float) -> None:
         """Appends a row: the `values`, by name, of one split at one step."""
@@ -65,16 +118,29 @@ def read_rows(path: Path) -> list[dict]:
     A last line that is incomplete is left out: the process was killed while it wrote that line.
 
     Raises:
-        UserError: a line before the last is damaged.
+        UserError: a line before the last is no row, or two rows are of the same step and split.
     """
-    rows, lines = [], path.read_text().splitlines() if path.exists() else []
+    return list(_rows(path))
+
+
+def _rows(path):
+    """Yields the rows of a file; raises the `UserError` of `read_rows` once it comes to a wrong line."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    seen = set()
     for number, line in enumerate(lines, start=1):
+        where = f"{path}, line {number}"
         try:
-            rows.append(as_today(json.loads(line)))
-        except json.JSONDecodeError as error:
-            if number < len(lines):
-                raise UserError(f"{path}, line {number}: damaged ({error}). Delete the line and try again.") from error
-    return rows
+            row = as_today(_ROW.validate_json(line))
+        except pydantic.ValidationError as error:
+            if number == len(lines):
+                return
+            problems = validation_problems(error)
+            raise UserError(f"{where}: damaged ({problems}). Delete the line and try again.") from None
+        name = row["step"], row["split"]
+        if name in seen:
+            raise UserError(f"{where}: a second row of step {name[0]}, {name[1]}. Delete one of them and try again.")
+        seen.add(name)
+        yield row
 
 
 def as_today(measures: dict) -> dict:

@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+import shlex
 import signal
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,7 +17,7 @@ from tqdm import tqdm
 
 from neural_similarity.errors import Interrupted, UserError
 from neural_similarity.training.checkpoints import collect, restore
-from neural_similarity.training.logs import Metrics, as_today, log
+from neural_similarity.training.logs import Metrics, as_today, log, read_rows
 from neural_similarity.training.results import percent
 
 LOG_EVERY_STEPS = 10
@@ -91,37 +93,85 @@ class Loop:
         train_steps: the last step.
         evaluate_every_steps: steps between two evaluations. A checkpoint follows each evaluation.
         checkpoint_every_minutes: minutes after which a checkpoint is saved in between.
+        check_place: called before anything is written. It raises a `UserError` if the folder is no longer the one that
+            the run began in.
     """
 
     def __init__(
-        self, task, replicas, checkpoints, folder, *, train_steps, evaluate_every_steps, checkpoint_every_minutes
+        self,
+        task,
+        replicas,
+        checkpoints,
+        folder,
+        *,
+        train_steps,
+        evaluate_every_steps,
+        checkpoint_every_minutes,
+        check_place,
     ):
         self.task = task
         self.replicas = replicas
         self.checkpoints = checkpoints
-        self.folder = folder
+        self.folder = Path(folder)
         self.train_steps = train_steps
         self.evaluate_every_steps = evaluate_every_steps
         self.checkpoint_every_seconds = 60 * checkpoint_every_minutes
+        self.check_place = check_place
         self.step = 0
+        self.rows = []  # of metrics, up to `step`
         self.pending = []  # {name: number} of each step since the last row of metrics
 
     def restore(self):
-        """Takes weights, optimiser, step and `pending` from the newest whole checkpoint, if one was saved."""
-        newest = self.checkpoints.load_newest(set_aside=True)
-        if newest:
-            self.step, arrays, state = newest
-            restore(arrays, model=self.task.model.variables, optimizer=self.task.optimizer.variables)
-            self.pending = [as_today(measures) for measures in state["pending"]]
+        """Takes weights, optimiser, step, metrics and `pending` from the newest whole checkpoint, if one was saved.
+
+        Raises:
+            UserError: there are rows of metrics and no checkpoint, or what is there cannot be used.
+        """
+        written = self.folder / "metrics.jsonl"
+        newest = self.checkpoints.load_newest(rename_damaged=True)
+        if newest is None:
+            if written.exists() and written.stat().st_size:
+                raise UserError(
+                    f"{written}: holds metrics, but there is no checkpoint in {self.checkpoints.folder}. If the "
+                    "checkpoints were moved, or their disk is not there, put them back. Otherwise the run can only "
+                    f"begin again: mv {shlex.quote(str(written))} {shlex.quote(f'{written}.before')}, then --resume."
+                )
+            return
+        arrays, state = newest
+        if state.step > self.train_steps:
+            raise UserError(
+                f"{self.checkpoints.path(state.step)}: the checkpoint of step {state.step:,} of a run that has "
+                f"{self.train_steps:,} steps. Move it to another folder."
+            )
+        restore(arrays, model=self.task.model.variables, optimizer=self.task.optimizer.variables)
+        self.step = state.step
+        self.pending = [as_today(measures) for measures in state.pending]
+        if state.rows is not None:
+            self.rows = [as_today(row) for row in state.rows]
+        else:  # an older checkpoint
+            self.rows = [row for row in read_rows(written) if row["step"] <= self.step]
+            self._warn_of_missing_rows()
+
+    def _warn_of_missing_rows(self):
+        trained = {row["step"] for row in self.rows if row["split"] == "train"}
+        missing = [step for step in range(LOG_EVERY_STEPS, self.step + 1, LOG_EVERY_STEPS) if step not in trained]
+        if missing:
+            log.warning(
+                "metrics.jsonl lacks rows; that of step %s is the first of them. Training goes on without them.",
+                f"{missing[0]:,}",
+            )
 
     def run(self):
         """Trains to the last step and returns all rows of metrics.
 
         Raises:
             Interrupted: on SIGINT (Ctrl-C) or SIGTERM, once the current step is done and saved.
-            UserError: the loss or a weight is not finite, or a checkpoint cannot be saved.
+            UserError: the loss or a weight is not finite, a checkpoint cannot be saved, or the run folder is gone.
         """
-        metrics = Metrics(self.folder, self.step)
+        self.check_place()
+        metrics = Metrics(self.folder, self.rows)
+        if not self.checkpoints.steps():
+            self._save(metrics)  # so that rows without a checkpoint always mean that something was lost
         compiled = self.replicas.compile(self.task.step, reduce="mean")
         started = time.monotonic()
         saved_at, first = started, self.step
@@ -138,13 +188,13 @@ class Loop:
                 if not (write_row or save):
                     continue
                 self._fetch(unfetched)
+                self.check_place()
                 if write_row:
                     self._add_row(metrics, stopwatch.lap(self.step))
                     progress.advance(self.step, metrics.rows[-1]["loss"])
                 unfetched = []
                 if evaluate:
-                    for split, values in self.task.evaluate().items():
-                        metrics.add(self.step, split, **values)
+                    self._evaluate(metrics)
                     pace = (time.monotonic() - started) / (self.step - first)
                     progress.say(self.step, metrics.rows, seconds_left=pace * (self.train_steps - self.step))
                 if save:
@@ -153,7 +203,15 @@ class Loop:
                 stopwatch.restart(self.step)
                 if stop and self.step < self.train_steps:
                     raise Interrupted(self.step)
+        if not any(row["step"] == self.step and row["split"] != "train" for row in metrics.rows):
+            self._evaluate(metrics)  # the last step was saved by an older version, and its rows were lost
         return metrics.rows
+
+    def _evaluate(self, metrics):
+        measured = self.task.evaluate()
+        self.check_place()  # an evaluation may have taken long
+        for split, values in measured.items():
+            metrics.add(self.step, split, **values)
 
     def _fetch(self, unfetched):
         """Copies what the latest steps measured from the device to `pending`.
@@ -184,7 +242,7 @@ class Loop:
             raise self._diverged(f"after step {self.step}, {not_finite[0]} is not finite")
         metrics.write_csv()
         metrics.sync()
-        self.checkpoints.save(self.step, arrays, {"pending": self.pending})
+        self.checkpoints.save(self.step, arrays, self.pending, metrics.rows)
 
     def _diverged(self, what):
         """The `UserError` of a training that cannot go on; `what` is what was found."""

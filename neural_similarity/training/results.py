@@ -1,5 +1,6 @@
 """The result line of a finished run: its fields, its scores, and how it is made from a run."""
 
+import dataclasses
 import datetime
 import json
 from collections.abc import Iterable
@@ -8,10 +9,13 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
+from neural_similarity.config import recipe_of
+from neural_similarity.errors import UserError
 from neural_similarity.training.environment import peak_memory_bytes
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 _MOST_PROBLEMS = 3  # that one message tells
+_VERSIONS = ("neural_similarity", "python", "tensorflow", "keras", "numpy")
 _Strict = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
@@ -144,8 +148,35 @@ def _score(values, name):
     return Score(value=values[name], interval95=values.get(f"{name}_interval95"), n=values.get(f"{name}_n"))
 
 
-def build_result(run, config, model, rows, runtime, score_names, headline) -> Result:
-    """The `Result` of a finished run. Recipe, commit and versions are those that the run began with.
+def what_ran(run) -> dict:
+    """The fields of a run's result line that its config and `run.json` determine, by name.
+
+    Commit and versions are those that the run began with.
+
+    Args:
+        run: the `Run`.
+    """
+    details, config = run.details, run.config
+    return {
+        "family": config.family,
+        "config": details.config,
+        "config_hash": config.config_hash(),
+        "recipe": recipe_of(config, details.config),
+        "overrides": details.overrides,
+        "experiment": config.owner(),
+        "data": config.data.name,
+        "seed": config.seed,
+        "steps": config.schedule.scaled_train_steps,
+        "scale": config.schedule.scale,
+        **dataclasses.asdict(details.runtime),
+        "device": details.environment["device"],
+        "commit": details.environment["commit"],
+        "versions": {name: details.environment[name] for name in _VERSIONS},
+    }
+
+
+def build_result(run, model, rows, score_names, headline) -> Result:
+    """The `Result` of a finished run.
 
     With a validation split, the result also tells the scores of a selected step. Example: the headline is
     "test/accuracy", and the validation accuracy was 0.80 at step 10, 0.85 at step 20 and 0.85 at step 25. Then `scores`
@@ -153,42 +184,26 @@ def build_result(run, config, model, rows, runtime, score_names, headline) -> Re
 
     Args:
         run: the `Run`.
-        config: the config, a subclass of `Experiment`.
         model: the trained network; its parameters are counted.
         rows: all rows of metrics.
-        runtime: the `Runtime`.
         score_names: which of the measures are scores, as `("accuracy",)`.
         headline: the name of the score that stands first, as "test/accuracy".
     """
-    details, environment = run.details, run.details["environment"]
-    steps = rows[-1]["step"]
     evaluated = [row for row in rows if row["split"] != "train"]
-    scores = scores_of([row for row in evaluated if row["step"] == steps], score_names)
+    scores = scores_of([row for row in evaluated if row["step"] == rows[-1]["step"]], score_names)
     seconds = sorted(row["seconds_per_step"] for row in rows if row["split"] == "train")
+    if not seconds:
+        raise UserError(
+            f"{run.shown()}: trained to its end, but metrics.jsonl has no row of training left, so that no result line "
+            "can be made. See the scores with --eval-only, or train anew with --run-dir DIR."
+        )
     return Result(
-        family=config.family,
-        config=details["config"],
-        config_hash=config.config_hash(),
-        recipe=details["recipe"],
-        overrides=details["overrides"],
-        experiment=details["experiment"],
-        data=config.data.name,
-        seed=config.seed,
-        steps=steps,
-        scale=config.schedule.scale,
+        **what_ran(run),
         parameters=sum(int(v.shape.num_elements()) for v in model.trainable_variables),
         scores={headline: scores[headline], **scores},
         selected=_selected(evaluated, score_names, headline),
         seconds_per_step=seconds[len(seconds) // 2],
         peak_memory_bytes=peak_memory_bytes(),
-        precision=runtime.precision,
-        strategy=runtime.strategy,
-        devices=runtime.devices,
-        jit_compile=runtime.jit_compile,
-        deterministic=runtime.deterministic,
-        device=environment["device"],
-        commit=environment["commit"],
-        versions={name: environment[name] for name in ("neural_similarity", "python", "tensorflow", "keras", "numpy")},
         finished=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
 

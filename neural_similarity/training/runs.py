@@ -1,7 +1,5 @@
 """Run folders: what a run leaves in its folder, and whether a training may start or go on there."""
 
-import dataclasses
-import fcntl
 import json
 import shlex
 from pathlib import Path
@@ -14,16 +12,12 @@ from neural_similarity.config import REPOSITORY, Experiment, differing_keys, loa
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown, write_atomically
 from neural_similarity.training.checkpoints import Checkpoints, restore
+from neural_similarity.training.details import Details
 from neural_similarity.training.results import Result, validation_problems
 from neural_similarity.training.runtime import Runtime
 
 _BEFORE_A_RUN = {"config.yaml", "config.yaml.unfinished", "run.json.unfinished", "lock"}  # left by a start cut short
-_NAMES_OF_DETAILS = {"config", "recipe", "experiment", "overrides", "facts", "runtime", "environment"}
-_NAMES_IN_DETAILS = {
-    "facts": set(),  # the family says which
-    "runtime": {field.name for field in dataclasses.fields(Runtime)},
-    "environment": {"neural_similarity", "commit", "python", "tensorflow", "keras", "numpy", "device"},
-}
+_ANEW = "Restore it, or train anew with --run-dir DIR."
 
 
 class Run:
@@ -35,7 +29,6 @@ class Run:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        self.checkpoints = Checkpoints(self.folder / "checkpoints")
 
     @property
     def exists(self) -> bool:
@@ -43,48 +36,51 @@ class Run:
         return (self.folder / "run.json").exists()
 
     @property
-    def details(self) -> dict:
-        """What `run.json` holds, by name.
-
-        `config` is the config's name, `recipe` is "ours", "released" or "custom", `experiment` is the folder of the
-        train.py, and `overrides` are the texts of `--set`. See below for `facts` and `runtime`. `environment` is what
-        `training.environment` found.
+    def details(self) -> Details:
+        """What `run.json` holds.
 
         Raises:
-            UserError: the file is missing or damaged.
+            UserError: the file is missing, damaged, or does not belong to `config.yaml`.
         """
-        details = self._read_json("run.json")
-        if isinstance(details, dict) and {"classes", "data_checksum"} <= details.keys():  # older than `facts`
-            details["facts"] = {name: details.pop(name) for name in ("classes", "data_checksum")}
-        if not isinstance(details, dict) or not details.keys() >= _NAMES_OF_DETAILS:
-            raise self._damaged("run.json", f"expected {', '.join(sorted(_NAMES_OF_DETAILS))}")
-        for name, expected in _NAMES_IN_DETAILS.items():
-            if not isinstance(details[name], dict) or not details[name].keys() >= expected:
-                raise self._damaged("run.json", f"expected in `{name}`: {', '.join(sorted(expected))}")
-        return details
+        return self._details_and_config()[0]
+
+    def _details_and_config(self):
+        details, config = self._read("run.json", Details, lambda: _ANEW), self._load_config()
+        if details.hash is not None and details.with_hash(config).hash != details.hash:
+            raise UserError(
+                f"{self.shown()}: config.yaml or run.json was changed since the run began; they no longer belong "
+                "together. Restore them, or train anew with --run-dir DIR."
+            )
+        return details, config
 
     @property
     def facts(self) -> dict:
         """What the data must be whenever the run goes on, by name: for images, their classes and a checksum."""
-        if not self.details["facts"]:
-            raise self._damaged("run.json", "expected in `facts` what tells the data")
-        return self.details["facts"]
+        return self.details.facts
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The run's `Checkpoints`."""
+        return Checkpoints(self.folder / "checkpoints", run=self.details.hash)
 
     @property
     def config(self) -> Experiment:
         """The config that the run was begun with; if an earlier version wrote it, in today's form.
 
         Raises:
-            UserError: the file is missing or damaged.
+            UserError: the file is missing or damaged, or does not belong to `run.json`.
         """
+        return self._details_and_config()[1]
+
+    def _load_config(self):
         if not (self.folder / "config.yaml").exists():
-            raise self._damaged("config.yaml", "not there")
+            raise UserError(f"{self.shown()}: config.yaml is missing. {_ANEW}")
         return load(self.folder / "config.yaml", environment={})
 
     @property
     def runtime(self) -> Runtime:
         """The `Runtime` that the run was begun with."""
-        return Runtime(**self.details["runtime"])
+        return self.details.runtime
 
     def resume_command(self) -> str:
         """The command that goes on with the run.
@@ -92,7 +88,7 @@ class Run:
         It names the copy of the config in the run's folder. The file that the run was begun with may have been edited.
         """
         folder = shlex.quote(self.shown())
-        train = f"{self.details['experiment']}/train.py"
+        train = f"{self.config.owner()}/train.py"
         return f"python {train} --config {folder}/config.yaml --run-dir {folder} --resume"
 
     @property
@@ -104,52 +100,33 @@ class Run:
         """
         if not (self.folder / "result.json").exists():
             return None
+        advice = "Delete it and let the run write it again: "
+        return self._read("result.json", Result, lambda: advice + self.resume_command())
+
+    def _read(self, name, schema, advice):
+        """The object of a schema that a JSON file holds; a `UserError` with `advice()` if the file is damaged."""
+        path = self.folder / name
         try:
-            return Result.model_validate_json((self.folder / "result.json").read_bytes())
+            return schema.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise UserError(f"{shown(path)}: cannot be read ({error.strerror}).") from None
         except pydantic.ValidationError as error:
-            raise UserError(
-                f"{shown(self.folder / 'result.json')}: damaged ({validation_problems(error)}). "
-                f"Delete it and let the run write it again: {self.resume_command()}"
-            ) from None
-
-    def _read_json(self, name):
-        try:
-            return json.loads((self.folder / name).read_text())
-        except (OSError, ValueError) as error:
-            raise self._damaged(name, error) from error
-
-    def _damaged(self, name, why):
-        return UserError(f"{self.folder / name}: damaged ({why}). Train anew with another --run-dir.")
-
-    def lock(self):
-        """Keeps other processes from training here. Returns an open file; closing it lets them in again.
-
-        Raises:
-            UserError: another process trains here already.
-        """
-        file = open(self.folder / "lock", "w")  # noqa: SIM115  the caller keeps it open
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            raise UserError(
-                f"{self.shown()}: another process trains here. Wait for it, or name --run-dir DIR."
-            ) from None
-        return file
+            raise UserError(f"{shown(path)}: damaged ({validation_problems(error)}). {advice()}") from None
 
     def shown(self) -> str:
         """The folder's path as a user would type it."""
         return shown(self.folder)
 
-    def create(self, config: Experiment, details: dict) -> None:
+    def create(self, config: Experiment, details: Details) -> None:
         """Writes `config.yaml` and then `run.json`, which makes the folder a run.
 
         Args:
             config: the config.
-            details: what `details` will return.
+            details: the `Details`; their hash is added.
         """
         write_atomically(self.folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
-        write_atomically(self.folder / "run.json", json.dumps(details, indent=1) + "\n")
+        written = details.with_hash(config).model_dump(mode="json")
+        write_atomically(self.folder / "run.json", json.dumps(written, indent=1) + "\n")
 
     def check_new(self, config: Experiment) -> None:
         """Raises a `UserError` unless a new run of this config may begin here."""
@@ -203,6 +180,13 @@ class Run:
             now = facts.get(name)
             if began == now or name in leave_out:
                 continue
+            if isinstance(began, list) and isinstance(now, list) and sorted(began) == sorted(now):
+                first = next(i for i, pair in enumerate(zip(began, now, strict=True)) if pair[0] != pair[1])
+                raise UserError(
+                    f"{self.shown()}: the {name} of the data stand in another order than when this run began: number "
+                    f"{first + 1} was {began[first]}, and is {now[first]}. "
+                    "Put the data back, or train anew with --run-dir DIR."
+                )
             if isinstance(began, list) and isinstance(now, list):
                 gone, new = sorted(set(began) - set(now)), sorted(set(now) - set(began))
                 raise UserError(
@@ -236,11 +220,11 @@ class Run:
             UserError: there is no checkpoint, all are damaged, or they are of another network.
         """
         newest = self.checkpoints.load_newest()
-        if not newest:
+        if not newest or newest[1].step == 0:  # a run begins with a checkpoint of its initial weights
             raise self.no_checkpoint()
-        step, arrays, _ = newest
+        arrays, state = newest
         restore(arrays, model=model.variables)
-        return step
+        return state.step
 
 
 def open_run(folder: str | Path) -> Run:

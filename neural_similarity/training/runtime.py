@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import tensorflow as tf
+from pydantic import Field
 
 from neural_similarity.errors import UserError
 
@@ -21,9 +22,9 @@ class Runtime:
         deterministic: whether TensorFlow is asked for its deterministic kernels.
     """
 
-    strategy: str
-    devices: int
-    precision: str
+    strategy: Literal["none", "mirrored"]
+    devices: Annotated[int, Field(ge=1)]
+    precision: Literal["float32", "mixed_bfloat16"]
     jit_compile: bool
     deterministic: bool
 
