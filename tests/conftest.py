@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import math
 
 import numpy as np
@@ -126,6 +127,16 @@ def command(capsys):
         return code, out, err
 
     return call
+
+
+@pytest.fixture
+def logged(caplog, monkeypatch):
+    """pytest's `caplog`, which hears the project's log as it is before a command line takes it over."""
+    log = logging.getLogger("neural_similarity")
+    monkeypatch.setattr(log, "handlers", [])
+    monkeypatch.setattr(log, "propagate", True)
+    caplog.set_level(logging.INFO)
+    return caplog
 
 
 @pytest.fixture

@@ -20,11 +20,11 @@ def equal_images(splits: Splits) -> list[str]:
     for image, label in zip(splits.train.images, splits.train.labels, strict=True):
         conflicts += training.setdefault(_digest(image), label) != label
     if conflicts:
-        lines.append(f"{conflicts:,} images of train are in another class of train too, pixel for pixel")
+        lines.append(f"images of train that are also in another class, pixel for pixel: {conflicts:,}")
     for split, part in splits.parts().items():
         equal = 0 if split == "train" else sum(_digest(image) in training for image in part.images)
         if equal:
-            lines.append(f"{equal:,} of {len(part):,} images of {split} are in train too, pixel for pixel")
+            lines.append(f"images of {split} that are also in train, pixel for pixel: {equal:,} of {len(part):,}")
     return lines
 
 

@@ -6,6 +6,7 @@ dot are ignored. What else is left out is told in one line, or refused if images
 
 import itertools
 import logging
+import os
 import shlex
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def load_folder(root, size, validation_fraction=0.0, seed=0):
 
 
 def list_folder(root, validation_fraction=0.0, seed=0):
-    """Finds the images without reading them. Logs in a line each what was left out: files, and folders of images.
+    """Finds the images without reading them. Logs, in a line each, which files and folders were left out.
 
     Args:
         root, validation_fraction, seed: as in `load_folder`.
@@ -74,8 +75,8 @@ def list_folder(root, validation_fraction=0.0, seed=0):
     """
     root = Path(root).expanduser()
     classes = class_names(root)
-    found, _ = entries(root)
-    folders = {split: class_folders(root / split, classes) for split in ("train", "val", "test") if split in found}
+    found, files = entries(root)
+    folders = {split: class_folders(root / split, classes) for split in ("train", "test", "val") if split in found}
     check_distinct([*(root / split for split in folders), *itertools.chain(*folders.values())])
     parts, others = {}, []
     for split, folders_of_split in folders.items():
@@ -89,15 +90,23 @@ def list_folder(root, validation_fraction=0.0, seed=0):
             f"{root / 'val'} is the validation set, so nothing can be held out from `train`; expected "
             f"`data.validation_fraction` 0, got {validation_fraction}. Next: --set data.validation_fraction=0"
         )
-    if others:
-        shown = named(str(path.relative_to(root)) for path in others)
-        _log.info("%s: %s files are no images, and are left out: %s", root, f"{len(others):,}", shown)
-    if further := [name for name in found if name not in folders and _holds_images(root / name)]:
-        about = "a set is `train`, `test` and, if you like, `val`"
-        _log.warning("%s: folders with images that are not read: %s; %s", root, named(further), about)
+    _tell("left out, as they are no images", root, (path.relative_to(root) for path in others))
+    outside = [name for name in found if name not in folders and _holds_images(root / name)]
+    outside += [name for name in files if has_ending(name)]
+    _tell("images outside of `train`, `val` and `test` are not read", root, outside)
     if "val" in parts:
         return Splits(parts["train"], parts["val"], parts["test"], classes)
-    return Splits(*split_validation(parts["train"], validation_fraction, seed), parts["test"], classes)
+    train, validation = split_validation(parts["train"], validation_fraction, seed)
+    if validation:
+        lacking = [name for label, name in enumerate(classes) if label not in validation.labels]
+        _tell("classes too small for a validation image with this data.validation_fraction", root, lacking)
+    return Splits(train, validation, parts["test"], classes)
+
+
+def _tell(what, root, names):
+    """Logs a line with the number of names and the first of them; nothing if there is none."""
+    if names := list(map(str, names)):
+        _log.warning("%s: %s: %s (%s)", root, what, f"{len(names):,}", named(names))
 
 
 def class_names(root):
@@ -141,9 +150,9 @@ def _check_splits(root):
 
 
 def _holds_images(folder):
-    """Whether images lie in a folder, or one folder deeper. What may not be read, such as `lost+found`, holds none."""
-    try:
-        inner, files = entries(folder)
-        return any(map(has_ending, itertools.chain(files, *(entries(folder / name)[1] for name in inner))))
-    except UserError:
-        return False
+    """Whether images lie in a folder or below it. A thousand folders are looked at, and none that may not be read."""
+    for _, folders, files in itertools.islice(os.walk(folder), 1000):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if any(has_ending(name) and not name.startswith(".") for name in files):
+            return True
+    return False

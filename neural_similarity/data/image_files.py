@@ -16,12 +16,13 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from neural_similarity.data.listing import unreadable
+from neural_similarity.data.whole_images import is_whole
 from neural_similarity.errors import UserError
 
 # What a file may hold, whatever its ending: scraped `.jpg` files are often WebP. Nothing else is opened, as Pillow
-# knows formats that start other programs (EPS starts Ghostscript) or that it reads without noticing that half is gone.
+# knows formats that start other programs (EPS starts Ghostscript), or that it reads without noticing that half is gone.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
-MOST_PIXELS = 120_000_000  # a photo of 12,000×10,000; while it is read it takes about 1 GB of memory
+MOST_PIXELS = 120_000_000  # a photo of 12,000×10,000; reading it takes about 1 GB of memory, and 2 GB if it is WebP
 MOST_ROWS = 65_535  # and columns: a row has a cost of its own, so that thin strips would take far more memory
 _LIMITS = f"expected at most {MOST_PIXELS:,} pixels, and at most {MOST_ROWS:,} in height and width"
 
@@ -119,6 +120,9 @@ def _read(path, size):
             _check_size(path, image, os.fstat(file.fileno()).st_size)
             large = math.prod(image.size) > _LARGE_PIXELS
             with _one_large_image if large else contextlib.nullcontext():
+                image.load()
+                if not is_whole(image, file):
+                    raise ValueError("image file is truncated: it ends before its last pixel")
                 return np.asarray(ImageOps.fit(_rgb(_upright(image)), (size, size), Image.Resampling.BILINEAR))
     except (UserError, MemoryError):
         raise
@@ -142,7 +146,7 @@ def _opened(path):
         raise
     if not stat.S_ISREG(mode):
         kind = "folder" if stat.S_ISDIR(mode) else "pipe or a device"
-        raise UserError(f"{path}: a {kind}, not an image. Next: name a file")
+        raise UserError(f"{path}: a {kind}, not an image. Next: give an image file in its place")
     return open(path, "rb")
 
 
@@ -151,8 +155,7 @@ def _check_size(path, image, file_bytes):
     width, height = image.size
     if width * height > MOST_PIXELS or max(width, height) > MOST_ROWS:
         raise _too_large(path, f"{width:,}×{height:,} pixels")
-    # A JPEG that ends properly, but too early, is grey from there on, and Pillow does not say so. Every block of 8×8
-    # pixels takes one bit at least.
+    # Every block of 8×8 pixels takes one bit at least.
     if image.format in ("JPEG", "MPO") and file_bytes * 8 * 64 < width * height:
         raise ValueError(f"image file is truncated: {file_bytes:,} bytes cannot hold {width:,}×{height:,} pixels")
 
@@ -169,8 +172,10 @@ def _not_whole(path, reason):
 
 
 def _upright(image):
-    """Turns a photo as its EXIF orientation says. What else stands in EXIF does not matter, and may be damaged."""
-    image.load()  # in a PNG, EXIF may stand behind the pixels
+    """Turns a photo as its EXIF orientation says. What else stands in EXIF does not matter, and may be damaged.
+
+    The image must be loaded: in a PNG, EXIF may stand behind the pixels.
+    """
     try:
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
     except Exception:  # EXIF that cannot be read at all says nothing about the orientation

@@ -85,10 +85,10 @@ def split_validation(train, fraction, seed):
     counts = np.unique(train.labels, return_counts=True)[1]
     if not _can_hold_out(fraction, counts):
         n, held_out = len(train), math.ceil(fraction * len(train))
-        others = [other for other in (0.1, 0.2, 0.3, 0.4, 0.5) if _can_hold_out(other, counts)]
+        others = [other for other in (0.1, 0.2, 0.3, 0.4, 0.5) if _every_class_on_both_sides(train, other, seed)]
         raise UserError(
             f"`data.validation_fraction` = {fraction} splits {n} images into {n - held_out} and {held_out}; each side "
-            f"needs at least one for each of the {len(counts)} classes, and the smallest class has {counts.min()}. "
+            f"needs at least one of each of the {len(counts)} classes, and the smallest class has {counts.min()}. "
             f"Next: {'' if others else 'more images, or '}--set data.validation_fraction={others[0] if others else 0}"
         )
     return stratified_split(train, fraction, seed)
@@ -99,6 +99,14 @@ def _can_hold_out(fraction, counts):
     n = counts.sum()
     held_out = math.ceil(fraction * n)
     return min(held_out, n - held_out) >= len(counts) and counts.min() >= 2
+
+
+def _every_class_on_both_sides(train, fraction, seed):
+    counts = np.unique(train.labels, return_counts=True)[1]
+    if not _can_hold_out(fraction, counts):
+        return False
+    sides = stratified_split(ImageSet(train.labels, train.labels), fraction, seed)
+    return all(len(np.unique(side.labels)) == len(counts) for side in sides)
 
 
 def stratified_split(images, fraction, seed):
