@@ -171,17 +171,26 @@ def test_a_file_that_was_cut_off_is_refused_in_every_format(kind, tmp_path):
 # EXIF
 
 
-@pytest.mark.filterwarnings("ignore:Metadata Warning")  # when Pillow writes it
-@pytest.mark.parametrize("ending", ["jpg", "png"])
-def test_of_exif_only_the_orientation_is_needed(ending, tmp_path):
-    image = Image.fromarray(pixels()) if ending == "png" else Image.new("RGB", (32, 32), "red")
+def exif_of(odd_tag, kind, value):
+    """EXIF with the orientation 6 and one odd value of 8 bytes."""
+    entries = struct.pack("<HHIHH", ORIENTATION, 3, 1, 6, 0) + struct.pack("<HHII", odd_tag, kind, 1, 38)
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4) + value
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        (X_RESOLUTION, 10, struct.pack("<ii", -1, 0)),  # a fraction with a sign, where none is allowed
+        (X_RESOLUTION, 5, struct.pack("<II", 1, 0)),
+        (X_RESOLUTION, 99, bytes(8)),  # no known kind of value
+        (X_RESOLUTION, 12, struct.pack("<d", -1e300)),
+    ],
+)
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+def test_of_exif_only_the_orientation_is_needed(ending, odd, tmp_path):
+    image = Image.new("RGB", (32, 32), "red")
     image.paste("blue", (0, 0, 32, 16))  # above
-    exif = Image.Exif()
-    exif[ORIENTATION], exif[X_RESOLUTION] = 6, (5, 1)
-    content = exif.tobytes().replace(struct.pack("<II", 5, 1), struct.pack("<iI", -1, 0))
-    content = content.replace(struct.pack(">II", 5, 1), struct.pack(">iI", -1, 0))
-    assert content != exif.tobytes()
-    image.save(tmp_path / f"odd.{ending}", exif=content)
+    image.save(tmp_path / f"odd.{ending}", exif=exif_of(*odd))
     image.save(tmp_path / f"plain.{ending}")
     upright = np.rot90(read_image(tmp_path / f"plain.{ending}", 32), k=-1)
     np.testing.assert_array_equal(read_image(tmp_path / f"odd.{ending}", 32), upright)
