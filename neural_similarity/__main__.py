@@ -18,14 +18,17 @@ _RESULTS = REPOSITORY / "results"
 def predict(parser):
     """Names what a trained network sees in images."""
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder; a train.py prints it")
-    parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="PNG, JPEG, or what else Pillow reads")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="PNG, JPEG, GIF, BMP or WebP file")
     parser.add_argument("--top", metavar="N", type=count, default=3, help="classes to name (default: %(default)s)")
 
     def run(options):
         from neural_similarity.predict import describe
 
-        for line in describe(options.run, options.images, options.top):
-            print(line)
+        all_read = True
+        for line, was_read in describe(options.run, options.images, options.top):
+            print(line, file=sys.stdout if was_read else sys.stderr, flush=True)
+            all_read = all_read and was_read
+        return 0 if all_read else 2
 
     return run
 

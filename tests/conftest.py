@@ -1,6 +1,7 @@
 """Fixtures of several test files: networks that look trained, run folders, and compiled and plain forms of the ops."""
 
 import json
+import logging
 import math
 
 import numpy as np
@@ -127,6 +128,16 @@ def command(capsys):
         return code, out, err
 
     return call
+
+
+@pytest.fixture
+def logged(caplog, monkeypatch):
+    """pytest's `caplog`, which hears the project's log as it is before a command line takes it over."""
+    log = logging.getLogger("neural_similarity")
+    monkeypatch.setattr(log, "handlers", [])
+    monkeypatch.setattr(log, "propagate", True)
+    caplog.set_level(logging.INFO)
+    return caplog
 
 
 @pytest.fixture

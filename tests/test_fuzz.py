@@ -273,7 +273,8 @@ def test_image_files_with_other_bytes(tmp_path):
             image, message = attempt(read_image, path, 8)
             table[ending, what, "refused" if image is None else "accepted"] += 1
             if image is None:
-                assert message.startswith(f"{path}: cannot be read as an image (")
+                assert message.startswith(f"{path}: ")
+                assert "cannot be read as an image (" in message or "expected at most 120,000,000 pixels" in message
             else:
                 assert (image.shape, image.dtype) == ((8, 8, 3), np.uint8)
     print(*sorted(table.items()), sep="\n")

@@ -9,8 +9,10 @@ from commands import run_tool
 from pictures import pixels, save
 
 from neural_similarity import load_run
+from neural_similarity import predict as prediction
 from neural_similarity.data.image_files import read_image
-from neural_similarity.predict import predict
+from neural_similarity.errors import UserError
+from neural_similarity.predict import describe, predict
 
 
 @pytest.fixture
@@ -46,8 +48,10 @@ def test_command_names_the_top_classes(options, named, run_folder, three_images,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["RUN", "good.png", "missing.png"], "missing.png: no such file"),
-        (["RUN", "."], "a folder, not an image"),
+        (["RUN", "missing.png"], "missing.png: no such file"),
+        (["RUN", "."], ".: a folder, not an image"),
+        (["RUN", "x" * 300 + ".png"], "the name is too long"),
+        (["RUN", "https://example.org/cat.png"], "https://example.org/cat.png: an address, not a file. Next: download"),
         (["no run", "good.png"], "not a run folder"),
         (["RUN", "good.png", "--top", "0"], "expected a whole number from 1 on"),
         (["RUN", "good.png", "--top", "many"], "expected a whole number from 1 on"),
@@ -69,3 +73,32 @@ def test_a_run_without_a_checkpoint_says_so(run_folder, tmp_path, capsys):
         (tmp_path / name).write_text((run_folder / name).read_text())
     assert run_tool("predict", tmp_path, save(tmp_path / "a.png", pixels())) == 2
     assert "no checkpoint yet" in capsys.readouterr().err
+
+
+def test_bad_files_leave_the_others_their_answers(run_folder, three_images, tmp_path, capsys):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(three_images[0].read_bytes()[:100])
+    assert run_tool("predict", run_folder, three_images[0], bad, tmp_path / "none.png", *three_images[1:]) == 2
+    output = capsys.readouterr()
+    assert [line.split(": ")[0] for line in output.out.splitlines()] == list(map(str, three_images))
+    assert [line.split(": ")[0] for line in output.err.splitlines()] == [str(bad), str(tmp_path / "none.png")]
+    assert run_tool("predict", run_folder, *three_images) == 0
+    assert capsys.readouterr().out == output.out
+
+
+def test_answers_come_batch_by_batch(run_folder, three_images, monkeypatch):
+    expected = [line for line, _ in describe(run_folder, three_images)]
+    monkeypatch.setattr(prediction, "_PIXELS_PER_BATCH", 2 * 32 * 32)
+    read = []
+    monkeypatch.setattr(prediction, "read_image", lambda path, size: read.append(path) or read_image(path, size))
+    answers = describe(run_folder, three_images)
+    assert [next(answers), next(answers)] == [(line, True) for line in expected[:2]]
+    assert read == three_images[:2]
+    assert next(answers) == (expected[2], True)
+    monkeypatch.setattr(prediction, "_PIXELS_PER_BATCH", 1)  # one image is a batch, however large
+    assert [line for line, _ in describe(run_folder, three_images)] == expected
+
+
+def test_the_function_raises_at_a_bad_file(run_folder, three_images):
+    with pytest.raises(UserError, match=r"none\.png: no such file"):
+        predict(run_folder, [*three_images, three_images[0].with_name("none.png")])

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from neural_similarity.data.images import DataMissing, ImageSet, Splits
+from neural_similarity.data.listing import file_exists
 from neural_similarity.data.places import setup_command
 from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.errors import UserError
@@ -45,12 +46,12 @@ def load_cifar(name, root):
 
 
 def check_files_exist(name, root):
-    """Raises DataMissing if a file of the set is not there. The files are not opened."""
+    """Raises DataMissing if a file of the set is not there, UserError if nobody can tell. The files are not opened."""
     root = Path(os.path.expanduser(root))
     folder = DATA_SETS[name].folder
     train_files, test_file = split_files(name)
     files = [*train_files, test_file]
-    missing = [file for file in files if not (root / folder / file).is_file()]
+    missing = [file for file in files if not file_exists(root / folder / file)]
     if missing:
         raise DataMissing(
             f"{name}: {len(missing)} of {len(files)} files are not in {root / folder}: {', '.join(missing)}. "

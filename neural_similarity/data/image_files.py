@@ -3,25 +3,49 @@
 import contextlib
 import math
 import os
+import re
+import stat
 import sys
+import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
+from neural_similarity.data.listing import unreadable
+from neural_similarity.data.whole_images import is_whole
 from neural_similarity.errors import UserError
 
+# What a file may hold, whatever its ending: scraped `.jpg` files are often WebP. Nothing else is opened, as Pillow
+# knows formats that start other programs (EPS starts Ghostscript), or that it reads without noticing that half is gone.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
+MOST_PIXELS = 120_000_000  # a photo of 12,000×10,000; reading it takes about 1 GB of memory, and 2 GB if it is WebP
+MOST_ROWS = 65_535  # and columns: a row has a cost of its own, so that thin strips would take far more memory
+_LIMITS = f"expected at most {MOST_PIXELS:,} pixels, and at most {MOST_ROWS:,} in height and width"
+
 _MOST_THREADS = 8  # each holds a photo in full size
+_LARGE_PIXELS = 32_000_000
+_one_large_image = threading.Lock()  # larger images are decoded one at a time
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a Path has made one slash of the two
+_TURNS = {  # EXIF orientation → what makes the image upright; 1 is upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_image(path: str | Path, size: int) -> np.ndarray:
     """Reads an image as a network takes it.
 
     - A photo is turned upright, as its EXIF orientation says.
-    - Grey gets three equal channels.
+    - Grey gets three equal channels. Of 16 bits the upper 8 are kept.
     - Alpha is dropped: a transparent pixel gets the colour that is stored for it.
     - The largest square in the middle of the image, 480×480 of 640×480 pixels, is scaled to `size`×`size`, bilinearly
       and with antialiasing. An image that has this size already keeps its pixels.
@@ -34,7 +58,8 @@ def read_image(path: str | Path, size: int) -> np.ndarray:
         `(size, size, 3)` uint8.
 
     Raises:
-        UserError: there is no such file, or no image in it that Pillow can read whole.
+        UserError: there is no such file, it may not be read, or it does not hold a whole image in one of `FORMATS` and
+            within the limits `MOST_PIXELS` and `MOST_ROWS`.
     """
     with _no_warnings():
         return _read(path, size)
@@ -65,10 +90,7 @@ def read_images(paths, size, title):
         ) from None
 
     def read(i):
-        try:
-            images[i] = _read(paths[i], size)
-        except UserError as error:
-            raise UserError(f"{error} Expected a whole image. Next: replace it or delete it") from error
+        images[i] = _read(paths[i], size)
 
     pool = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1))  # Pillow decodes without Python's lock
     try:
@@ -93,25 +115,79 @@ def _no_warnings():
 
 
 def _read(path, size):
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: {'a folder, not an image' if path.is_dir() else 'no such file'}.")
     try:
-        with Image.open(path) as file:
-            image = _eight_bits(ImageOps.exif_transpose(file)).convert("RGB")
-            return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
+        with _opened(path) as file, Image.open(file, formats=FORMATS) as image:
+            _check_size(path, image, os.fstat(file.fileno()).st_size)
+            large = math.prod(image.size) > _LARGE_PIXELS
+            with _one_large_image if large else contextlib.nullcontext():
+                image.load()
+                if not is_whole(image, file):
+                    raise ValueError("image file is truncated: it ends before its last pixel")
+                return np.asarray(ImageOps.fit(_rgb(_upright(image)), (size, size), Image.Resampling.BILINEAR))
+    except (UserError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:  # Pillow has a limit too, above ours
+        raise _too_large(path, "too many pixels") from error
+    except UnidentifiedImageError as error:
+        raise _not_whole(path, "it does not begin as one") from error
     except Exception as error:  # every format breaks in its own way
-        raise UserError(f"{path}: cannot be read as an image ({error}).") from error
+        if isinstance(error, OSError) and error.errno is not None:  # the system's; Pillow's own have no number
+            raise unreadable(path, error) from error
+        raise _not_whole(path, error) from error
 
 
-def _eight_bits(image):
-    """Scales grey levels of 16 bits to 8 bits; other images are returned as they are.
+def _opened(path):
+    """The file at `path`, open for reading. An address of the web, a folder or a pipe is refused."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError as error:
+        if _ADDRESS.match(str(path)):
+            raise UserError(f"{path}: an address, not a file. Next: download it, and name the file") from error
+        raise
+    if not stat.S_ISREG(mode):
+        kind = "folder" if stat.S_ISDIR(mode) else "pipe or a device"
+        raise UserError(f"{path}: a {kind}, not an image. Next: give an image file in its place")
+    return open(path, "rb")
 
-    Pillow's own conversion would make every level above 255 white. It would do the same to levels of 32 bits, whose
-    range is unknown, so they are refused.
+
+def _check_size(path, image, file_bytes):
+    """Refuses an image that is too large, as its header says, before its pixels take any memory."""
+    width, height = image.size
+    if width * height > MOST_PIXELS or max(width, height) > MOST_ROWS:
+        raise _too_large(path, f"{width:,}×{height:,} pixels")
+    # Every block of 8×8 pixels takes one bit at least.
+    if image.format in ("JPEG", "MPO") and file_bytes * 8 * 64 < width * height:
+        raise ValueError(f"image file is truncated: {file_bytes:,} bytes cannot hold {width:,}×{height:,} pixels")
+
+
+def _too_large(path, size):
+    return UserError(f"{path}: {size}; {_LIMITS}. Next: scale the image down, or leave it out")
+
+
+def _not_whole(path, reason):
+    return UserError(
+        f"{path}: cannot be read as an image ({reason}); expected a whole PNG, JPEG, GIF, BMP or WebP "
+        "image. Next: replace it or leave it out"
+    )
+
+
+def _upright(image):
+    """Turns a photo as its EXIF orientation says. What else stands in EXIF does not matter, and may be damaged.
+
+    The image must be loaded: in a PNG, EXIF may stand behind the pixels.
     """
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("32 bits per pixel, and their range is unknown; save it with 8 bits")
-    return image
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # EXIF that cannot be read at all says nothing about the orientation
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _rgb(image):
+    """An image in RGB with 8 bits. Of grey levels of 16 bits the upper 8 are kept.
+
+    Pillow's own conversion would make every level above 255 white.
+    """
+    if image.mode.startswith("I"):  # "I;16", and "I" in earlier versions; of `FORMATS` only PNG has it
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,5 +1,6 @@
 """Sets of labelled images in memory, and how a training set is split.  n images · h, w pixels."""
 
+import math
 import zlib
 from dataclasses import dataclass
 
@@ -71,7 +72,8 @@ def split_validation(train, fraction, seed):
         (train, None) if `fraction` is 0.
 
     Raises:
-        UserError: the fraction is out of range, or a class would have no image on one of the two sides.
+        UserError: the fraction is out of range, a side would have fewer images than there are classes, or a class has
+            one image alone.
     """
     if not 0 <= fraction < 1:
         raise UserError(
@@ -80,15 +82,31 @@ def split_validation(train, fraction, seed):
         )
     if fraction == 0:
         return train, None
-    n = len(train)
     counts = np.unique(train.labels, return_counts=True)[1]
-    held_out = int(np.ceil(fraction * n))
-    if min(held_out, n - held_out) < len(counts) or counts.min() < 2:
+    if not _can_hold_out(fraction, counts):
+        n, held_out = len(train), math.ceil(fraction * len(train))
+        others = [other for other in (0.1, 0.2, 0.3, 0.4, 0.5) if _every_class_on_both_sides(train, other, seed)]
         raise UserError(
             f"`data.validation_fraction` = {fraction} splits {n} images into {n - held_out} and {held_out}; each side "
-            f"needs at least one of each of the {len(counts)} classes. Next: --set data.validation_fraction=0.1"
+            f"needs at least one of each of the {len(counts)} classes, and the smallest class has {counts.min()}. "
+            f"Next: {'' if others else 'more images, or '}--set data.validation_fraction={others[0] if others else 0}"
         )
     return stratified_split(train, fraction, seed)
+
+
+def _can_hold_out(fraction, counts):
+    """Whether both sides can have an image for each class; `counts` are the numbers of images of the classes."""
+    n = counts.sum()
+    held_out = math.ceil(fraction * n)
+    return min(held_out, n - held_out) >= len(counts) and counts.min() >= 2
+
+
+def _every_class_on_both_sides(train, fraction, seed):
+    counts = np.unique(train.labels, return_counts=True)[1]
+    if not _can_hold_out(fraction, counts):
+        return False
+    sides = stratified_split(ImageSet(train.labels, train.labels), fraction, seed)
+    return all(len(np.unique(side.labels)) == len(counts) for side in sides)
 
 
 def stratified_split(images, fraction, seed):
