@@ -19,7 +19,8 @@ class Progress:
 
     def __init__(self, total, initial, scores):
         self.scores = scores
-        self.bar = tqdm(total=total, initial=initial, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
+        hidden = not (sys.stderr and sys.stderr.isatty())
+        self.bar = tqdm(total=total, initial=initial, unit="step", disable=hidden, dynamic_ncols=True)
 
     def __enter__(self):
         """Returns itself; the bar is drawn already."""
