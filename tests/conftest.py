@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -20,6 +21,9 @@ from neural_similarity.training import runs
 from neural_similarity.training.checkpoints import collect
 from neural_similarity.training.environment import environment
 from neural_similarity.training.runtime import Runtime
+
+# Where the tests run in the background, Ctrl-C is ignored. Some tests send it, and what they start inherits this.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Two CPU devices for the tests of several replicas. TensorFlow takes this setting only before it starts.
 tf.config.set_logical_device_configuration(

@@ -116,7 +116,7 @@ class Loop:
         """Trains to the last step and returns all rows of metrics.
 
         Raises:
-            Interrupted: on SIGINT (Ctrl-C) or SIGTERM, once the current step is done and saved.
+            Interrupted: on Ctrl-C, SIGTERM or SIGHUP, once the current step is done and saved.
             UserError: the loss or a weight is not finite, or a checkpoint cannot be saved.
         """
         metrics = Metrics(self.folder, self.step)
