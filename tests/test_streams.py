@@ -8,10 +8,11 @@ import sys
 
 import pytest
 from digits_runs import digits, run_main
+from tiny_sets import ARCHIVE, TINY, assert_complete
 
 from neural_similarity.command import guarded
 from neural_similarity.config import REPOSITORY
-from neural_similarity.data import setup
+from neural_similarity.data import registry, setup
 from neural_similarity.data.streams import prepare, printable, tell
 
 log = logging.getLogger("neural_similarity")
@@ -117,9 +118,9 @@ class Unread(Broken):
 
 def test_a_training_that_nobody_reads_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", Unread(GONE[0]))
-    monkeypatch.setattr(sys, "stderr", Unread(GONE[0]))
     assert run_main(digits(tmp_path / "run", "--set", "schedule.train_steps=6")) == 0
     assert (tmp_path / "run/result.json").exists()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("error", [*GONE, FULL])
@@ -175,10 +176,15 @@ def test_nothing_is_complained_of_at_the_very_end(say, code):
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_the_data_sets_are_set_up_whoever_reads(stream, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("archive", "code"), [(ARCHIVE, 0), (b"<html>", 2)])
+def test_the_data_sets_are_set_up_whoever_reads(archive, code, stream, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(registry, "DATA_SETS", {"tiny10": TINY})
     monkeypatch.setattr(sys, stream, Broken(GONE[0]))
-    assert setup.main(["cifar10", "--from", str(tmp_path), "--root", str(tmp_path / "root")]) == 2
+    (tmp_path / "tiny.tar.gz").write_bytes(archive)
+    assert setup.main(["--from", str(tmp_path), "--root", str(tmp_path / "root")]) == code
     assert "Broken pipe" not in "".join(capsys.readouterr())
+    if code == 0:
+        assert_complete(tmp_path / "root")
 
 
 def test_what_moves_a_cursor_is_an_escape():
