@@ -11,7 +11,7 @@ from pathlib import Path
 
 from neural_similarity.command import add_config_arguments, check_clone, count, guarded
 from neural_similarity.data.places import REPOSITORY
-from neural_similarity.data.streams import printable
+from neural_similarity.data.streams import Parser, printable
 
 _RESULTS = REPOSITORY / "results"
 
@@ -156,18 +156,17 @@ def main(arguments=None):
 
 def _main(arguments):
     check_clone(Path.cwd())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m neural_similarity",
         usage="%(prog)s COMMAND …",
         description="\n".join(f"  {name:<10} {about}" for name, (_, about) in COMMANDS.items()),
         epilog="Help on one: %(prog)s COMMAND --help\n"
         "To train: the train.py of an experiment, as: python nsl_image_recog/static/train.py --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     commands = parser.add_subparsers(help=argparse.SUPPRESS, prog=parser.prog)
     for name, (command, about) in COMMANDS.items():
-        one = commands.add_parser(name, description=about, allow_abbrev=False)
+        one = commands.add_parser(name, description=about)
         one.set_defaults(run_command=command(one))
     options = parser.parse_args(arguments)
     if not hasattr(options, "run_command"):

@@ -7,11 +7,13 @@ import sys
 import pytest
 import tensorflow as tf
 from commands import exit_code, run_tool
+from digits_runs import run_main
 from imports import sources
 
 from neural_similarity.__main__ import COMMANDS, main
 from neural_similarity.command import guarded
 from neural_similarity.config import REPOSITORY
+from neural_similarity.data import setup
 from neural_similarity.errors import Interrupted, UserError
 
 NAMES = ("predict", "merge", "convert", "parity", "record", "tables", "plots", "attention")
@@ -120,6 +122,15 @@ def test_a_message_keeps_its_lines(capsys):
 
     assert guarded(command) == 2
     assert capsys.readouterr().err == "one\n  two\n"
+
+
+def test_a_mistake_in_the_words_cannot_move_the_cursor(capsys):
+    assert run_tool("predict", "run", "x.png", "--\x1b[2J") == 2
+    assert run_main(["--\x1b[2J"]) == 2
+    assert exit_code(setup.main, "--\x1b[2J") == 2
+    said = capsys.readouterr().err
+    assert "\x1b" not in said
+    assert said.count("--\\x1b[2J") == 3
 
 
 def test_help_needs_no_docstrings():

@@ -5,7 +5,6 @@ folder (registry, places, streams, install, checks, unpack, download), use the s
 other in two ways: as parts of the package, or as the files beside this one.
 """
 
-import argparse
 import difflib
 import os
 import shlex
@@ -16,12 +15,12 @@ if __package__:
     from neural_similarity.data import registry
     from neural_similarity.data.install import SetupError, set_up
     from neural_similarity.data.places import REPOSITORY, default_root, setup_command
-    from neural_similarity.data.streams import prepare, tell
+    from neural_similarity.data.streams import Parser, prepare, tell
 else:  # run by itself: Python looks beside this file
     import registry
     from install import SetupError, set_up
     from places import REPOSITORY, default_root, setup_command
-    from streams import prepare, tell
+    from streams import Parser, prepare, tell
 
 
 def downloaded_sets():
@@ -96,9 +95,8 @@ def _main(arguments):
 
 
 def _parse(arguments):
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="./dataset_setup.sh",
-        allow_abbrev=False,
         description="Downloads data sets, puts them in place and checks their files. Files that are there and right "
         "are kept. A download that was interrupted goes on where it stopped.",
     )

@@ -1,8 +1,11 @@
 """Standard output and standard error, also where they are closed, nobody reads them, or their encoding lacks letters.
 
+What is printed there shows as an escape whatever could move a cursor.
+
 The standard library alone; see setup.py.
 """
 
+import argparse
 import contextlib
 import errno
 import os
@@ -54,6 +57,17 @@ def printable(text):
     """
     shown = (c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in str(text))
     return "".join(shown)
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line that tells a mistake in it as `printable` shows it, and takes no abbreviated options."""
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, allow_abbrev=False, **settings)
+
+    def error(self, message):
+        """Prints the usage and the message, and exits with 2."""
+        super().error(printable(message))
 
 
 def discard(stream):

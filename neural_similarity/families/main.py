@@ -1,6 +1,5 @@
 """The command line of every train.py."""
 
-import argparse
 import shlex
 import sys
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from typing import NoReturn
 
 from neural_similarity import config as configs
 from neural_similarity.command import add_config_arguments, check_clone, guarded
+from neural_similarity.data.streams import Parser
 from neural_similarity.errors import UserError
 
 
@@ -55,7 +55,7 @@ def _main(default_config, arguments):
 
 
 def _parser(owner, default_config):
-    parser = argparse.ArgumentParser(prog=f"python {owner}/train.py", allow_abbrev=False)
+    parser = Parser(prog=f"python {owner}/train.py")
     add_config_arguments(parser, default_config)
     parser.add_argument("--run-dir", type=Path, help="run folder (default: runs/<config's path>/s<seed>-<hash>)")
     action = parser.add_mutually_exclusive_group()
