@@ -8,6 +8,13 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
+# An environment knows the path that it was set up at. In a clone that was moved or copied it is set up anew.
+ifneq ($(wildcard $(VENV)/bin/activate),)
+ifeq ($(shell grep -F "$(CURDIR)/$(VENV)" $(VENV)/bin/activate),)
+$(shell rm -f $(VENV)/.created $(VENV)/.installed $(VENV)/.installed-test)
+endif
+endif
+
 .PHONY: quickstart test test-slow tables install lint
 quickstart: $(VENV)/.installed
 	@$(RUN) -m neural_similarity.quickstart

@@ -3,8 +3,10 @@
 Most modules are commands, such as `python -m benchmarks.train_step`; docs/performance.md lists them and their results.
 """
 
+from neural_similarity.data.streams import prepare
 from neural_similarity.quiet import import_tensorflow
 
+prepare()
 import_tensorflow()
 
 import tensorflow as tf  # noqa: E402

@@ -12,6 +12,7 @@ import re
 
 import tensorflow as tf
 
+from benchmarks.measure import first_line
 from benchmarks.train_step import DYNAMIC, Form, batch_of, build, update_of
 from neural_similarity.layers import DynamicSimilarityConv2D
 
@@ -49,7 +50,7 @@ def arrays(hlo, sizes):
 
 def main(arguments=None):
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.hlo", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hlo", description=first_line(__doc__))
     parser.add_argument("--network", choices=DYNAMIC, default="dynamic_dns", help="(default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=8, help="images per batch (default: %(default)s)")
     options = parser.parse_args(arguments)

@@ -41,7 +41,7 @@ def _call(compiled, images):
 
 def main(arguments=None):
     """The command line."""
-    options = measure.parser(__doc__.split("\n")[0], "inference", rounds=15).parse_args(arguments)
+    options = measure.parser(measure.first_line(__doc__), "inference", rounds=15).parse_args(arguments)
     seconds = measure.alternate({form: call_of(*form, options.batch_size) for form in FORMS}, options.rounds)
     times_of = {form: measure.summary(each) for form, each in seconds.items()}
     rows = [

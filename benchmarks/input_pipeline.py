@@ -31,7 +31,7 @@ def pipeline_of(augmentation, batch_size):
 
 def main(arguments=None):
     """The command line."""
-    options = measure.parser(__doc__.split("\n")[0], "input_pipeline", rounds=30).parse_args(arguments)
+    options = measure.parser(measure.first_line(__doc__), "input_pipeline", rounds=30).parse_args(arguments)
     forms = {f"pipeline, {name}": pipeline_of(name, options.batch_size) for name in ("none", "crop_flip")}
     batch = batch_of(options.batch_size)
     for precision in ("float32", "mixed_bfloat16"):

@@ -77,7 +77,7 @@ def forward_and_backward(function, arguments):
 
 def main(arguments=None):
     """The command line."""
-    options = measure.parser(__doc__.split("\n")[0], "layers", rounds=7).parse_args(arguments)
+    options = measure.parser(measure.first_line(__doc__), "layers", rounds=7).parse_args(arguments)
     rows = []
     todo = [(case[:4], forward_and_backward(*case[4:])) for case in cases(options.batch_size)]
     for operation, size in dict.fromkeys((name[0], name[3]) for name, _ in todo):

@@ -17,6 +17,11 @@ import tensorflow as tf
 from neural_similarity.training.environment import environment, peak_memory_bytes
 
 
+def first_line(doc):
+    """The first line of a docstring; "" where there is none, as under `python -OO`."""
+    return (doc or "").split("\n")[0]
+
+
 def parser(about, name, rounds=None):
     """The command line that the benchmarks share.
 

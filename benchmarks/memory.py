@@ -45,7 +45,7 @@ def largest_batch(form, limit_bytes, batch_size):
 
 def main(arguments=None):
     """The command line."""
-    parser = measure.parser(__doc__.split("\n")[0], "memory")
+    parser = measure.parser(measure.first_line(__doc__), "memory")
     parser.add_argument("--gigabytes", type=float, default=4.0, help="what a step may add (default: %(default)s)")
     options = parser.parse_args(arguments)
     rows = []

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.measure import table
+from benchmarks.measure import first_line, table
 from neural_similarity.data.batches import evaluation_batches
 from neural_similarity.families import image_recognition, load_run
 from neural_similarity.training.logs import read_rows
@@ -78,7 +78,7 @@ COLUMNS = {
 
 def main(arguments=None):
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=first_line(__doc__))
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder")
     print(table(COLUMNS, [row(folder) for folder in parser.parse_args(arguments).runs]))
 

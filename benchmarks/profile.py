@@ -11,7 +11,7 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from benchmarks.measure import table
+from benchmarks.measure import first_line, table
 from benchmarks.train_step import NETWORKS, Form, batch_of, step_of
 
 STEPS = 3
@@ -81,7 +81,7 @@ def by_kind(found, whole):
 
 def main(arguments=None):
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=first_line(__doc__))
     parser.add_argument("--network", choices=NETWORKS, default="dynamic_dns")
     parser.add_argument("--kind", choices=("ours", "released", "equal_work"), default="ours")
     parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"), default="float32")

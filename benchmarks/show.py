@@ -76,7 +76,7 @@ def summary(lines):
 
 def main(arguments=None):
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.show", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.show", description=measure.first_line(__doc__))
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.jsonl")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--number", type=int, metavar="N", help="the Nth measurement alone, counted from 1")

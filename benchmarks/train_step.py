@@ -122,7 +122,7 @@ def two_steps(form, batch_size):
 
 def main(arguments=None):
     """The command line."""
-    parser = measure.parser(__doc__.split("\n")[0], "train_step", rounds=5)
+    parser = measure.parser(measure.first_line(__doc__), "train_step", rounds=5)
     parser.add_argument(
         "--only", nargs="+", choices=ALL, metavar="NETWORK", help=f"measure these alone: {', '.join(ALL)}"
     )

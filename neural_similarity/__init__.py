@@ -5,8 +5,15 @@
 """
 
 import importlib
+import sys
 
 from neural_similarity.version import __version__
+
+if sys.version_info < (3, 10):  # noqa: UP036  pip would say so, but the package may be imported without it
+    raise ImportError(
+        "neural_similarity needs Python 3.10 to 3.13, and this is Python {}.{}. In the repository: make install, "
+        "then source .venv/bin/activate".format(*sys.version_info)
+    )
 
 _HOME = {"load_run": "neural_similarity.families", "merge": "neural_similarity.interop.merge"}
 

@@ -1,7 +1,7 @@
 """The tools on the command line: `python -m neural_similarity COMMAND …`, or, where installed, `neural-similarity`.
 
-Each function below is one command. It adds the command's arguments to a parser and returns the function that runs the
-command. TensorFlow is imported only when a command runs, so that the help appears at once.
+Each function in `COMMANDS` is one command. It adds the command's arguments to a parser and returns the function that
+runs the command. TensorFlow is imported only when a command runs, so that the help appears at once.
 """
 
 import argparse
@@ -9,14 +9,14 @@ import re
 import sys
 from pathlib import Path
 
-from neural_similarity.command import add_config_arguments, count, guarded
+from neural_similarity.command import add_config_arguments, check_clone, count, guarded
 from neural_similarity.data.places import REPOSITORY
+from neural_similarity.data.streams import Parser, printable
 
 _RESULTS = REPOSITORY / "results"
 
 
-def predict(parser):
-    """Names what a trained network sees in images."""
+def _predict(parser):
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder; a train.py prints it")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="PNG, JPEG, GIF, BMP or WebP file")
     parser.add_argument("--top", metavar="N", type=count, default=3, help="classes to name (default: %(default)s)")
@@ -26,28 +26,26 @@ def predict(parser):
 
         all_read = True
         for line, was_read in describe(options.run, options.images, options.top):
-            print(line, file=sys.stdout if was_read else sys.stderr, flush=True)
+            print(printable(line), file=sys.stdout if was_read else sys.stderr, flush=True)
             all_read = all_read and was_read
         return 0 if all_read else 2
 
     return run
 
 
-def merge(parser):
-    """Writes a trained static network as plain Keras, M merged into its kernels."""
+def _merge(parser):
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder of a static network")
     parser.add_argument("--out", metavar="FILE.keras", type=Path, required=True, help="file to write; a new one")
 
     def run(options):
         from neural_similarity.interop.merge import export
 
-        print(export(options.run, options.out))
+        print(printable(export(options.run, options.out)))
 
     return run
 
 
-def convert(parser):
-    """Turns a checkpoint of the released TensorFlow 1 code into a Keras model."""
+def _convert(parser):
     parser.description += (
         " CKPT is what the released train.py saved, as model_cifar10/dynamic_dns/42499. The config says which network "
         "it is: a dynamic DNS network and one with the full SphereNet predictor have the same variables."
@@ -59,13 +57,12 @@ def convert(parser):
     def run(options):
         from neural_similarity.interop.convert import export
 
-        print(export(options.checkpoint, options.config, options.set, options.out))
+        print(printable(export(options.checkpoint, options.config, options.set, options.out)))
 
     return run
 
 
-def parity(parser):
-    """Compares our networks with numbers that the released code computed."""
+def _parity(parser):
     parser.add_argument("folder", metavar="DIR", type=Path, help="NAME.json and NAME.npz; the project's: tests/golden")
     parser.add_argument(
         "--require-all",
@@ -80,15 +77,14 @@ def parity(parser):
 
         all_agree = True
         for line, agrees in check(options.folder, options.require_all, options.rtol):
-            print(line, flush=True)
+            print(printable(line), flush=True)
             all_agree = all_agree and agrees
         return 0 if all_agree else 1
 
     return run
 
 
-def record(parser):
-    """Adds the result lines of finished runs to `results/<set>.jsonl`."""
+def _record(parser):
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run")
     parser.add_argument("--results", type=Path, default=_RESULTS, metavar="DIR", help="default: %(default)s")
 
@@ -96,13 +92,12 @@ def record(parser):
         from neural_similarity.reporting.record import record_all
 
         for line in record_all(options.runs, options.results):
-            print(line)
+            print(printable(line))
 
     return run
 
 
-def tables(parser):
-    """Writes the tables of README and docs anew from `results/*.jsonl`."""
+def _tables(parser):
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if there is something to")
     parser.add_argument("--results", type=Path, default=_RESULTS, metavar="DIR", help="default: %(default)s")
 
@@ -114,8 +109,7 @@ def tables(parser):
     return run
 
 
-def plots(parser):
-    """Draws the training curves of runs, finished or not."""
+def _plots(parser):
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="picture: .png, .svg or .pdf")
     parser.add_argument("--title", help="above the picture")
@@ -124,13 +118,12 @@ def plots(parser):
         from neural_similarity.files import shown
         from neural_similarity.reporting.plots import training_curves
 
-        print(shown(training_curves(options.runs, options.out, options.title)))
+        print(printable(shown(training_curves(options.runs, options.out, options.title))))
 
     return run
 
 
-def attention(parser):
-    """Draws where a network with global similarity looks."""
+def _attention(parser):
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder of a network with attention")
     parser.add_argument(
         "--images", metavar="IMAGE", nargs="+", required=True, help="number of a test image, from 0, or an image file"
@@ -142,35 +135,47 @@ def attention(parser):
         from neural_similarity.interpret.attention import draw_run
 
         for line in draw_run(options.run, options.images, options.pixels, options.out):
-            print(line)
+            print(printable(line))
 
     return run
 
 
-COMMANDS = (predict, merge, convert, parity, record, tables, plots, attention)
+COMMANDS = {  # not in docstrings, which python -OO leaves out
+    "predict": (_predict, "Names what a trained network sees in images."),
+    "merge": (_merge, "Writes a trained static network as plain Keras, M merged into its kernels."),
+    "convert": (_convert, "Turns a checkpoint of the released TensorFlow 1 code into a Keras model."),
+    "parity": (_parity, "Compares our networks with numbers that the released code computed."),
+    "record": (_record, "Adds the result lines of finished runs to results/<set>.jsonl."),
+    "tables": (_tables, "Writes the tables of README and docs anew from results/*.jsonl."),
+    "plots": (_plots, "Draws the training curves of runs, finished or not."),
+    "attention": (_attention, "Draws where a network with global similarity looks."),
+}
 
 
 def main(arguments=None):
     """Runs one command and exits with its code; without arguments prints the list of the commands."""
-    abouts = {command.__name__: command.__doc__.replace("`", "") for command in COMMANDS}
-    parser = argparse.ArgumentParser(
+    sys.exit(guarded(lambda: _main(arguments)))
+
+
+def _main(arguments):
+    check_clone(Path.cwd())
+    parser = Parser(
         prog="python -m neural_similarity",
         usage="%(prog)s COMMAND …",
-        description="\n".join(f"  {name:<10} {about}" for name, about in abouts.items()),
+        description="\n".join(f"  {name:<10} {about}" for name, (_, about) in COMMANDS.items()),
         epilog="Help on one: %(prog)s COMMAND --help\n"
         "To train: the train.py of an experiment, as: python nsl_image_recog/static/train.py --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     commands = parser.add_subparsers(help=argparse.SUPPRESS, prog=parser.prog)
-    for command in COMMANDS:
-        one = commands.add_parser(command.__name__, description=abouts[command.__name__], allow_abbrev=False)
+    for name, (command, about) in COMMANDS.items():
+        one = commands.add_parser(name, description=about)
         one.set_defaults(run_command=command(one))
     options = parser.parse_args(arguments)
     if not hasattr(options, "run_command"):
         parser.print_help()
-        sys.exit(0)
-    sys.exit(guarded(lambda: options.run_command(options)))
+        return 0
+    return options.run_command(options)
 
 
 def _pixel(text):

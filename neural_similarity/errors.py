@@ -11,11 +11,12 @@ class UserError(Exception):
 
 
 class Interrupted(Exception):
-    """Somebody asked a training to stop, and everything up to `step` is saved."""
+    """Somebody asked a training to stop, and everything up to `step` is saved. `advice` says how to go on."""
 
-    def __init__(self, step):
+    def __init__(self, step, advice=""):
         super().__init__(step)
         self.step = step
+        self.advice = advice
 
 
 def nearest(name, known):

@@ -1,9 +1,10 @@
 """`make quickstart`: trains a dynamic network and a plain one on scikit-learn's digits, and prints a report."""
 
 import sys
+from pathlib import Path
 
 from neural_similarity import config as configs
-from neural_similarity.command import guarded
+from neural_similarity.command import check_clone, guarded
 from neural_similarity.files import write_atomically
 
 DYNAMIC, PLAIN = "quickstart/dynamic_dns", "quickstart/baseline"
@@ -12,6 +13,13 @@ PICTURED_IMAGES = 4
 
 def main():
     """Trains both networks and prints the report. If they are trained already, just prints the report again."""
+    code = guarded(_main, "Go on: make quickstart")
+    if code:
+        sys.exit(code)
+
+
+def _main():
+    check_clone(Path.cwd())
     config = configs.load(f"configs/{DYNAMIC}.yaml")
     folder = configs.run_folder(config, DYNAMIC)
     report = folder / "report.txt"
@@ -19,9 +27,7 @@ def main():
     if report.exists() and (plain_folder / "result.json").exists():
         print("Trained already; train anew with: rm -r runs/quickstart && make quickstart\n")
     else:
-        code = guarded(lambda: write_atomically(report, _train_both(config, folder)), "Go on: make quickstart")
-        if code:
-            sys.exit(code)
+        write_atomically(report, _train_both(config, folder))
     print(report.read_text(encoding="utf-8"), end="")
 
 

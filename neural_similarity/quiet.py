@@ -1,5 +1,6 @@
 """Imports TensorFlow without the notes that it prints when it starts."""
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -11,20 +12,47 @@ def import_tensorflow():
     TensorFlow's own switch, the environment variable `TF_CPP_MIN_LOG_LEVEL`, is not enough: notes about oneDNN and
     missing CUDA drivers are written before TensorFlow reads the variable. If the import fails, what was hidden is
     printed after all.
+
+    Raises:
+        ModuleNotFoundError: TensorFlow, or a package that it needs, is not installed.
+        ImportError: TensorFlow is installed and cannot be imported, as with a NumPy that it does not fit.
     """
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    standard_error = os.dup(2)
-    with tempfile.TemporaryFile() as hidden:
-        os.dup2(hidden.fileno(), 2)
+    with _hidden_standard_error():
         try:
             import tensorflow  # noqa: F401
+        except ModuleNotFoundError:
+            raise
+        except Exception as error:
+            raise ImportError(
+                f"TensorFlow is installed, but cannot be imported: {type(error).__name__}: {error}\n"
+                "Its packages may not fit together. Set up the environment anew, in the repository: "
+                "rm -rf .venv && make install",
+                name="tensorflow",
+            ) from error
+
+
+@contextlib.contextmanager
+def _hidden_standard_error():
+    """Hides what is written to file 2, and prints it after an exception. Hides nothing where that cannot be done."""
+    with contextlib.ExitStack() as stack:
+        try:
+            standard_error = os.dup(2)
+            stack.callback(os.close, standard_error)
+            hidden = stack.enter_context(tempfile.TemporaryFile())
+        except OSError:  # standard error is closed, or there is no folder for temporary files
+            yield
+            return
+        if sys.stderr:
+            sys.stderr.flush()
+        os.dup2(hidden.fileno(), 2)
+        try:
+            yield
         except BaseException:
             hidden.seek(0)
             os.write(standard_error, hidden.read())
             raise
         finally:
             os.dup2(standard_error, 2)
-            os.close(standard_error)

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -22,6 +23,9 @@ from neural_similarity.training.details import Details
 from neural_similarity.training.environment import environment
 from neural_similarity.training.results import what_ran
 from neural_similarity.training.runtime import Runtime
+
+# Where the tests run in the background, Ctrl-C is ignored. Some tests send it, and what they start inherits this.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Two CPU devices for the tests of several replicas. TensorFlow takes this setting only before it starts.
 tf.config.set_logical_device_configuration(

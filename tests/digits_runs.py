@@ -20,14 +20,14 @@ def digits(run_dir, *extra):
     return [*(word for s in settings for word in ("--set", s)), "--run-dir", str(run_dir), *extra]
 
 
-def interrupt_at(step, monkeypatch):
-    """Sends the process a Ctrl-C in the middle of `step`, until the monkeypatch is undone."""
+def interrupt_at(step, monkeypatch, which=signal.SIGINT):
+    """Sends the process a signal, Ctrl-C by default, in the middle of `step`, until the monkeypatch is undone."""
     batches = loop.batches
 
     def interrupted(batch, first, last):
         for number, made in enumerate(batches(batch, first, last), start=first + 1):
             if number == step:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(which)
             yield made
 
     monkeypatch.setattr(loop, "batches", interrupted)

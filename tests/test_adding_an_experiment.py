@@ -77,7 +77,7 @@ def test_the_pages_commands_work(clone):
 
 def test_outside_of_the_environment_a_train_py_says_what_to_do(tmp_path):
     """-S leaves out site-packages and -E the environment, as in a Python in which the project is not installed."""
-    for path in REPOSITORY.glob("nsl_image_recog/*/train.py"):
+    for path in [*REPOSITORY.glob("nsl_image_recog/*/train.py"), REPOSITORY / "sa_spherenet/train.py"]:
         done = subprocess.run(
             [sys.executable, "-S", "-E", path], capture_output=True, text=True, cwd=tmp_path, check=False
         )

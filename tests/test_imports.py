@@ -16,7 +16,7 @@ ABOVE_FAMILIES = {"interop", "interpret", "predict", "quickstart", "reporting"}
 MAY_IMPORT = {  # room → rooms; itself always
     "": {"version"},
     **{tool: set() for tool in TOOLS},
-    "command": {"errors"},
+    "command": {"data", "errors"},
     "__main__": TOOLS | {"data"} | ABOVE_FAMILIES,
     "config": {"data", "errors", "files", "version"},
     "ops": set(),

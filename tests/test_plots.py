@@ -120,6 +120,17 @@ def test_runs_with_hardly_any_rows_are_drawn(make_run, tmp_path):
     assert colours_in(plots.training_curves([one, none], tmp_path / "few.png")) == set(plots.COLOURS[:2])
 
 
+def test_names_that_are_no_text_are_drawn_as_escapes(make_run, tmp_path):
+    """A name of bytes that the locale cannot read; matplotlib takes none."""
+    runs = [make_run(name, rows=train_rows()) for name in ("caf\udce9", "\x1b[2J")]
+    figure = plots.training_figure(runs, "caf\udce9")
+    assert figure.get_suptitle() == r"caf\udce9"
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert any(label.endswith(r", caf\udce9") for label in labels)
+    assert any(label.endswith(r", \x1b[2J") for label in labels)
+    plots.training_curves(runs, tmp_path / "x.png", "caf\udce9")
+
+
 def test_plots_refuse_what_they_cannot_draw(make_run, tmp_path, command):
     run = make_run(rows=train_rows())
     assert "not a run folder" in refusal(plots.training_curves, [tmp_path], tmp_path / "x.png")

@@ -14,6 +14,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+if __package__:
+    from neural_similarity.data.streams import tell
+else:  # setup.py runs by itself
+    from streams import tell
+
 TIMEOUT_S = 30.0
 WAITS_S = (1.0, 4.0, 15.0)  # before the second try, the third and the fourth
 BLOCK_BYTES = 1 << 16
@@ -91,9 +96,7 @@ def fetch(url, file):
                     f"{url}: failed {len(WAITS_S) + 1} times in a row, the last time: {error}. "
                     f"{there} are in {file.name}."
                 ) from error
-            print(
-                f"{url}: broke off after {there}: {error}; trying again in {wait_s:.0f} s", file=sys.stderr, flush=True
-            )
+            tell(f"{url}: broke off after {there}: {error}; trying again in {wait_s:.0f} s", sys.stderr)
             time.sleep(wait_s)
 
 
@@ -181,7 +184,7 @@ class _Progress:
 
     def __init__(self, name, done, total):
         self.name, self.began_with, self.total = name, done, total
-        self.in_place = sys.stderr.isatty()
+        self.in_place = bool(sys.stderr and sys.stderr.isatty())
         self.began_s = time.monotonic()
         self.shown_s = -1.0
         self.tenths = self._tenths(done)
@@ -190,14 +193,14 @@ class _Progress:
         now = time.monotonic()
         if self.in_place and (now - self.shown_s >= 0.2 or done == self.total):
             self.shown_s = now
-            print(f"\r{self._line(done, now):<72}", end="", file=sys.stderr, flush=True)
+            tell(f"{self._line(done, now):<72}", sys.stderr, end="\r")
         elif not self.in_place and self._tenths(done) > self.tenths:
             self.tenths = self._tenths(done)
-            print(self._line(done, now), file=sys.stderr, flush=True)
+            tell(self._line(done, now), sys.stderr)
 
     def close(self):
         if self.in_place and self.shown_s >= 0:
-            print(file=sys.stderr, flush=True)
+            tell("", sys.stderr)
 
     def _tenths(self, done):
         return 10 * done // self.total if self.total else 0

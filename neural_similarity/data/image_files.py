@@ -96,7 +96,8 @@ def read_images(paths, size, title):
     try:
         with _no_warnings():
             reading = pool.map(read, range(len(paths)))
-            for _ in tqdm(reading, title, len(paths), unit="image", disable=not sys.stderr.isatty()):
+            hidden = not (sys.stderr and sys.stderr.isatty())
+            for _ in tqdm(reading, title, len(paths), unit="image", disable=hidden):
                 pass
     finally:
         pool.shutdown(cancel_futures=True)

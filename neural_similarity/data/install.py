@@ -8,11 +8,13 @@ from pathlib import Path
 if __package__:
     from neural_similarity.data import checks, download, unpack
     from neural_similarity.data.places import setup_command
+    from neural_similarity.data.streams import tell
 else:  # setup.py runs by itself
     import checks
     import download
     import unpack
     from places import setup_command
+    from streams import tell
 
 
 class SetupError(Exception):
@@ -41,12 +43,7 @@ def set_up(entry, root, source=None):
             _download(entry, archive, root)
         counted += filter(None, [checks.counted_in_words(archive)])
     note = f"; only counted, as no checksum is known: {', '.join(counted)}" if counted else ""
-    say(f"{entry.name}: complete in {root / entry.folder}{note}")
-
-
-def say(line):
-    """Prints a line at once, also where the output is not a terminal."""
-    print(line, flush=True)
+    tell(f"{entry.name}: complete in {root / entry.folder}{note}")
 
 
 def _wanted(entry, archive, root):
@@ -78,7 +75,7 @@ def _copy_from(entry, archive, root, source, wanted):
                 for path in checks.paths_of(archive, key, place):
                     with path.open("rb") as stream:
                         checks.copy_if_right(archive, key, stream, root / entry.folder / path.relative_to(place))
-                say(f"{entry.name}: {key} copied from {place}")
+                tell(f"{entry.name}: {key} copied from {place}")
                 break
             if found:
                 path = place / key
@@ -115,7 +112,7 @@ def _unpack_from_root(entry, archive, root, wanted):
         return False
     fault = unpack.fault(entry, archive, path)
     if fault:
-        say(f"{entry.name}: {fault} It is not used.")
+        tell(f"{entry.name}: {fault} It is not used.")
         return False
     _unpack_all(entry, archive, root, path, wanted)
     return True
@@ -155,11 +152,11 @@ def _fetch(entry, archive, file, partial):
     if unpack.fault(entry, archive, partial) is None:
         return
     there = partial.stat().st_size
-    say(f"{entry.name}: downloading {archive.url}" + (f", going on after {there:,} bytes" if there else ""))
+    tell(f"{entry.name}: downloading {archive.url}" + (f", going on after {there:,} bytes" if there else ""))
     in_pieces = download.fetch(archive.url, file)
     fault = unpack.fault(entry, archive, partial, archive.url)
     if fault and in_pieces:
-        say(f"{entry.name}: the pieces do not make the archive, so it is downloaded anew. {fault}")
+        tell(f"{entry.name}: the pieces do not make the archive, so it is downloaded anew. {fault}")
         file.truncate(0)
         download.fetch(archive.url, file)
         fault = unpack.fault(entry, archive, partial, archive.url)
@@ -190,7 +187,7 @@ def _unpack(entry, archive, root, path, wanted):
     left = _wanted(entry, archive, root)
     for key in wanted:
         if key not in left:
-            say(f"{entry.name}: {key} unpacked from {path}")
+            tell(f"{entry.name}: {key} unpacked from {path}")
     return left
 
 

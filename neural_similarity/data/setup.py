@@ -1,11 +1,10 @@
 """The command line of `dataset_setup.sh`, which puts data sets where the experiments look for them.
 
 dataset_setup.sh runs this file by itself, before anything is installed. So this file, and those that it needs from this
-folder (registry, places, install, checks, unpack, download), use the standard library alone, and import each other in
-two ways: as parts of the package, or as the files beside this one.
+folder (registry, places, streams, install, checks, unpack, download), use the standard library alone, and import each
+other in two ways: as parts of the package, or as the files beside this one.
 """
 
-import argparse
 import difflib
 import os
 import shlex
@@ -14,12 +13,14 @@ from pathlib import Path
 
 if __package__:
     from neural_similarity.data import registry
-    from neural_similarity.data.install import SetupError, say, set_up
+    from neural_similarity.data.install import SetupError, set_up
     from neural_similarity.data.places import REPOSITORY, default_root, setup_command
+    from neural_similarity.data.streams import Parser, prepare, tell
 else:  # run by itself: Python looks beside this file
     import registry
-    from install import SetupError, say, set_up
+    from install import SetupError, set_up
     from places import REPOSITORY, default_root, setup_command
+    from streams import Parser, prepare, tell
 
 
 def downloaded_sets():
@@ -48,6 +49,14 @@ def main(arguments=None):
     Returns:
         The exit code: 0; 2 after a message on standard error; 130 if interrupted.
     """
+    prepare()
+    try:
+        return _main(arguments)
+    finally:
+        tell("", end="")  # writes out what argparse printed, or nobody would see that it cannot be written
+
+
+def _main(arguments):
     options = _parse(arguments)
     root = Path(os.path.abspath(os.path.expanduser(options.root))) if options.root else default_root()
     source = None
@@ -81,14 +90,13 @@ def main(arguments=None):
         return 2
     elsewhere = "" if root == default_root() else f" --set data.root={shlex.quote(str(root))}"
     for entry in entries:
-        say(f"Next, in {REPOSITORY}: {entry.next_command}{elsewhere}")
+        tell(f"Next, in {REPOSITORY}: {entry.next_command}{elsewhere}")
     return 0
 
 
 def _parse(arguments):
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="./dataset_setup.sh",
-        allow_abbrev=False,
         description="Downloads data sets, puts them in place and checks their files. Files that are there and right "
         "are kept. A download that was interrupted goes on where it stopped.",
     )
@@ -111,7 +119,7 @@ def _parse(arguments):
 
 def _fail(message):
     """Prints a message on standard error; returns the exit code."""
-    print(f"dataset_setup.sh: {message}", file=sys.stderr, flush=True)
+    tell(f"dataset_setup.sh: {message}", sys.stderr)
     return 2
 
 

@@ -7,6 +7,7 @@ import yaml
 
 from neural_similarity import config as configs
 from neural_similarity.config import Experiment
+from neural_similarity.errors import Interrupted
 from neural_similarity.families import family_of
 from neural_similarity.files import write_atomically
 from neural_similarity.training.details import Details
@@ -34,7 +35,7 @@ def train(config: Experiment, name: str, run: Run, overrides: Iterable[str] = ()
 
     Raises:
         UserError: a run may not start here, or not go on; the data are missing or others; the loss is not finite.
-        Interrupted: on SIGINT or SIGTERM, after saving.
+        Interrupted: on Ctrl-C, SIGTERM or SIGHUP, after saving.
     """
     family = family_of(config)
 
@@ -66,7 +67,12 @@ def train(config: Experiment, name: str, run: Run, overrides: Iterable[str] = ()
                 environment=environment(),
             )
             run.create(config, details)
-        return _train(config, run, replicas, data, check_place)
+        try:
+            return _train(config, run, replicas, data, check_place)
+        except Interrupted as stop:
+            raise Interrupted(stop.step, f"Go on: {run.resume_command()}") from None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"Go on: {run.resume_command()}") from None
 
 
 def _train(config, run, replicas, data, check_place):
@@ -88,7 +94,9 @@ def _train(config, run, replicas, data, check_place):
     )
     loop.restore()
     here, began = environment(), run.details.environment
-    log.info("%s → %s, step %s, on %s", run.details.config, run.shown(), f"{loop.step:,}", here["device"])
+    data_set = f"the images of {config.data.root_path}" if config.data.root_is_the_set else config.data.name
+    what = f"{run.details.config} with {data_set}"
+    log.info("%s → %s, step %s, on %s", what, run.shown(), f"{loop.step:,}", here["device"])
     if changed := [f"{key} {began[key]} → {here[key]}" for key in began if began[key] != here.get(key)]:
         log.info("Not as when the run began: %s", "; ".join(changed))
     rows = loop.run()

@@ -1,6 +1,5 @@
 """The command line of every train.py."""
 
-import argparse
 import shlex
 import sys
 from collections.abc import Sequence
@@ -8,22 +7,26 @@ from pathlib import Path
 from typing import NoReturn
 
 from neural_similarity import config as configs
-from neural_similarity.command import add_config_arguments, guarded
+from neural_similarity.command import add_config_arguments, check_clone, guarded
+from neural_similarity.data.streams import Parser
 from neural_similarity.errors import UserError
 
 
 def main(default_config: str, arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs a train.py: reads the command line, trains or evaluates, and exits with 0, 2 (a mistake) or 130 (Ctrl-C).
+    """Runs a train.py: reads the command line, trains or evaluates, and exits with a code of `command.guarded`.
 
     Args:
         default_config: the config that is trained without `--config`, from the repository's root. A train.py takes
             every config that belongs to the same folder as this one (`Experiment.owner`).
         arguments: instead of the command line's, for tests.
     """
-    sys.exit(guarded(lambda: _main(default_config, arguments), "Go on: the same command and --resume."))
+    sys.exit(guarded(lambda: _main(default_config, arguments)))
 
 
 def _main(default_config, arguments):
+    started = Path(getattr(sys.modules["__main__"], "__file__", None) or "")
+    if started.name == "train.py":  # elsewhere it is a notebook, or somebody's own program
+        check_clone(started)
     own = configs.load(default_config, environment={}).owner()
     options = _parser(own, default_config).parse_args(arguments)
     config = configs.load(options.config, options.set)
@@ -52,7 +55,7 @@ def _main(default_config, arguments):
 
 
 def _parser(owner, default_config):
-    parser = argparse.ArgumentParser(prog=f"python {owner}/train.py", allow_abbrev=False)
+    parser = Parser(prog=f"python {owner}/train.py")
     add_config_arguments(parser, default_config)
     parser.add_argument("--run-dir", type=Path, help="run folder (default: runs/<config's path>/s<seed>-<hash>)")
     action = parser.add_mutually_exclusive_group()

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
+from neural_similarity.data.streams import printable
 from neural_similarity.errors import UserError
 from neural_similarity.families import family_of
 from neural_similarity.files import shown
@@ -70,7 +71,7 @@ def training_figure(runs: Sequence[str | Path], title: str | None = None) -> Fig
         A matplotlib `Figure`. It needs no display.
     """
     curves = [_curves(folder) for folder in runs]
-    labels = _labels(runs)
+    labels = [printable(label) for label in _labels(runs)]
     width, height = _INCHES
     widest = _INCHES_PER_LEGEND_ENTRY + _INCHES_PER_CHARACTER * max(map(len, labels))
     columns = max(1, min(int(width / widest), len(labels)))
@@ -104,7 +105,7 @@ def training_figure(runs: Sequence[str | Path], title: str | None = None) -> Fig
         loss.yaxis.set_minor_locator(NullLocator())
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=_FONT_POINTS)
     if title:
-        figure.suptitle(title, fontsize=_FONT_POINTS + 2)
+        figure.suptitle(printable(title), fontsize=_FONT_POINTS + 2)
     return figure
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from neural_similarity.config import REPOSITORY
+from neural_similarity.data.streams import tell
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown, write_atomically
 from neural_similarity.reporting.data_sets import data_sets
@@ -58,7 +59,7 @@ def marked_texts(document: str, results: str | Path = RESULTS) -> dict[str, str]
 
 
 def write(results: str | Path = RESULTS, check: bool = False, repository: str | Path = REPOSITORY) -> int:
-    """Prints the README's result tables, and writes the tables of all documents between their markers.
+    """Writes the tables of all documents between their markers, and prints the README's result tables.
 
     Args:
         results: folder of the `.jsonl` files.
@@ -72,7 +73,6 @@ def write(results: str | Path = RESULTS, check: bool = False, repository: str | 
         UserError: a result line is damaged, a document cannot be read, or a document lacks the markers.
     """
     code = 0
-    print(tables(README, results))
     for document in (README, PARTIAL_RUNS, DATA):
         path = Path(repository) / document
         try:
@@ -83,8 +83,9 @@ def write(results: str | Path = RESULTS, check: bool = False, repository: str | 
         for name, text in marked_texts(document, results).items():
             after = put_between_markers(after, name, text, shown(path))
         if check and after != before:
-            print(f"{shown(path)}: its tables are not up to date. Run: make tables", file=sys.stderr)
+            tell(f"{shown(path)}: its tables are not up to date. Run: make tables", sys.stderr)
             code = 1
         elif after != before:
             write_atomically(path, after)
+    print(tables(README, results))
     return code

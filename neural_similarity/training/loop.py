@@ -3,9 +3,7 @@
 import dataclasses
 import math
 import shlex
-import signal
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +11,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from neural_similarity.errors import Interrupted, UserError
 from neural_similarity.training.checkpoints import collect, restore
 from neural_similarity.training.logs import Metrics, as_today, log, read_rows
-from neural_similarity.training.results import percent
+from neural_similarity.training.progress import Progress
+from neural_similarity.training.stopping import StopAsked
 
 LOG_EVERY_STEPS = 10
 
@@ -165,7 +163,7 @@ class Loop:
         """Trains to the last step and returns all rows of metrics.
 
         Raises:
-            Interrupted: on SIGINT (Ctrl-C) or SIGTERM, once the current step is done and saved.
+            Interrupted: on Ctrl-C, SIGTERM or SIGHUP, once the current step is done and saved.
             UserError: the loss or a weight is not finite, a checkpoint cannot be saved, or the run folder is gone.
         """
         self.check_place()
@@ -176,7 +174,7 @@ class Loop:
         started = time.monotonic()
         saved_at, first = started, self.step
         unfetched = []
-        with _StopAsked() as stop_asked, _Progress(self.train_steps, self.step, self.task.scores) as progress:
+        with StopAsked() as stop_asked, Progress(self.train_steps, self.step, self.task.scores) as progress:
             stopwatch = _Stopwatch(self.step)
             for batch in batches(self.task.batch, self.step, self.train_steps):
                 unfetched.append(compiled(batch))
@@ -266,53 +264,3 @@ class _Stopwatch:
     def lap(self, step):
         """Seconds per step since the last restart."""
         return (time.monotonic() - self.since) / (step - self.step)
-
-
-class _Progress:
-    """Shows how far a training is: one line at each evaluation, and on a terminal a bar as well."""
-
-    def __init__(self, total, initial, scores):
-        self.scores = scores
-        self.bar = tqdm(total=total, initial=initial, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.bar.close()
-
-    def advance(self, step, loss):
-        self.bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-        self.bar.update(step - self.bar.n)
-
-    def say(self, step, rows, seconds_left):
-        last = {row["split"]: row for row in rows[-8:] if row["step"] == step}
-        words = [f"step {step:,}/{self.bar.total:,}"]
-        numbers = ("loss", "learning_rate", "seconds_per_step")
-        words += [f"{name} {last['train'][name]:.4g}" for name in numbers if name in last["train"]]
-        for split, row in last.items():
-            words += [f"{split} {name} {percent(row, name)}" for name in self.scores if name in row]
-        words += [f"{seconds_left / 60:.0f} min left"] if seconds_left else []
-        with tqdm.external_write_mode():
-            log.info("   ".join(words))
-
-
-class _StopAsked:
-    """Notes that SIGINT (Ctrl-C) or SIGTERM came, instead of stopping at once.
-
-    `with _StopAsked() as stop_asked:` gives a function that says whether one came. The first signal of a kind puts that
-    kind's earlier handler back, so a second Ctrl-C stops at once, as Python does by itself.
-    """
-
-    def __enter__(self):
-        self.asked = False
-        self.before = {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)}
-        return lambda: self.asked
-
-    def _note(self, number, frame):
-        self.asked = True
-        signal.signal(number, self.before[number])
-
-    def __exit__(self, *error):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)

@@ -88,8 +88,8 @@ class Run:
         It names the copy of the config in the run's folder. The file that the run was begun with may have been edited.
         """
         folder = shlex.quote(self.shown())
-        train = f"{self.config.owner()}/train.py"
-        return f"python {train} --config {folder}/config.yaml --run-dir {folder} --resume"
+        train = shown(REPOSITORY / self.config.owner() / "train.py")
+        return f"python {shlex.quote(train)} --config {folder}/config.yaml --run-dir {folder} --resume"
 
     @property
     def result(self) -> Result | None:

@@ -1,0 +1,78 @@
+"""Standard output and standard error, also where they are closed, nobody reads them, or their encoding lacks letters.
+
+What is printed there shows as an escape whatever could move a cursor.
+
+The standard library alone; see setup.py.
+"""
+
+import argparse
+import contextlib
+import errno
+import os
+import sys
+
+_GONE = (errno.EPIPE, errno.EIO, errno.ECONNRESET)  # the reader ended; the terminal or the connection was closed
+
+
+def prepare():
+    """Makes the standard streams fit for every text, whatever they are. A command calls this first.
+
+    A letter that the encoding lacks will be written as an escape: in ASCII, `→` becomes `\\u2192`. A closed stream
+    becomes the null device. If it stayed closed, the next file that is opened would get its number, and what a library
+    writes to standard error would land in that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free number, which is this one
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream.closed:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  open to the end
+        elif hasattr(stream, "reconfigure"):  # a notebook's has not
+            stream.reconfigure(errors="backslashreplace")
+
+
+def tell(text, file=None, end="\n"):
+    """Prints a text at once. If it cannot be written, the work goes on without it.
+
+    Args:
+        text: what is printed, as `printable` shows it.
+        file: the stream; standard output if it is None.
+        end: what is printed after it.
+    """
+    file = file or sys.stdout
+    try:
+        print(printable(text), end=end, file=file, flush=True)
+    except OSError as error:
+        if error.errno in _GONE:
+            discard(file)
+
+
+def printable(text):
+    """The text with everything that is no letter, sign, space or line break as an escape.
+
+    A name that came from a file could otherwise move the cursor, or hide what stands before it.
+    """
+    shown = (c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in str(text))
+    return "".join(shown)
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line that tells a mistake in it as `printable` shows it, and takes no abbreviated options."""
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, allow_abbrev=False, **settings)
+
+    def error(self, message):
+        """Prints the usage and the message, and exits with 2."""
+        super().error(printable(message))
+
+
+def discard(stream):
+    """Sends what a stream still holds, and all that follows, to the null device, so that its end is no error."""
+    with contextlib.suppress(OSError):  # a stream in memory has no number
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
