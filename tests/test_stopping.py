@@ -62,7 +62,7 @@ def test_a_stopped_run_names_the_command_that_goes_on(number, tmp_path, monkeypa
     interrupt_at(3, monkeypatch, number)
     assert run_main(digits(folder)) == 130
     assert capsys.readouterr().err == f"Stopped after step 3, and saved. Go on: {Run(folder).resume_command()}\n"
-    assert Run(folder).checkpoints.steps() == [3]
+    assert Run(folder).checkpoints.steps() == [0, 3]
 
 
 def test_before_a_run_was_begun_nothing_is_advised(tmp_path, monkeypatch, capsys):
