@@ -10,13 +10,14 @@ from packaging.requirements import Requirement
 
 from neural_similarity.config import REPOSITORY
 
-TOOLS = {"command", "errors", "files", "version", "quiet"}
+TOOLS = {"arrays", "command", "errors", "files", "version", "quiet"}
 BELOW_FAMILIES = {"ops", "layers", "losses", "models", "data", "config", "training"} | TOOLS
 ABOVE_FAMILIES = {"interop", "interpret", "predict", "quickstart", "reporting"}
 MAY_IMPORT = {  # room → rooms; itself always
     "": {"version"},
     **{tool: set() for tool in TOOLS},
-    "command": {"errors"},
+    "arrays": {"files"},
+    "command": {"errors", "files"},
     "__main__": TOOLS | {"data"} | ABOVE_FAMILIES,
     "config": {"data", "errors", "files", "version"},
     "ops": set(),
