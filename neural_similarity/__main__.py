@@ -7,38 +7,39 @@ command. TensorFlow is imported only when a command runs, so that the help appea
 import argparse
 import re
 import sys
-from pathlib import Path
 
-from neural_similarity.command import add_config_arguments, count, guarded
-from neural_similarity.data.places import REPOSITORY
+from neural_similarity.command import add_config_arguments, count, guarded, say
+from neural_similarity.data.places import REPOSITORY, typed_path
 
 _RESULTS = REPOSITORY / "results"
 
 
 def predict(parser):
     """Names what a trained network sees in images."""
-    parser.add_argument("run", metavar="RUN", type=Path, help="run folder; a train.py prints it")
-    parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="PNG, JPEG, or what else Pillow reads")
+    parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder; a train.py prints it")
+    parser.add_argument(
+        "images", metavar="IMAGE", type=typed_path, nargs="+", help="PNG, JPEG, or what else Pillow reads"
+    )
     parser.add_argument("--top", metavar="N", type=count, default=3, help="classes to name (default: %(default)s)")
 
     def run(options):
         from neural_similarity.predict import describe
 
         for line in describe(options.run, options.images, options.top):
-            print(line)
+            say(line)
 
     return run
 
 
 def merge(parser):
     """Writes a trained static network as plain Keras, M merged into its kernels."""
-    parser.add_argument("run", metavar="RUN", type=Path, help="run folder of a static network")
-    parser.add_argument("--out", metavar="FILE.keras", type=Path, required=True, help="file to write; a new one")
+    parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder of a static network")
+    parser.add_argument("--out", metavar="FILE.keras", type=typed_path, required=True, help="file to write; a new one")
 
     def run(options):
         from neural_similarity.interop.merge import export
 
-        print(export(options.run, options.out))
+        say(export(options.run, options.out))
 
     return run
 
@@ -49,21 +50,23 @@ def convert(parser):
         " CKPT is what the released train.py saved, as model_cifar10/dynamic_dns/42499. The config says which network "
         "it is: a dynamic DNS network and one with the full SphereNet predictor have the same variables."
     )
-    parser.add_argument("checkpoint", metavar="CKPT", type=Path, help="a checkpoint of the released code")
+    parser.add_argument("checkpoint", metavar="CKPT", type=typed_path, help="a checkpoint of the released code")
     add_config_arguments(parser)
-    parser.add_argument("--out", metavar="FILE.keras", type=Path, required=True, help="file to write; a new one")
+    parser.add_argument("--out", metavar="FILE.keras", type=typed_path, required=True, help="file to write; a new one")
 
     def run(options):
         from neural_similarity.interop.convert import export
 
-        print(export(options.checkpoint, options.config, options.set, options.out))
+        say(export(options.checkpoint, options.config, options.set, options.out))
 
     return run
 
 
 def parity(parser):
     """Compares our networks with numbers that the released code computed."""
-    parser.add_argument("folder", metavar="DIR", type=Path, help="NAME.json and NAME.npz; the project's: tests/golden")
+    parser.add_argument(
+        "folder", metavar="DIR", type=typed_path, help="NAME.json and NAME.npz; the project's: tests/golden"
+    )
     parser.add_argument(
         "--require-all",
         action=argparse.BooleanOptionalAction,
@@ -77,7 +80,7 @@ def parity(parser):
 
         all_agree = True
         for line, agrees in check(options.folder, options.require_all, options.rtol):
-            print(line, flush=True)
+            say(line)
             all_agree = all_agree and agrees
         return 0 if all_agree else 1
 
@@ -86,14 +89,14 @@ def parity(parser):
 
 def record(parser):
     """Adds the result lines of finished runs to `results/<set>.jsonl`."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run")
-    parser.add_argument("--results", type=Path, default=_RESULTS, metavar="DIR", help="default: %(default)s")
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=typed_path, help="folder of a finished run")
+    parser.add_argument("--results", type=typed_path, default=_RESULTS, metavar="DIR", help="default: %(default)s")
 
     def run(options):
         from neural_similarity.reporting.record import record_all
 
         for line in record_all(options.runs, options.results):
-            print(line)
+            say(line)
 
     return run
 
@@ -101,7 +104,7 @@ def record(parser):
 def tables(parser):
     """Writes the tables of README and docs anew from `results/*.jsonl`."""
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if there is something to")
-    parser.add_argument("--results", type=Path, default=_RESULTS, metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--results", type=typed_path, default=_RESULTS, metavar="DIR", help="default: %(default)s")
 
     def run(options):
         from neural_similarity.reporting.tables import write
@@ -113,33 +116,38 @@ def tables(parser):
 
 def plots(parser):
     """Draws the training curves of runs, finished or not."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="picture: .png, .svg or .pdf")
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=typed_path, help="run folder")
+    parser.add_argument("--out", type=typed_path, required=True, metavar="FILE", help="picture: .png, .svg or .pdf")
     parser.add_argument("--title", help="above the picture")
 
     def run(options):
         from neural_similarity.files import shown
         from neural_similarity.reporting.plots import training_curves
 
-        print(shown(training_curves(options.runs, options.out, options.title)))
+        say(shown(training_curves(options.runs, options.out, options.title)))
 
     return run
 
 
 def attention(parser):
     """Draws where a network with global similarity looks."""
-    parser.add_argument("run", metavar="RUN", type=Path, help="run folder of a network with attention")
+    parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder of a network with attention")
     parser.add_argument(
-        "--images", metavar="IMAGE", nargs="+", required=True, help="number of a test image, from 0, or an image file"
+        "--images",
+        metavar="IMAGE",
+        nargs="+",
+        type=_image,
+        required=True,
+        help="number of a test image, from 0, or an image file",
     )
     parser.add_argument("--pixels", metavar="ROW,COLUMN", nargs="+", type=_pixel, help="default: three on the diagonal")
-    parser.add_argument("--out", metavar="FILE.png", type=Path, help="default: attention.png in RUN")
+    parser.add_argument("--out", metavar="FILE.png", type=typed_path, help="default: attention.png in RUN")
 
     def run(options):
         from neural_similarity.interpret.attention import draw_run
 
         for line in draw_run(options.run, options.images, options.pixels, options.out):
-            print(line)
+            say(line)
 
     return run
 
@@ -168,6 +176,11 @@ def main(arguments=None):
         parser.print_help()
         sys.exit(0)
     sys.exit(guarded(lambda: options.run_command(options)))
+
+
+def _image(text):
+    """The number of a test image, as it was typed, or the path of a file."""
+    return text if re.fullmatch(r"\d+", text, re.ASCII) else str(typed_path(text))
 
 
 def _pixel(text):

@@ -5,6 +5,8 @@ import logging
 import sys
 from collections.abc import Callable
 
+from neural_similarity.data.places import typed_path
+from neural_similarity.data.printing import printable
 from neural_similarity.errors import Interrupted, UserError
 
 
@@ -47,7 +49,9 @@ def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = 
         default: the config that is meant without `--config`; None makes `--config` required.
     """
     about = "YAML file" + (" (default: %(default)s)" if default else "")
-    parser.add_argument("--config", metavar="FILE", default=default, required=default is None, help=about)
+    parser.add_argument(
+        "--config", metavar="FILE", type=typed_path, default=default, required=default is None, help=about
+    )
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="override one key; repeatable")
 
 
@@ -58,15 +62,26 @@ def count(text: str) -> int:
     return int(text)
 
 
+def say(text: str) -> None:
+    """Prints what a command found, at once. What a terminal would obey instead of showing it is written out."""
+    print(printable(text), flush=True)
+
+
+class _Printable(logging.Formatter):
+    def format(self, record):
+        return printable(super().format(record))
+
+
 def _log_to_standard_output():
     log = logging.getLogger("neural_similarity")
     log.handlers = [logging.StreamHandler(sys.stdout)]
+    log.handlers[0].setFormatter(_Printable())
     log.setLevel(logging.INFO)
     log.propagate = False
 
 
 def _stop(message, code):
-    print(message, file=sys.stderr)
+    print(printable(str(message)), file=sys.stderr)
     return code
 
 

@@ -6,10 +6,10 @@ import io
 import socket
 import tarfile
 
-from neural_similarity.data import checks, download, install, places, registry, setup, unpack
+from neural_similarity.data import checks, download, install, places, printing, registry, setup, unpack
 
 # The files that dataset_setup.sh needs.
-SETUP_FILES = [module.__file__ for module in (setup, registry, places, install, checks, unpack, download)]
+SETUP_FILES = [module.__file__ for module in (setup, registry, places, printing, install, checks, unpack, download)]
 CONTENT = {"a.bin": b"first" * 1000, "b.bin": b"second" * 1000}
 OTHER_CONTENT = {"c.bin": b"third"}
 HTML = b"\n<!DOCTYPE html><html><body>404</body></html>"

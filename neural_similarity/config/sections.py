@@ -1,6 +1,6 @@
 """The sections that the configs of every family have: where the data are, the optimiser, the schedule, the machine."""
 
-from pathlib import Path
+import argparse
 from typing import Annotated, Literal
 
 import pydantic
@@ -18,6 +18,7 @@ from neural_similarity.config.fields import (
     Switch,
 )
 from neural_similarity.config.paths import REPOSITORY
+from neural_similarity.data.places import typed_path
 from neural_similarity.errors import UserError
 
 
@@ -31,9 +32,9 @@ class Data(Section):
     def root_path(self):
         """`root` as an absolute path: `~` is expanded, and a relative path starts at the repository's root."""
         try:
-            return REPOSITORY / Path(self.root).expanduser()
-        except RuntimeError:  # ~somebody who has no account here
-            raise UserError(f"`data.root` is `{self.root}`, and that home does not exist. Set another.") from None
+            return typed_path(self.root, REPOSITORY)
+        except argparse.ArgumentTypeError as error:
+            raise UserError(f"`data.root`: {error}. Set another.") from None
 
     @property
     def root_is_the_set(self):

@@ -8,11 +8,13 @@ from pathlib import Path
 if __package__:
     from neural_similarity.data import checks, download, unpack
     from neural_similarity.data.places import setup_command
+    from neural_similarity.data.printing import printable
 else:  # setup.py runs by itself
     import checks
     import download
     import unpack
     from places import setup_command
+    from printing import printable
 
 
 class SetupError(Exception):
@@ -46,7 +48,7 @@ def set_up(entry, root, source=None):
 
 def say(line):
     """Prints a line at once, also where the output is not a terminal."""
-    print(line, flush=True)
+    print(printable(line), flush=True)
 
 
 def _wanted(entry, archive, root):

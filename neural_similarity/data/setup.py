@@ -1,8 +1,8 @@
 """The command line of `dataset_setup.sh`, which puts data sets where the experiments look for them.
 
 dataset_setup.sh runs this file by itself, before anything is installed. So this file, and those that it needs from this
-folder (registry, places, install, checks, unpack, download), use the standard library alone, and import each other in
-two ways: as parts of the package, or as the files beside this one.
+folder (registry, places, printing, install, checks, unpack, download), use the standard library alone, and import each
+other in two ways: as parts of the package, or as the files beside this one.
 """
 
 import argparse
@@ -15,11 +15,13 @@ from pathlib import Path
 if __package__:
     from neural_similarity.data import registry
     from neural_similarity.data.install import SetupError, say, set_up
-    from neural_similarity.data.places import REPOSITORY, default_root, setup_command
+    from neural_similarity.data.places import REPOSITORY, default_root, setup_command, typed_path
+    from neural_similarity.data.printing import printable
 else:  # run by itself: Python looks beside this file
     import registry
     from install import SetupError, say, set_up
-    from places import REPOSITORY, default_root, setup_command
+    from places import REPOSITORY, default_root, setup_command, typed_path
+    from printing import printable
 
 
 def downloaded_sets():
@@ -49,14 +51,14 @@ def main(arguments=None):
         The exit code: 0; 2 after a message on standard error; 130 if interrupted.
     """
     options = _parse(arguments)
-    root = Path(os.path.abspath(os.path.expanduser(options.root))) if options.root else default_root()
     source = None
     failed = False
     try:
+        root = options.root or default_root()
         entries = [find_data_set(name) for name in dict.fromkeys(options.names or downloaded_sets())]
         if options.source is not None:
             source = _source_folder(options.source)
-    except SetupError as error:
+    except (SetupError, argparse.ArgumentTypeError) as error:
         return _fail(error)
     except OSError as error:
         return _fail(f"--from: {error.filename}: {error.strerror}. Name a folder that you may read: --from DIR")
@@ -97,11 +99,13 @@ def _parse(arguments):
     parser.add_argument(
         "--from",
         dest="source",
+        type=_folder,
         metavar="DIR",
         help="downloads nothing: DIR is a folder that holds the official archive or its unpacked files",
     )
     parser.add_argument(
         "--root",
+        type=_folder,
         metavar="DIR",
         help="the folder to put the sets in. Without it that is the folder that the environment variable "
         "NEURAL_SIMILARITY_DATA names, and without that variable data/ in the repository",
@@ -109,15 +113,19 @@ def _parse(arguments):
     return parser.parse_intermixed_args(arguments)
 
 
+def _folder(text):
+    """The absolute path of a folder that somebody typed. An `argparse` type."""
+    return Path(os.path.abspath(typed_path(text)))
+
+
 def _fail(message):
     """Prints a message on standard error; returns the exit code."""
-    print(f"dataset_setup.sh: {message}", file=sys.stderr, flush=True)
+    print(printable(f"dataset_setup.sh: {message}"), file=sys.stderr, flush=True)
     return 2
 
 
-def _source_folder(text):
-    """The folder that --from names, as an absolute path; SetupError if it is not a folder."""
-    source = Path(os.path.abspath(os.path.expanduser(text)))
+def _source_folder(source):
+    """The folder that --from names, again; SetupError if it is not a folder."""
     if source.is_file():
         raise SetupError(f"--from: {source} is a file; name the folder that it is in: --from {source.parent}")
     if not source.is_dir():

@@ -4,11 +4,11 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from neural_similarity import config as configs
 from neural_similarity.command import add_config_arguments, guarded
+from neural_similarity.data.places import typed_path
 from neural_similarity.errors import UserError
 
 
@@ -54,7 +54,7 @@ def _main(default_config, arguments):
 def _parser(owner, default_config):
     parser = argparse.ArgumentParser(prog=f"python {owner}/train.py", allow_abbrev=False)
     add_config_arguments(parser, default_config)
-    parser.add_argument("--run-dir", type=Path, help="run folder (default: runs/<config's path>/s<seed>-<hash>)")
+    parser.add_argument("--run-dir", type=typed_path, help="run folder (default: runs/<config's path>/s<seed>-<hash>)")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--resume", action="store_true", help="go on with an unfinished run")
     action.add_argument("--eval-only", action="store_true", help="evaluate the run's newest checkpoint")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from neural_similarity.config import REPOSITORY
+from neural_similarity.data.printing import printable
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown, write_atomically
 from neural_similarity.reporting.data_sets import data_sets
@@ -72,7 +73,7 @@ def write(results: str | Path = RESULTS, check: bool = False, repository: str | 
         UserError: a result line is damaged, a document cannot be read, or a document lacks the markers.
     """
     code = 0
-    print(tables(README, results))
+    print(printable(tables(README, results)))
     for document in (README, PARTIAL_RUNS, DATA):
         path = Path(repository) / document
         try:
