@@ -13,6 +13,7 @@ from neural_similarity.config.fields import (
     FolderPath,
     IncreasingSteps,
     Index,
+    Number,
     Positive,
     Section,
     Switch,
@@ -69,7 +70,7 @@ class Schedule(Section):
 
     train_steps: Count
     boundaries_steps: IncreasingSteps
-    factor: Annotated[float, Field(gt=0, le=1, description="a number greater than 0 and at most 1")]
+    factor: Annotated[Number, Field(gt=0, le=1, description="a number greater than 0 and at most 1")]
     warmup_steps: Index
     scale: Positive
 

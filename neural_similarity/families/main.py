@@ -10,6 +10,7 @@ from neural_similarity import config as configs
 from neural_similarity.command import add_config_arguments, guarded
 from neural_similarity.data.places import typed_path
 from neural_similarity.errors import UserError
+from neural_similarity.families.unknown_options import refuse
 
 
 def main(default_config: str, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -25,7 +26,10 @@ def main(default_config: str, arguments: Sequence[str] | None = None) -> NoRetur
 
 def _main(default_config, arguments):
     own = configs.load(default_config, environment={}).owner()
-    options = _parser(own, default_config).parse_args(arguments)
+    parser = _parser(own, default_config)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        refuse(unknown, options, parser)
     config = configs.load(options.config, options.set)
     if config.owner() != own:
         words = ["python", f"{config.owner()}/train.py", "--config", str(options.config)]
