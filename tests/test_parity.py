@@ -215,7 +215,7 @@ def pipe(suffix):
         (with_array("trajectory_lr", None), "`trajectory_fit_reg` must be float64 of the shape [0, 2]"),
         (
             with_array("trajectory_lr", np.float64(1)),
-            "`trajectory_lr` must be float64 of the shape [1]; got float64 []",
+            "`trajectory_lr` must be float64 of the shape [1]; got",
         ),
         (with_array("trajectory_lr", np.ones(3)), "`trajectory_fit_reg` must be"),
         (with_array("trajectory_lr", np.ones(2000)), "a trajectory of more than 1,000 steps"),
