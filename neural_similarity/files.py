@@ -80,6 +80,10 @@ def read_at_most(path: str | Path, most_bytes: int) -> bytes:
 
 
 def shown(path: str | Path) -> str:
-    """The path as a user would type it: relative if it lies in the working folder, absolute otherwise."""
+    """The path as a user would type it: relative if it lies in the working folder, absolute otherwise.
+
+    A name that a command would take for a home or an option gets a `./`: `./~x`, `./-x`.
+    """
     path = Path(path).resolve()
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    text = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    return f"./{text}" if text.startswith(("~", "-")) else text

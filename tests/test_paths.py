@@ -16,6 +16,7 @@ from neural_similarity.data.places import default_root, setup_command, typed_pat
 from neural_similarity.errors import UserError
 from neural_similarity.families import main
 from neural_similarity.families.main import _parser
+from neural_similarity.files import shown
 
 NOBODY = "~nobody_of_this_name/x"
 PATHS = {"RUN", "IMAGE", "CKPT", "DIR", "FILE", "FILE.keras", "FILE.png"}
@@ -113,6 +114,12 @@ def test_a_train_py_looks_in_the_home(home, capsys):
     assert code == 2
     assert "that home does not exist" in said
     assert list((Path.cwd() / "~").iterdir()) == []
+
+
+def test_a_shown_path_can_be_typed_again():
+    for name in ("~", "~x", "-x", "x", "a/~x"):
+        assert typed_path(shown(Path.cwd() / name)).absolute() == Path.cwd() / name
+        assert not shown(Path.cwd() / name).startswith("-")
 
 
 def test_the_root_of_the_data(home):

@@ -102,9 +102,16 @@ def training_figure(runs: Sequence[str | Path], title: str | None = None) -> Fig
         loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         loss.yaxis.set_minor_locator(NullLocator())
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=_FONT_POINTS)
+    figure.legend(
+        handles,
+        list(map(_plain, labels)),
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=_FONT_POINTS,
+    )
     if title:
-        figure.suptitle(title, fontsize=_FONT_POINTS + 2)
+        figure.suptitle(_plain(title), fontsize=_FONT_POINTS + 2)
     return figure
 
 
@@ -158,6 +165,11 @@ def _labels(folders):
         f"{name}, {Path(folder).resolve().name}" if count[name] > 1 else name
         for name, folder in zip(names, folders, strict=True)
     ]
+
+
+def _plain(text):
+    """A text for matplotlib, which would take what stands between two `$` for a formula."""
+    return text.replace("$", r"\$")
 
 
 def _describe(axes, name):
