@@ -14,6 +14,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from neural_similarity.data.places import typed_path
 from neural_similarity.training.environment import environment, peak_memory_bytes
 
 
@@ -36,7 +37,7 @@ def parser(about, name, rounds=None):
             "--rounds", type=int, default=rounds, help="timed calls of each form (default: %(default)s)"
         )
     shared.add_argument("--batch-size", type=int, default=128, help="images per batch (default: %(default)s)")
-    shared.add_argument("--json", type=Path, metavar="FILE.jsonl", help="append the measurement to this file")
+    shared.add_argument("--json", type=typed_path, metavar="FILE.jsonl", help="append the measurement to this file")
     return shared
 
 

@@ -9,13 +9,13 @@ normalises each test batch by its own mean and variance, and so shows the effect
 
 import argparse
 import statistics
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from benchmarks.measure import first_line, table
 from neural_similarity.data.batches import evaluation_batches
+from neural_similarity.data.places import typed_path
 from neural_similarity.families import image_recognition, load_run
 from neural_similarity.training.logs import read_rows
 from neural_similarity.training.runs import open_run
@@ -79,7 +79,7 @@ COLUMNS = {
 def main(arguments=None):
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=first_line(__doc__))
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder")
+    parser.add_argument("runs", nargs="+", type=typed_path, metavar="RUN", help="run folder")
     print(table(COLUMNS, [row(folder) for folder in parser.parse_args(arguments).runs]))
 
 

@@ -6,9 +6,9 @@ python -m benchmarks.show results/benchmarks/train_step.jsonl [--number 2 | --co
 import argparse
 import json
 import statistics
-from pathlib import Path
 
 from benchmarks import attention, inference, input_pipeline, layers, measure, memory, train_step
+from neural_similarity.data.places import typed_path
 
 COLUMNS = {
     module.__name__.split(".")[1]: module.COLUMNS
@@ -77,7 +77,7 @@ def summary(lines):
 def main(arguments=None):
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.show", description=measure.first_line(__doc__))
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.jsonl")
+    parser.add_argument("files", nargs="+", type=typed_path, metavar="FILE.jsonl")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--number", type=int, metavar="N", help="the Nth measurement alone, counted from 1")
     what.add_argument("--column", metavar="TITLE", help="this column alone, of all measurements")

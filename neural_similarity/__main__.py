@@ -10,15 +10,15 @@ import sys
 from pathlib import Path
 
 from neural_similarity.command import add_config_arguments, check_clone, count, guarded
-from neural_similarity.data.places import REPOSITORY
-from neural_similarity.data.streams import Parser, printable
+from neural_similarity.data.places import REPOSITORY, typed_path
+from neural_similarity.data.streams import Parser, say
 
 _RESULTS = REPOSITORY / "results"
 
 
 def _predict(parser):
-    parser.add_argument("run", metavar="RUN", type=Path, help="run folder; a train.py prints it")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="PNG, JPEG, GIF, BMP or WebP file")
+    parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder; a train.py prints it")
+    parser.add_argument("images", metavar="IMAGE", type=typed_path, nargs="+", help="PNG, JPEG, GIF, BMP or WebP file")
     parser.add_argument("--top", metavar="N", type=count, default=3, help="classes to name (default: %(default)s)")
 
     def run(options):
@@ -26,7 +26,7 @@ def _predict(parser):
 
         all_read = True
         for line, was_read in describe(options.run, options.images, options.top):
-            print(printable(line), file=sys.stdout if was_read else sys.stderr, flush=True)
+            say(line, sys.stdout if was_read else sys.stderr)
             all_read = all_read and was_read
         return 0 if all_read else 2
 
@@ -34,13 +34,13 @@ def _predict(parser):
 
 
 def _merge(parser):
-    parser.add_argument("run", metavar="RUN", type=Path, help="run folder of a static network")
-    parser.add_argument("--out", metavar="FILE.keras", type=Path, required=True, help="file to write; a new one")
+    parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder of a static network")
+    parser.add_argument("--out", metavar="FILE.keras", type=typed_path, required=True, help="file to write; a new one")
 
     def run(options):
         from neural_similarity.interop.merge import export
 
-        print(printable(export(options.run, options.out)))
+        say(export(options.run, options.out))
 
     return run
 
@@ -50,20 +50,22 @@ def _convert(parser):
         " CKPT is what the released train.py saved, as model_cifar10/dynamic_dns/42499. The config says which network "
         "it is: a dynamic DNS network and one with the full SphereNet predictor have the same variables."
     )
-    parser.add_argument("checkpoint", metavar="CKPT", type=Path, help="a checkpoint of the released code")
+    parser.add_argument("checkpoint", metavar="CKPT", type=typed_path, help="a checkpoint of the released code")
     add_config_arguments(parser)
-    parser.add_argument("--out", metavar="FILE.keras", type=Path, required=True, help="file to write; a new one")
+    parser.add_argument("--out", metavar="FILE.keras", type=typed_path, required=True, help="file to write; a new one")
 
     def run(options):
         from neural_similarity.interop.convert import export
 
-        print(printable(export(options.checkpoint, options.config, options.set, options.out)))
+        say(export(options.checkpoint, options.config, options.set, options.out))
 
     return run
 
 
 def _parity(parser):
-    parser.add_argument("folder", metavar="DIR", type=Path, help="NAME.json and NAME.npz; the project's: tests/golden")
+    parser.add_argument(
+        "folder", metavar="DIR", type=typed_path, help="NAME.json and NAME.npz; the project's: tests/golden"
+    )
     parser.add_argument(
         "--require-all",
         action=argparse.BooleanOptionalAction,
@@ -77,7 +79,7 @@ def _parity(parser):
 
         all_agree = True
         for line, agrees in check(options.folder, options.require_all, options.rtol):
-            print(printable(line), flush=True)
+            say(line)
             all_agree = all_agree and agrees
         return 0 if all_agree else 1
 
@@ -85,21 +87,21 @@ def _parity(parser):
 
 
 def _record(parser):
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run")
-    parser.add_argument("--results", type=Path, default=_RESULTS, metavar="DIR", help="default: %(default)s")
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=typed_path, help="folder of a finished run")
+    parser.add_argument("--results", type=typed_path, default=_RESULTS, metavar="DIR", help="default: %(default)s")
 
     def run(options):
         from neural_similarity.reporting.record import record_all
 
         for line in record_all(options.runs, options.results):
-            print(printable(line))
+            say(line)
 
     return run
 
 
 def _tables(parser):
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if there is something to")
-    parser.add_argument("--results", type=Path, default=_RESULTS, metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--results", type=typed_path, default=_RESULTS, metavar="DIR", help="default: %(default)s")
 
     def run(options):
         from neural_similarity.reporting.tables import write
@@ -110,32 +112,37 @@ def _tables(parser):
 
 
 def _plots(parser):
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="picture: .png, .svg or .pdf")
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=typed_path, help="run folder")
+    parser.add_argument("--out", type=typed_path, required=True, metavar="FILE", help="picture: .png, .svg or .pdf")
     parser.add_argument("--title", help="above the picture")
 
     def run(options):
         from neural_similarity.files import shown
         from neural_similarity.reporting.plots import training_curves
 
-        print(printable(shown(training_curves(options.runs, options.out, options.title))))
+        say(shown(training_curves(options.runs, options.out, options.title)))
 
     return run
 
 
 def _attention(parser):
-    parser.add_argument("run", metavar="RUN", type=Path, help="run folder of a network with attention")
+    parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder of a network with attention")
     parser.add_argument(
-        "--images", metavar="IMAGE", nargs="+", required=True, help="number of a test image, from 0, or an image file"
+        "--images",
+        metavar="IMAGE",
+        nargs="+",
+        type=_image,
+        required=True,
+        help="number of a test image, from 0, or an image file",
     )
     parser.add_argument("--pixels", metavar="ROW,COLUMN", nargs="+", type=_pixel, help="default: three on the diagonal")
-    parser.add_argument("--out", metavar="FILE.png", type=Path, help="default: attention.png in RUN")
+    parser.add_argument("--out", metavar="FILE.png", type=typed_path, help="default: attention.png in RUN")
 
     def run(options):
         from neural_similarity.interpret.attention import draw_run
 
         for line in draw_run(options.run, options.images, options.pixels, options.out):
-            print(printable(line))
+            say(line)
 
     return run
 
@@ -176,6 +183,11 @@ def _main(arguments):
         parser.print_help()
         return 0
     return options.run_command(options)
+
+
+def _image(text):
+    """The number of a test image, as it was typed, or the path of a file."""
+    return text if re.fullmatch(r"\d+", text, re.ASCII) else str(typed_path(text))
 
 
 def _pixel(text):

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from neural_similarity.data.places import REPOSITORY
+from neural_similarity.data.places import REPOSITORY, typed_path
 from neural_similarity.data.streams import discard, prepare, tell
 from neural_similarity.errors import Interrupted, UserError
 
@@ -106,7 +106,9 @@ def add_config_arguments(parser: argparse.ArgumentParser, default: str | None = 
         default: the config that is meant without `--config`; None makes `--config` required.
     """
     about = "YAML file" + (" (default: %(default)s)" if default else "")
-    parser.add_argument("--config", metavar="FILE", default=default, required=default is None, help=about)
+    parser.add_argument(
+        "--config", metavar="FILE", type=typed_path, default=default, required=default is None, help=about
+    )
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="override one key; repeatable")
 
 

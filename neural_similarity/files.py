@@ -1,7 +1,8 @@
-"""Files that are written as a whole or not at all, and paths as people type them."""
+"""Files that are written as a whole or not at all, files that may be anything, and paths as people type them."""
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 
 
@@ -65,7 +66,42 @@ def set_aside(path: Path, why: str) -> Path:
     return path.rename(aside)
 
 
+def what_else(path: str | Path) -> str | None:
+    """What there is in the place of an ordinary file: "a folder", "a pipe", "a device" or "a socket"; None for a file.
+
+    A program that opens a pipe waits for somebody to write to it, and a device may never end.
+
+    Raises:
+        OSError: there is nothing, or it may not be looked at.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISREG(mode):
+        return None
+    kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
+    return next((words for is_it, words in kinds.items() if is_it(mode)), "a device")
+
+
+def read_at_most(path: str | Path, most_bytes: int) -> bytes:
+    """The whole content of an ordinary file, if it has no more than `most_bytes`.
+
+    Raises:
+        ValueError: it is larger, or no file. The message says which, without the path.
+        OSError: it cannot be read.
+    """
+    if other := what_else(path):
+        raise ValueError(f"{other}, not a file")
+    with open(path, "rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"larger than {most_bytes:,} bytes")
+    return content
+
+
 def shown(path: str | Path) -> str:
-    """The path as a user would type it: relative if it lies in the working folder, absolute otherwise."""
+    """The path as a user would type it: relative if it lies in the working folder, absolute otherwise.
+
+    A name that a command would take for a home or an option gets a `./`: `./~x`, `./-x`.
+    """
     path = Path(path).resolve()
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    text = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    return f"./{text}" if text.startswith(("~", "-")) else text

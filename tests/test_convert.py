@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from neural_similarity import config as configs
 from neural_similarity.config import REPOSITORY
 from neural_similarity.errors import UserError
 from neural_similarity.families.image_recognition import network
+from neural_similarity.interop.checkpoint_files import opened, prefix_of
 from neural_similarity.interop.convert import convert
 from neural_similarity.interop.golden import value_by_rule
 from neural_similarity.interop.released_names import RELEASED_NETWORKS, released_variables
@@ -143,6 +145,68 @@ def test_no_checkpoint_and_damaged_ones_get_one_message(static, tmp_path, capsys
         assert str(tmp_path / "bad") in said
         assert "Traceback" not in said
         assert len(said.strip().splitlines()) == 1
+
+
+# Where it lies, and what lies in its place
+
+
+@pytest.mark.parametrize("name", ["[a]", "a*b?", "{x}", "~", "a b", "ä\\"])
+def test_the_signs_of_a_pattern_mean_themselves(static, name, tmp_path):
+    folder = tmp_path / name
+    folder.mkdir()
+    for suffix in (".index", ".data-00000-of-00001"):
+        (folder / f"[1]{suffix}").write_bytes(Path(f"{static}{suffix}").read_bytes())
+    for path in (folder / "[1]", folder / "[1].index", folder / "[1].data-00000-of-00001", folder):
+        with opened(prefix_of(path)) as variables:
+            np.testing.assert_array_equal(variables.read("score/filter"), golden_values("static_dns")["score/filter"])
+
+
+def test_a_checkpoint_of_the_first_format(tmp_path):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        variable = tf.compat.v1.get_variable("a", initializer=np.ones(3, np.float32), use_resource=False)
+        session.run(variable.initializer)
+        tf.compat.v1.train.Saver(write_version=1).save(session, str(tmp_path / "1"))
+    with opened(tmp_path / "1") as variables:
+        np.testing.assert_array_equal(variables.read("a"), [1, 1, 1])
+
+
+def test_a_folder_is_told_apart_from_a_checkpoint(tmp_path):
+    with pytest.raises(UserError, match=r": a folder\. No file in it ends in \.index\."):
+        prefix_of(tmp_path)
+    for name in ("500.index", "42499.index", "42499.meta", "checkpoint"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r": a folder\. Name a checkpoint in it: 42499, 500\."):
+        prefix_of(tmp_path)
+    (tmp_path / "500").mkdir()
+    assert prefix_of(tmp_path / "500") == tmp_path / "500"  # the files beside the folder
+
+
+@pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001", ""])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(static, suffix, tmp_path):
+    for other in (".index", ".data-00000-of-00001"):
+        if other != suffix:
+            (tmp_path / f"1{other}").write_bytes(Path(f"{static}{other}").read_bytes())
+    os.mkfifo(tmp_path / f"1{suffix}")
+    with pytest.raises(UserError, match=r"no TensorFlow 1 checkpoint that can be read \(1\S* is a pipe, not a file\)"):
+        convert(tmp_path / "1", config_of("static_dns"))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, bool, np.complex64, np.float64, "S1"])
+def test_other_types_than_the_released_codes_are_refused(dtype, tmp_path):
+    values = dict(golden_values("static_dns"))
+    values["score/filter"] = np.ones(values["score/filter"].shape).astype(dtype)
+    checkpoint = write_checkpoint(tmp_path / "1", values, slots=False)
+    with pytest.raises(UserError, match=r"score/filter holds \w+; the released code saves float32\.$"):
+        convert(checkpoint, config_of("static_dns"))
+
+
+def test_messages_name_the_users_files(static, tmp_path):
+    (tmp_path / "1.index").write_bytes(Path(f"{static}.index").read_bytes())
+    with pytest.raises(UserError, match=rf"damaged at \S+ \(.*{tmp_path}/1\.data-00000-of-00001"):
+        convert(tmp_path / "1", config_of("static_dns"))
+
+
+# What is written
 
 
 def test_a_file_that_is_there_is_not_written_over(static, tmp_path, capsys):

@@ -32,7 +32,7 @@ from neural_similarity.data.places import REPOSITORY, default_root
 def tiny_sets(monkeypatch, tmp_path):
     """The default root is tmp_path/root; whatever wants to download fails."""
     monkeypatch.setattr(registry, "DATA_SETS", {"tiny10": TINY, "other": OTHER})
-    monkeypatch.setattr(download, "fetch", lambda url, file: pytest.fail(f"{url} is asked for"))
+    monkeypatch.setattr(download, "fetch", lambda url, file, most_bytes: pytest.fail(f"{url} is asked for"))
     monkeypatch.setenv("NEURAL_SIMILARITY_DATA", str(tmp_path / "root"))
 
 

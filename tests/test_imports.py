@@ -10,12 +10,13 @@ from packaging.requirements import Requirement
 
 from neural_similarity.config import REPOSITORY
 
-TOOLS = {"command", "errors", "files", "version", "quiet"}
+TOOLS = {"arrays", "command", "errors", "files", "version", "quiet"}
 BELOW_FAMILIES = {"ops", "layers", "losses", "models", "data", "config", "training"} | TOOLS
 ABOVE_FAMILIES = {"interop", "interpret", "predict", "quickstart", "reporting"}
 MAY_IMPORT = {  # room → rooms; itself always
     "": {"version"},
     **{tool: set() for tool in TOOLS},
+    "arrays": {"files"},
     "command": {"data", "errors"},
     "__main__": TOOLS | {"data"} | ABOVE_FAMILIES,
     "config": {"data", "errors", "files", "version"},
@@ -23,7 +24,7 @@ MAY_IMPORT = {  # room → rooms; itself always
     "layers": {"ops"},
     "losses": {"ops"},
     "models": {"ops", "layers"},
-    "data": TOOLS,
+    "data": TOOLS - {"arrays", "command"},
     "training": {"config"} | TOOLS,
     "families": BELOW_FAMILIES,
     **dict.fromkeys(ABOVE_FAMILIES, BELOW_FAMILIES | {"families"} | ABOVE_FAMILIES),

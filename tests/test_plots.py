@@ -139,3 +139,8 @@ def test_plots_refuse_what_they_cannot_draw(make_run, tmp_path, command):
     assert "cannot be written" in refusal(plots.training_curves, [run], tmp_path / "none" / "x.png")
     assert command("plots", tmp_path, "--out", tmp_path / "x.png")[0] == 2
     assert not (tmp_path / "x.png").exists()
+
+
+def test_a_text_with_dollars_is_no_formula(make_run, tmp_path):
+    run = make_run(line={"config": "custom/a$_{b$"}, rows=train_rows())
+    assert plots.training_curves([run], tmp_path / "curves.png", "from $5 to $_{").exists()

@@ -1,5 +1,6 @@
 """Result lines, and the files of them that `record` adds to. No training."""
 
+import datetime
 import json
 import shlex
 
@@ -53,6 +54,54 @@ def test_scores_are_read_off_the_rows_of_metrics():
         }
     ]
     assert scores_of(rows, ("accuracy", "recall_at_1")) == {"test/accuracy": Score(value=0.6, interval95=0.01, n=50)}
+
+
+FIELDS = ("family", "config", "experiment", "data", "precision", "strategy", "device", "commit")
+ODD_TEXTS = ("a\x1b[31m", "a\nb", "a\x00", "a\u202eb", "\x9b2J", "\ud800")
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({field: "TEXT"} for field in FIELDS),
+        *({"overrides": ["TEXT"]}, {"versions": {"TEXT": "1"}}, {"versions": {"a": "TEXT"}}),
+        *({"scores": {"TEXT": {"value": 1.0}}}, {"selected": {"step": 1, "scores": {"TEXT": {"value": 1.0}}}}),
+    ],
+    ids=str,
+)
+def test_a_text_that_cannot_be_printed_is_no_result(change, text):
+    line = json.loads(json_line(**change))
+    changed = json.loads(json.dumps(line).replace("TEXT", json.dumps(text)[1:-1]))
+    with pytest.raises(ValueError, match=r"cannot be printed|surrogates"):
+        Result.model_validate(changed)
+
+
+def in_time(**difference):
+    time = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(**difference)
+    return time.isoformat(timespec="seconds")
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        *("9999-12-31T23:59:59+00:00", "2026-13-01T00:00:00+00:00", "2025-02-29T00:00:00+00:00", in_time(days=1)),
+        *(
+            "2026-01-02T24:00:00+00:00",
+            "2026-01-02T03:04:60+00:00",
+            "٢٠٢٦-01-02T03:04:05+00:00",
+            "0000-01-01T00:00:00+00:00",
+        ),
+    ],
+)
+def test_a_time_that_never_was_is_no_result(time, tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(json_line(finished=time))
+    assert "x.jsonl, line 1: not a result line (`finished`: " in refusal(record.read_results, tmp_path / "x.jsonl")
+
+
+def test_clocks_may_differ_a_little():
+    for time in (in_time(), in_time(minutes=10), "2024-02-29T23:59:59+00:00"):
+        assert result(finished=time).finished == time
 
 
 # record

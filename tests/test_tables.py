@@ -1,5 +1,7 @@
 """Tables made of result lines, and how they get into the documents. No training."""
 
+import os
+
 import pytest
 from result_lines import LINE, json_line, refusal, result, score
 
@@ -139,12 +141,53 @@ def test_rows_of_one_name_tell_their_hashes():
 
 
 def test_no_text_breaks_a_row():
-    line = result(recipe="custom", overrides=["data.name=a|b`c\nd"], device="A|B\n C")
+    line = result(recipe="custom", overrides=["data.name=a|b`c"], device="A|B  C")
     row = markdown([line], {}).splitlines()[2:]
     assert len(row) == 1
     assert row[0].replace("\\|", "").count("|") == 12
-    assert "``data.name=a\\|b`c d``" in row[0]
+    assert "``data.name=a\\|b`c``" in row[0]
     assert "| s/step, A\\|B C |" in markdown([line], {}).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "plain", "code"),
+    [
+        ("<b>x</b>", "&lt;b&gt;x&lt;/b&gt;", "<code>&lt;b&gt;x&lt;/b&gt;</code>"),
+        (END, "&lt;!-- results:end --&gt;", "<code>&lt;!-- results:end --&gt;</code>"),
+        ("a`` ` b", "a\\`\\` \\` b", "```a`` ` b```"),
+        ("`", "\\`", "`` ` ``"),
+        ("[a](b) *c* _d_ e_f ~g~", "\\[a\\](b) \\*c\\* \\_d\\_ e_f \\~g\\~", "`[a](b) *c* _d_ e_f ~g~`"),
+        ("a & b | c", "a &amp; b \\| c", "`a & b \\| c`"),
+        ("a\\", "a\\\\", "`a\\`"),
+        ("mixed_bfloat16", "mixed_bfloat16", "`mixed_bfloat16`"),
+    ],
+)
+def test_texts_of_result_lines_are_shown_as_they_are(text, plain, code):
+    lines = [result(precision=text, device=text, recipe="custom", config=text, overrides=[text])]
+    header, _, row = markdown(lines, {}).splitlines()
+    assert f"| s/step, {plain} |" in header
+    assert f"| {plain} | 1,234,567 |" in row
+    assert row.startswith(f"| {code} with {code} | custom |")
+
+
+def test_a_line_cannot_end_the_tables_of_a_document(repository):
+    path = repository / "results" / "custom.jsonl"
+    path.write_bytes(json_line(config=END, recipe="custom", overrides=[BEGIN, END], device=END))
+    for _ in range(2):
+        assert tables.write(repository / "results", repository=repository) == 0
+    text = (repository / tables.PARTIAL_RUNS).read_text()
+    assert (text.count(BEGIN), text.count(END)) == (1, 1)
+    assert text.endswith(f"{END}\n\nafter ±\n")
+
+
+def test_what_is_no_file_does_not_hang(repository):
+    (repository / "results" / "custom.jsonl").unlink()
+    os.mkfifo(repository / "results" / "custom.jsonl")
+    assert "custom.jsonl: cannot be read (a pipe, not a file)." in refusal(
+        tables.tables, tables.README, repository / "results"
+    )
+    os.mkfifo(repository / "pipe")
+    assert "pipe: expected `config: test accuracy in percent`" in refusal(read_paper_values, repository / "pipe")
 
 
 @pytest.fixture

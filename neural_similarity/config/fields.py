@@ -3,18 +3,21 @@
 A field's `description` is the phrase that messages use: "`loss.weight_decay` must be a number, at least 0".
 """
 
+import math
+import struct
 from itertools import pairwise
 from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field
 
+_SMALLEST = 2.0**-126  # of float32's normal numbers; smaller ones count as 0 on most devices
 LARGEST = 2**31 - 1  # step counters and seeds go through int32
 
 
 def _printable(text):
     if not text.isprintable():
-        raise ValueError("control characters")
+        raise ValueError("has characters that cannot be printed")
     return text
 
 
@@ -22,6 +25,27 @@ def _increasing(steps):
     if any(later <= earlier for earlier, later in pairwise(steps)):
         raise ValueError("not increasing")
     return steps
+
+
+def in_32_bits(number: float) -> float:
+    """The number as networks compute with it: float32, in which numbers nearer to 0 than 1.2e-38 become 0."""
+    try:
+        (rounded,) = struct.unpack("f", struct.pack("f", float(number)))
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+    return rounded if abs(rounded) >= _SMALLEST else 0.0
+
+
+def lost_in_32_bits(number: float) -> bool:
+    """Whether float32 makes 0 or infinity of another number, or 1 of one below it, which means something else."""
+    rounded = in_32_bits(number)
+    return number != rounded and (rounded == 0 or math.isinf(rounded) or rounded == 1 > number)
+
+
+def _kept_by_32_bits(number):
+    if lost_in_32_bits(number):
+        raise ValueError("another number in 32 bits")
+    return number
 
 
 def list_of(kind, description):
@@ -36,13 +60,13 @@ def list_of(kind, description):
 
 Index = Annotated[int, Field(ge=0, le=LARGEST, description=f"an integer from 0 to {LARGEST}")]
 Count = Annotated[int, Field(ge=1, le=LARGEST, description=f"an integer from 1 to {LARGEST}")]
-Positive = Annotated[float, Field(gt=0, description="a number greater than 0")]
-NonNegative = Annotated[float, Field(ge=0, description="a number, at least 0")]
-BelowOne = Annotated[float, Field(ge=0, lt=1, description="a number, at least 0 and less than 1")]
+Number = Annotated[float, pydantic.AfterValidator(_kept_by_32_bits)]  # every number that is no integer is one
+Positive = Annotated[Number, Field(gt=0, description="a number greater than 0")]
+NonNegative = Annotated[Number, Field(ge=0, description="a number, at least 0")]
+BelowOne = Annotated[Number, Field(ge=0, lt=1, description="a number, at least 0 and less than 1")]
 Switch = Annotated[bool, Field(description="`true` or `false`")]
-FolderPath = Annotated[
-    str, Field(min_length=1, description="the path of a folder, as text"), pydantic.AfterValidator(_printable)
-]
+Text = Annotated[str, pydantic.AfterValidator(_printable)]
+FolderPath = Annotated[Text, Field(min_length=1, description="the path of a folder, as text")]
 Structure = Literal["diagonal", "unconstrained"]
 IncreasingSteps = Annotated[
     list_of(tuple[Count, ...], f"a list of integers from 1 to {LARGEST}, each larger than the one before"),

@@ -14,6 +14,7 @@ from neural_similarity.config.fields import (
     BelowOne,
     Count,
     NonNegative,
+    Number,
     Positive,
     Section,
     Structure,
@@ -35,7 +36,7 @@ class Images(Data):
     global_batch_size: Count
     augmentation: Literal["none", "flip", "crop_flip"]
     input_scaling: Literal["none", "centred"]
-    validation_fraction: Annotated[float, Field(ge=0, le=0.5, description="a number from 0 to 0.5")]
+    validation_fraction: Annotated[Number, Field(ge=0, le=0.5, description="a number from 0 to 0.5")]
 
 
 class PublishedImages(Images):

@@ -7,13 +7,15 @@ from pathlib import Path
 import pydantic
 
 from neural_similarity.config import messages, older
-from neural_similarity.config.experiment import Experiment
+from neural_similarity.config.experiment import Experiment, flattened
 from neural_similarity.config.image_recognition import ImageRecognition
 from neural_similarity.config.paths import CONFIGS, REPOSITORY
 from neural_similarity.config.yaml12 import cut, parse, shown_value
 from neural_similarity.data.places import VARIABLE
 from neural_similarity.errors import UserError, nearest
+from neural_similarity.files import read_at_most
 
+_MOST_BYTES = 100_000  # in a config; those that are shipped have 2,000
 SCHEMAS = {"image_recognition": ImageRecognition}  # family → what its configs are checked against
 
 
@@ -23,7 +25,8 @@ def load(path: str | Path, overrides: Iterable[str] = (), environment: Mapping[s
     Args:
         path: YAML file, tried from the working folder and then from the repository's root. The `config.yaml` of a run
             folder may be of an earlier version (`config.older`).
-        overrides: `section.key=value` texts of `--set`; later ones win. Their values are YAML.
+        overrides: `section.key=value` texts of `--set`; later ones win. Of a key that takes texts, such as
+            `data.root`, what follows the `=` is the value as it stands; all other values are YAML.
         environment: variables; `NEURAL_SIMILARITY_DATA`, the folder of the sets, replaces `data.root`, unless
             `overrides` set it or it is a set itself.
 
@@ -55,8 +58,14 @@ def load(path: str | Path, overrides: Iterable[str] = (), environment: Mapping[s
 
 
 def name_of(path: str | Path) -> str:
-    """Returns a config's name: its path under configs/ without suffix, or `custom/<stem>` for a file elsewhere."""
+    """Returns a config's name: its path under configs/ without suffix, or `custom/<stem>` for a file elsewhere.
+
+    Raises:
+        UserError: the file's name has a character that cannot be printed. Results carry the name.
+    """
     file = (_find(path) or Path(path)).resolve()
+    if not file.stem.isprintable():
+        raise UserError(f"{cut(str(path), 200)}: results carry this file's name, and it cannot be printed. Rename it.")
     if file.is_relative_to(CONFIGS):
         return file.relative_to(CONFIGS).with_suffix("").as_posix()
     return f"custom/{file.stem}"
@@ -74,6 +83,14 @@ def recipe_of(config: Experiment, name: str) -> str:
 def run_folder(config: Experiment, name: str) -> Path:
     """Where a run of `config` lives: `runs/<name>/s<seed>-<hash>`, so that an edited config never meets an old run."""
     return REPOSITORY / "runs" / name / f"s{config.seed}-{config.run_hash()}"
+
+
+def keys_called(name: str, config: Experiment) -> list[str]:
+    """The dotted paths of a config's keys that have a name: `weight_decay` or `loss.weight_decay`.
+
+    Only keys that the config itself has: a static network has two of the name `weight_decay`, a plain one has one.
+    """
+    return [path for path in flattened(config.to_dict()) if name in (path, path.partition(".")[2]) and path != "family"]
 
 
 # Files
@@ -101,12 +118,14 @@ def _shown_path(file):
 
 def _read(file, place):
     try:
-        text = file.read_bytes().decode("utf-8")
-    except IsADirectoryError:
-        inside = ", ".join(sorted(entry.name for entry in file.glob("*.yaml"))) or "no .yaml file"
-        raise UserError(f"{place}: a folder. Name a file in it: {inside}.") from None
+        if file.is_dir():
+            inside = ", ".join(sorted(name for name in os.listdir(file) if name.endswith(".yaml"))) or "no .yaml file"
+            raise UserError(f"{place}: a folder. Name a file in it: {inside}.")
+        text = read_at_most(file, _MOST_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{place}: not UTF-8 text, from byte {error.start} on. Save it as UTF-8.") from None
+    except ValueError as error:  # of `read_at_most`
+        raise UserError(f"{place}: {error}, so it is no config. Start from a file in configs/.") from None
     except OSError as error:
         raise UserError(f"{place}: cannot be read ({error.strerror}). Check the path and its permissions.") from None
     document = parse(text, place)
@@ -142,7 +161,7 @@ def _override(schema, text, source):
         raise UserError(f"{source}: expected `section.key=value`, as in `--set optimizer.learning_rate=0.05`.")
     keys = tuple(path.split("."))
     if path == "seed" or (len(keys) == 2 and messages.variants(schema, keys[0])):
-        return keys, parse(value, source, lines=False)
+        return keys, _value(schema, keys, value, source)
     if path == "family":
         raise UserError(f"{source}: a config keeps its family. Take another file with --config.")
     if messages.variants(schema, path):
@@ -151,6 +170,17 @@ def _override(schema, text, source):
     hint = messages.moved(path) or nearest(path, messages.paths_of(schema)) or messages.elsewhere(schema, keys[-1])
     known = messages.listed(messages.sections_of(schema))
     raise UserError(f"{source}: unknown key `{cut(path)}`.{hint} Known sections: {known}.")
+
+
+def _value(schema, keys, text, source):
+    """The value that a text means: the text itself where the key takes texts, elsewhere what it is in YAML."""
+    if not text.isprintable():
+        raise UserError(f"{source}: the value has a character that cannot be printed. Leave it out.")
+    if len(keys) == 2 and messages.holds_text(schema, *keys):
+        return text
+    if "#" in text:
+        raise UserError(f"{source}: `#` begins a comment, and a value on the command line has none. Leave it out.")
+    return parse(text, source, lines=False)
 
 
 def _put(document, keys, value):

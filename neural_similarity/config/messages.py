@@ -4,7 +4,7 @@ import re
 from typing import get_args
 
 from neural_similarity.config import older
-from neural_similarity.config.fields import Section
+from neural_similarity.config.fields import Section, in_32_bits, lost_in_32_bits
 from neural_similarity.config.yaml12 import cut, shown_value
 from neural_similarity.errors import nearest
 
@@ -35,6 +35,12 @@ def sections_of(schema):
 def keys_of(schema, section):
     """All keys that a section can have."""
     return {key for model in variants(schema, section).values() for key in model.model_fields}
+
+
+def holds_text(schema, section, key):
+    """Whether a key takes nothing but texts, in whatever variant of its section."""
+    fields = [m.model_fields[key].annotation for m in variants(schema, section).values() if key in m.model_fields]
+    return bool(fields) and all(a is str or set(map(type, get_args(a))) == {str} for a in fields)
 
 
 def paths_of(schema):
@@ -68,6 +74,14 @@ def _renamed(path, value):
         for now, before in names.items()
         if before == value != now
     )
+
+
+def _in_32_bits(value, kind):
+    """The hint for numbers that `fields` refuses because of what they become; "" for all other values."""
+    numbers = value if isinstance(value, list) else [value]
+    numbers = [x for x in numbers if kind == "value_error" and type(x) in (int, float) and lost_in_32_bits(x)]
+    became = ", ".join(f"{shown_value(x)} becomes {in_32_bits(x):g}" for x in numbers)
+    return f" Networks compute in 32 bits: {became}." if became else ""
 
 
 def elsewhere(schema, key, section=None):
@@ -134,7 +148,8 @@ def _problem(schema, kind, where, context, document):
     if kind == "missing" and len(where) == 2:  # deeper, a list is too short
         return path, f"missing key `{path}`{condition} ({expected})."
     value = document[section][key]
-    return path, f"`{path}` must be {expected}; got {shown_value(value)}.{_renamed(path, value)}"
+    hint = _renamed(path, value) or _in_32_bits(value, kind)
+    return path, f"`{path}` must be {expected}; got {shown_value(value)}.{hint}"
 
 
 def _section_problem(schema, kind, section, document):

@@ -1,6 +1,6 @@
 """The sections that the configs of every family have: where the data are, the optimiser, the schedule, the machine."""
 
-from pathlib import Path
+import argparse
 from typing import Annotated, Literal
 
 import pydantic
@@ -13,11 +13,13 @@ from neural_similarity.config.fields import (
     FolderPath,
     IncreasingSteps,
     Index,
+    Number,
     Positive,
     Section,
     Switch,
 )
 from neural_similarity.config.paths import REPOSITORY
+from neural_similarity.data.places import typed_path
 from neural_similarity.errors import UserError
 
 
@@ -31,9 +33,9 @@ class Data(Section):
     def root_path(self):
         """`root` as an absolute path: `~` is expanded, and a relative path starts at the repository's root."""
         try:
-            return REPOSITORY / Path(self.root).expanduser()
-        except RuntimeError:  # ~somebody who has no account here
-            raise UserError(f"`data.root` is `{self.root}`, and that home does not exist. Set another.") from None
+            return typed_path(self.root, REPOSITORY)
+        except argparse.ArgumentTypeError as error:
+            raise UserError(f"`data.root`: {error}. Set another.") from None
 
     @property
     def root_is_the_set(self):
@@ -68,7 +70,7 @@ class Schedule(Section):
 
     train_steps: Count
     boundaries_steps: IncreasingSteps
-    factor: Annotated[float, Field(gt=0, le=1, description="a number greater than 0 and at most 1")]
+    factor: Annotated[Number, Field(gt=0, le=1, description="a number greater than 0 and at most 1")]
     warmup_steps: Index
     scale: Positive
 

@@ -40,7 +40,13 @@ def found(archive, key, folder):
 
 
 def found_in_file(archive, key, path):
-    """What there is in the file at `path`, in the words of `expected`. The key is not a pattern."""
+    """What there is in the file at `path`, in the words of `expected`. The key is not a pattern.
+
+    A file that has not the size that the registry knows is not read. Its size is returned: "17 bytes".
+    """
+    size = path.stat().st_size
+    if size != archive.file_bytes.get(key, size):
+        return f"{size:,} bytes"
     with path.open("rb") as stream:
         return found_in_stream(archive, key, stream)
 
@@ -55,6 +61,23 @@ def found_in_stream(archive, key, stream):
         last = block[-1:]
     lines += last != b"\n"  # the last line may lack its end
     return f"{lines:,} lines"
+
+
+def bytes_of(archive, key, folder):
+    """How many bytes the files of a key have in a folder, together."""
+    return sum(path.stat().st_size for path in paths_of(archive, key, folder))
+
+
+def too_large(entry, size):
+    """Says that a size in bytes is more than a set can have: "3,000 bytes, more than …"; None if it is not."""
+    if size <= most_bytes(entry):
+        return None
+    return f"{size:,} bytes, more than the {entry.space_mb:,} MB that the whole set needs"
+
+
+def most_bytes(entry):
+    """The size that nothing that belongs to a set can exceed, in bytes."""
+    return entry.space_mb * 10**6
 
 
 def lacking(archive, folder):

@@ -85,13 +85,14 @@ def _records(name, root, file, count):
     size = len(LABEL_CLASSES[name]) + math.prod(IMAGE_SHAPE)
     again = f"Delete it and run {setup_command(name, root)}"
     try:
-        content = np.fromfile(path, np.uint8)
+        there = path.stat().st_size  # looked at first: a file of another size may be one that fills the memory
+        content = np.fromfile(path, np.uint8) if there == count * size else None
     except OSError as error:
         raise UserError(f"{path}: expected a readable file: {error.strerror or error}. {again}") from error
-    if len(content) != count * size:
+    if content is None:
         raise UserError(
-            f"{path}: expected {count:,} records of {size:,} bytes = {count * size:,} bytes, found {len(content):,} "
-            f"({len(content) // size:,} records and {len(content) % size:,} bytes). {again}"
+            f"{path}: expected {count:,} records of {size:,} bytes = {count * size:,} bytes, found {there:,} "
+            f"({there // size:,} records and {there % size:,} bytes). {again}"
         )
     records = content.reshape(count, size)
     for byte, classes in enumerate(LABEL_CLASSES[name]):

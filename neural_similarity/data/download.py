@@ -55,20 +55,21 @@ def alone(path):
                 path.unlink(missing_ok=True)
 
 
-def fetch(url, file):
+def fetch(url, file, most_bytes):
     """Completes a partial file.
 
     Args:
         url: where the whole file is.
         file: its beginning, which may be empty, as `alone` opened it.
+        most_bytes: what the whole file may have; a server that sends more has another file.
 
     Returns:
         True if the file was put together from answers of different times. The file on the server may have changed
         between them, so that the parts do not belong together.
 
     Raises:
-        DownloadError: there is no connection, the server answers that it has no such file, or connections broke off too
-            often. What came is kept.
+        DownloadError: there is no connection, the server answers that it has no such file or has a larger one, or
+            connections broke off too often. What came is kept, but not of a larger file.
         OSError: the file cannot be written.
     """
     waits_s = iter(WAITS_S)
@@ -81,7 +82,7 @@ def fetch(url, file):
             answered = True
             with response:
                 file.truncate(start)
-                _receive(response, file, start, total)
+                _receive(response, file, start, total, most_bytes)
             file.flush()
             return start > 0
         except _BrokeOff as error:
@@ -153,16 +154,19 @@ def _open(url, have):
     raise DownloadError(f"{url}: expected the file, got HTTP status {response.status} ({response.reason}).")
 
 
-def _receive(response, file, done, total):
+def _receive(response, file, done, total, most_bytes):
     """Appends the response to the file, which holds `done` of `total` bytes."""
     progress = _Progress(Path(file.name).stem, done, total)
     try:
-        while block := _read(response):
+        while (total or done) <= most_bytes and (block := _read(response)):
             file.write(block)
             done += len(block)
             progress.show(done)
     finally:
         progress.close()
+    if max(total or 0, done) > most_bytes:
+        file.truncate(0)
+        raise DownloadError(f"{response.url}: expected at most {most_bytes:,} bytes, and the server sends more.")
     if total is not None and done < total:
         raise _BrokeOff("closed by the other side")
 

@@ -70,6 +70,9 @@ def _copy_from(entry, archive, root, source, wanted):
     for key in wanted:
         expected = checks.expected(archive, key)
         for place in places:
+            if large := checks.too_large(entry, checks.bytes_of(archive, key, place)):
+                wrong.setdefault(key, f"{place / key}: expected {expected}, got {large}.")
+                continue
             found = checks.found(archive, key, place)
             if found == expected:
                 for path in checks.paths_of(archive, key, place):
@@ -153,12 +156,12 @@ def _fetch(entry, archive, file, partial):
         return
     there = partial.stat().st_size
     tell(f"{entry.name}: downloading {archive.url}" + (f", going on after {there:,} bytes" if there else ""))
-    in_pieces = download.fetch(archive.url, file)
+    in_pieces = download.fetch(archive.url, file, checks.most_bytes(entry))
     fault = unpack.fault(entry, archive, partial, archive.url)
     if fault and in_pieces:
         tell(f"{entry.name}: the pieces do not make the archive, so it is downloaded anew. {fault}")
         file.truncate(0)
-        download.fetch(archive.url, file)
+        download.fetch(archive.url, file, checks.most_bytes(entry))
         fault = unpack.fault(entry, archive, partial, archive.url)
     if fault:
         file.truncate(0)

@@ -1,9 +1,10 @@
 """Reads the data sets of the registry by name. A reader, with the packages it needs, is imported when it is used."""
 
+import argparse
 from pathlib import Path
 
 from neural_similarity.data.images import Splits, split_validation
-from neural_similarity.data.places import default_root
+from neural_similarity.data.places import default_root, typed_path
 from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.errors import UserError, nearest
 
@@ -101,4 +102,7 @@ def _check_name(name):
 
 
 def _root(root):
-    return default_root() if root is None else root
+    try:
+        return default_root() if root is None else typed_path(root)
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"the folder of the data: {error}. Name another.") from None

@@ -48,6 +48,7 @@ class Archive:
         md5: its MD5, 32 hex digits; None if its publisher gives none. Then it is the right one if it can be read to
             its end and holds everything that the three attributes below ask for.
         file_md5: path → MD5 of that file.
+        file_bytes: path → size of that file, where it is known; a file of another size is not even read.
         file_counts: pattern → the number of files that fit it, none of them empty. This is for files of which no
             checksum is known.
         line_counts: path → the number of lines in that file. This is for lists of which no checksum is known.
@@ -57,6 +58,7 @@ class Archive:
     url: str
     md5: str | None
     file_md5: dict[str, str] = field(default_factory=dict)
+    file_bytes: dict[str, int] = field(default_factory=dict)
     file_counts: dict[str, int] = field(default_factory=dict)
     line_counts: dict[str, int] = field(default_factory=dict)
 
@@ -71,7 +73,8 @@ class DownloadedSet(DataSet):
         archives: what to download.
         released_folder: the folder's name in the authors' released code, where `--from` looks too; None if the code
             has no such folder.
-        space_mb: disk space that the set-up needs, for the archives and the files, in megabytes.
+        space_mb: disk space that the set-up needs, for the archives and the files, in megabytes. Nothing larger is
+            downloaded, unpacked or copied.
         next_command: what to run when the set is in place.
     """
 
@@ -121,6 +124,9 @@ DATA_SETS: dict[str, DataSet] = {
                         "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
                         "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
                     },
+                    file_bytes=dict.fromkeys(
+                        (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"), 30_730_000
+                    ),
                 ),
             ),
             released_folder="cifar-10",
@@ -142,6 +148,7 @@ DATA_SETS: dict[str, DataSet] = {
                         "train.bin": "6172c7755cfe09b2fe270c85cebc1b15",
                         "test.bin": "4499cfba6c016c1be1438163640a0898",
                     },
+                    file_bytes={"train.bin": 153_700_000, "test.bin": 30_740_000},
                 ),
             ),
             released_folder="cifar-100",

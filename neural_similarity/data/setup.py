@@ -5,6 +5,7 @@ folder (registry, places, streams, install, checks, unpack, download), use the s
 other in two ways: as parts of the package, or as the files beside this one.
 """
 
+import argparse
 import difflib
 import os
 import shlex
@@ -14,12 +15,12 @@ from pathlib import Path
 if __package__:
     from neural_similarity.data import registry
     from neural_similarity.data.install import SetupError, set_up
-    from neural_similarity.data.places import REPOSITORY, default_root, setup_command
+    from neural_similarity.data.places import REPOSITORY, default_root, setup_command, typed_path
     from neural_similarity.data.streams import Parser, prepare, tell
 else:  # run by itself: Python looks beside this file
     import registry
     from install import SetupError, set_up
-    from places import REPOSITORY, default_root, setup_command
+    from places import REPOSITORY, default_root, setup_command, typed_path
     from streams import Parser, prepare, tell
 
 
@@ -58,14 +59,14 @@ def main(arguments=None):
 
 def _main(arguments):
     options = _parse(arguments)
-    root = Path(os.path.abspath(os.path.expanduser(options.root))) if options.root else default_root()
     source = None
     failed = False
     try:
+        root = options.root or default_root()
         entries = [find_data_set(name) for name in dict.fromkeys(options.names or downloaded_sets())]
         if options.source is not None:
             source = _source_folder(options.source)
-    except SetupError as error:
+    except (SetupError, argparse.ArgumentTypeError) as error:
         return _fail(error)
     except OSError as error:
         return _fail(f"--from: {error.filename}: {error.strerror}. Name a folder that you may read: --from DIR")
@@ -105,16 +106,23 @@ def _parse(arguments):
     parser.add_argument(
         "--from",
         dest="source",
+        type=_folder,
         metavar="DIR",
         help="downloads nothing: DIR is a folder that holds the official archive or its unpacked files",
     )
     parser.add_argument(
         "--root",
+        type=_folder,
         metavar="DIR",
         help="the folder to put the sets in. Without it that is the folder that the environment variable "
         "NEURAL_SIMILARITY_DATA names, and without that variable data/ in the repository",
     )
     return parser.parse_intermixed_args(arguments)
+
+
+def _folder(text):
+    """The absolute path of a folder that somebody typed. An `argparse` type."""
+    return Path(os.path.abspath(typed_path(text)))
 
 
 def _fail(message):
@@ -123,9 +131,8 @@ def _fail(message):
     return 2
 
 
-def _source_folder(text):
-    """The folder that --from names, as an absolute path; SetupError if it is not a folder."""
-    source = Path(os.path.abspath(os.path.expanduser(text)))
+def _source_folder(source):
+    """The folder that --from names, again; SetupError if it is not a folder."""
     if source.is_file():
         raise SetupError(f"--from: {source} is a file; name the folder that it is in: --from {source.parent}")
     if not source.is_dir():

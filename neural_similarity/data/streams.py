@@ -34,20 +34,27 @@ def prepare():
             stream.reconfigure(errors="backslashreplace")
 
 
-def tell(text, file=None, end="\n"):
-    """Prints a text at once. If it cannot be written, the work goes on without it.
+def say(text, file=None, end="\n"):
+    """Prints a text at once.
 
     Args:
         text: what is printed, as `printable` shows it.
         file: the stream; standard output if it is None.
         end: what is printed after it.
+
+    Raises:
+        OSError: it cannot be written.
     """
-    file = file or sys.stdout
+    print(printable(text), end=end, file=file or sys.stdout, flush=True)
+
+
+def tell(text, file=None, end="\n"):
+    """Prints a text as `say` does. If it cannot be written, the work goes on without it."""
     try:
-        print(printable(text), end=end, file=file, flush=True)
+        say(text, file, end)
     except OSError as error:
         if error.errno in _GONE:
-            discard(file)
+            discard(file or sys.stdout)
 
 
 def printable(text):

@@ -8,8 +8,10 @@ from typing import NoReturn
 
 from neural_similarity import config as configs
 from neural_similarity.command import add_config_arguments, check_clone, guarded
+from neural_similarity.data.places import typed_path
 from neural_similarity.data.streams import Parser
 from neural_similarity.errors import UserError
+from neural_similarity.families.unknown_options import refuse
 
 
 def main(default_config: str, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -28,7 +30,10 @@ def _main(default_config, arguments):
     if started.name == "train.py":  # elsewhere it is a notebook, or somebody's own program
         check_clone(started)
     own = configs.load(default_config, environment={}).owner()
-    options = _parser(own, default_config).parse_args(arguments)
+    parser = _parser(own, default_config)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        refuse(unknown, options, parser)
     config = configs.load(options.config, options.set)
     if config.owner() != own:
         words = ["python", f"{config.owner()}/train.py", "--config", str(options.config)]
@@ -57,7 +62,7 @@ def _main(default_config, arguments):
 def _parser(owner, default_config):
     parser = Parser(prog=f"python {owner}/train.py")
     add_config_arguments(parser, default_config)
-    parser.add_argument("--run-dir", type=Path, help="run folder (default: runs/<config's path>/s<seed>-<hash>)")
+    parser.add_argument("--run-dir", type=typed_path, help="run folder (default: runs/<config's path>/s<seed>-<hash>)")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--resume", action="store_true", help="go on with an unfinished run")
     action.add_argument("--eval-only", action="store_true", help="evaluate the run's newest checkpoint")

@@ -9,7 +9,6 @@ then be made into plain Keras layers, with `neural_similarity.merge`.
 """
 
 import functools
-import re
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +16,7 @@ import tensorflow as tf
 from neural_similarity import config as configs
 from neural_similarity.errors import UserError
 from neural_similarity.families.image_recognition import class_names, network
+from neural_similarity.interop.checkpoint_files import opened, prefix_of
 from neural_similarity.interop.keras_files import check_new_file, count_parameters, save_whole
 from neural_similarity.interop.released_names import RELEASED_NETWORKS, released_variables
 
@@ -28,7 +28,8 @@ def convert(checkpoint, config):
     """The network of a config, with the weights and moving averages of a released checkpoint.
 
     Args:
-        checkpoint: path of a TensorFlow 1 checkpoint, with or without `.index`, `.meta` or `.data-…`.
+        checkpoint: path of a TensorFlow 1 checkpoint, with or without `.index`, `.meta` or `.data-…`; or of a folder
+            with just one in it.
         config: the `Config` of the same network, with the checkpoint's widths and data set.
 
     Returns:
@@ -37,47 +38,26 @@ def convert(checkpoint, config):
     Raises:
         UserError: there is no checkpoint, it is damaged, or it is of another network.
     """
-    path = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(checkpoint))
-    reader, shapes = _open(path)
+    path = prefix_of(checkpoint)
     model = network(config, len(class_names(config)), dtype="float32")
     table = released_variables(model)
-    _check(path, shapes, table)
-    for name, released in table.items():
-        released.ours.assign(released.to_ours(_read(reader, path, name)))
+    with opened(path) as variables:
+        _check(path, variables.shapes, variables.types, table)
+        for name, released in table.items():
+            released.ours.assign(released.to_ours(variables.read(name)))
     for variable in model.non_trainable_variables:
         if variable.name == "updates":  # the checkpoint does not say how many updates its averages have had
             variable.assign(MANY_UPDATES)
     return model
 
 
-def _open(path):
-    """A reader of the checkpoint, and released name → shape of each of its variables."""
-    try:
-        reader = tf.train.load_checkpoint(path)
-        return reader, reader.get_variable_to_shape_map()
-    except Exception as error:  # any kind, as in `_read`
-        raise UserError(
-            f"{path}: no TensorFlow 1 checkpoint that can be read ({_first_line(error)}). "
-            f"Expected {path}.index and {path}.data-00000-of-00001, as the released train.py saves them."
-        ) from error
-
-
-def _read(reader, path, name):
-    try:
-        array = reader.get_tensor(name)
-    except Exception as error:  # TensorFlow's reader raises different Python errors for different damage
-        raise UserError(f"{path}: damaged at {name} ({_first_line(error)}). Copy the checkpoint anew.") from error
-    if not np.isfinite(array).all():
-        raise UserError(f"{path}: {name} is not finite; the network had diverged when it was saved.")
-    return array
-
-
-def _check(path, shapes, table):
-    """Raises a `UserError` unless the checkpoint has exactly the variables of the config's network, in their shapes.
+def _check(path, shapes, types, table):
+    """Raises a `UserError` unless the checkpoint has exactly the variables of the config's network, as it has them.
 
     Args:
         path: of the checkpoint.
         shapes: released name → shape in the checkpoint.
+        types: released name → dtype in the checkpoint.
         table: what `released_variables` returns for the config's network.
     """
     saved = {_label(name, shape) for name, shape in shapes.items() if name.split("/")[-1] not in SLOTS}
@@ -95,6 +75,8 @@ def _check(path, shapes, table):
                 f"{path}: {name} has the shape {shapes[name]}, the config's network {shape}. "
                 "Take the config of its data set (the classifier's last number is the classes) and widths."
             )
+        if types[name] != tf.float32:
+            raise UserError(f"{path}: {name} holds {types[name].name}; the released code saves float32.")
 
 
 def _labels(table):
@@ -127,10 +109,6 @@ def _labels_of_network(name):
 
 def _config_of(name):
     return f"configs/cifar10/released/{name}.yaml"
-
-
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def export(checkpoint, config_path, overrides, out):

@@ -4,15 +4,57 @@ tests/golden is a folder of such files, two for each network: `NAME.json` and `N
 """
 
 import json
-import zipfile
+import math
 import zlib
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import pydantic
 
+from neural_similarity.arrays import headers_of, read_npz
 from neural_similarity.errors import UserError
+from neural_similarity.files import read_at_most
+from neural_similarity.training.results import validation_problems
 
-ARRAYS = {"x", "y", "eval_logits", "eval_fit", "train_logits", "train_fit", "train_loss", "reg"}  # in each NAME.npz
+_MOST_BYTES = 10_000_000  # in NAME.json; those of the project have 60,000
+_MOST_STEPS = 1_000  # of a trajectory
+_OPTIONAL = {"orth", "trajectory_fit_reg", "trajectory_lr"}  # arrays that only some NAME.npz have
+_Length = Annotated[int, pydantic.Field(ge=1, le=1_000)]
+
+
+class _Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Sums(_Strict):
+    sum: float
+    sumsq: float
+
+
+class _Variable(_Sums):
+    """A weight has norms and probes of gradients; a moving average has its sums after a pass in training mode."""
+
+    shape: list[int]  # which one, the network says
+    grad_norm: float | None = None
+    grad_probe: list[float] | None = None
+    fit_grad_norm: float | None = None
+    fit_grad_probe: list[float] | None = None
+    after_one_training_pass: _Sums | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _is_one_of_the_two(self):
+        of_gradients = {self.grad_norm, self.fit_grad_norm} if self.grad_probe and self.fit_grad_probe else {None}
+        if (None in of_gradients) == (self.after_one_training_pass is None):
+            raise ValueError("neither a weight nor a moving average")
+        return self
+
+
+class _Facts(_Strict):
+    batch: _Length
+    n_class: _Length
+    salt: str
+    variables: dict[str, _Variable]
 
 
 class Golden:
@@ -29,22 +71,26 @@ class Golden:
         arrays: name → array, what `NAME.npz` holds.
 
     Raises:
-        UserError: a file cannot be read, or lacks something that all golden files have.
+        UserError: a file cannot be read, or holds something else than golden files do.
     """
 
     def __init__(self, folder, name):
         self.name = name
         self.path = Path(folder) / name
         try:
-            self.facts = json.loads(self.path.with_suffix(".json").read_text())
-            with self.path.with_suffix(".npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                self.arrays = dict(arrays)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            document = json.loads(read_at_most(self.path.with_suffix(".json"), _MOST_BYTES))
+            self.facts = _Facts.model_validate(document).model_dump(exclude_none=True)
+            npz = self.path.with_suffix(".npz")
+            self.arrays = read_npz(npz, _layout(self.facts["batch"], self.facts["n_class"], headers_of(npz)))
+        except pydantic.ValidationError as error:
+            raise UserError(
+                f"{self.path}.json: expected n_class, salt and variables of a golden network "
+                f"({validation_problems(error)})."
+            ) from error
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{self.path}.json and .npz: cannot read them ({error}).") from error
-        if not isinstance(self.facts, dict) or not self.facts.keys() >= {"n_class", "salt", "variables"}:
-            raise UserError(f"{self.path}.json: expected n_class, salt and variables.")
-        if lacking := sorted(ARRAYS - set(self.arrays)):
-            raise UserError(f"{self.path}.npz: lacks the arrays {', '.join(lacking)}.")
+        if not 0 <= self.arrays["y"].min() <= self.arrays["y"].max() < self.facts["n_class"]:
+            raise UserError(f"{self.path}.npz: expected labels `y` from 0 to {self.facts['n_class'] - 1}.")
 
     def value(self, name, kernel_shape):
         """The weight of a released variable, in its released shape, float32.
@@ -69,6 +115,23 @@ class Golden:
         A probe is the inner product of the variable's gradient with this direction.
         """
         return draw(self.facts["salt"], f"probe{number}/{name}", tuple(self.facts["variables"][name]["shape"]))
+
+
+def _layout(batch, classes, headers):
+    """Name → (shape, dtype) of the arrays of a `NAME.npz`, with those optional ones that its `headers` name."""
+    steps = math.prod(headers["trajectory_lr"].shape) if "trajectory_lr" in headers else 0
+    if steps > _MOST_STEPS:
+        raise ValueError(f"a trajectory of more than {_MOST_STEPS:,} steps")
+    numbers = ("eval_fit", "train_fit", "train_loss", "reg", "orth")
+    layout = {
+        "x": ((batch, 32, 32, 3), "uint8"),
+        "y": ((batch,), "int64"),
+        **{f"{mode}_logits": ((batch, classes), "float32") for mode in ("eval", "train")},
+        **dict.fromkeys(numbers, ((), "float32")),
+        "trajectory_lr": ((steps,), "float64"),
+        "trajectory_fit_reg": ((steps, 2), "float64"),
+    }
+    return {name: entry for name, entry in layout.items() if name in headers or name not in _OPTIONAL}
 
 
 def draw(salt, name, shape):

@@ -103,6 +103,11 @@ class Comparison:
                 f"{golden.path}.json: expected the variables of our {golden.name}; "
                 f"{differing[0]} is in one of them only."
             )
+        for name, released in table.items():
+            entry = golden.facts["variables"][name]
+            fits = entry["shape"] == list(released.to_released(np.zeros(released.ours.shape)).shape)
+            if not fits or ("grad_norm" in entry) != released.ours.trainable:
+                raise UserError(f"{golden.path}.json: {name} has another shape than in our {golden.name}, or role.")
         self.values = {name: golden.value(name, tuple(released.ours.shape)) for name, released in table.items()}
         self.trainable = [(name, released) for name, released in table.items() if released.ours.trainable]
         self.labels = tf.constant(golden.arrays["y"], tf.int32)

@@ -2,7 +2,7 @@
 
 from neural_similarity.data import registry
 from neural_similarity.data.checks import counted_in_words
-from neural_similarity.reporting.summary import Column, Table
+from neural_similarity.reporting.summary import Column, Markdown, Table
 
 
 def data_sets() -> Table:
@@ -18,7 +18,7 @@ def data_sets() -> Table:
         "checked by": [_checks(entry) for entry in entries],
         "licence": [entry.licence for entry in entries],
     }
-    return Table([Column(name, None, cells) for name, cells in columns.items()])
+    return Table([Column(Markdown(name), None, list(map(Markdown, cells))) for name, cells in columns.items()])
 
 
 def _counts(entry):

@@ -9,7 +9,7 @@ import re
 from neural_similarity.config import CONFIGS
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown
-from neural_similarity.reporting.summary import Column, Spread, Table, group
+from neural_similarity.reporting.summary import Column, Markdown, Spread, Table, group
 from neural_similarity.training.results import Result
 
 
@@ -32,11 +32,11 @@ def experiments(results: list[Result]) -> Table:
     rows = [longest.get(f"cifar10/{header['name']}") for header in headers]
     return Table(
         [
-            Column("method", None, [header["method"] for header in headers]),
-            Column("command", None, [f"`{header['command']}`" for header in headers]),
+            Column("method", None, [Markdown(header["method"]) for header in headers]),
+            Column("command", None, [Markdown(f"`{header['command']}`") for header in headers]),
             Column("test accuracy, %", ".2f", [_score(runs) for runs in rows]),
             Column("length of these runs", None, [_length(runs) for runs in rows]),
-            Column("a whole run costs", None, [header["cost"] for header in headers]),
+            Column("a whole run costs", None, [Markdown(header["cost"]) for header in headers]),
         ]
     )
 

@@ -1,7 +1,9 @@
 """Prints a `summary.Table` as Markdown, and puts it into a document."""
 
+import re
+
 from neural_similarity.errors import UserError
-from neural_similarity.reporting.summary import Name, Spread, Table
+from neural_similarity.reporting.summary import Markdown, Name, Spread, Table
 
 
 def as_markdown(table: Table) -> str:
@@ -44,11 +46,27 @@ def _cell(cell, form):
 
 
 def _code(text):
-    """The text between backticks; between two each if the text has a backtick itself."""
-    ticks = "``" if "`" in text else "`"
-    return f"{ticks}{_escaped(text)}{ticks}"
+    """The text as code: between backticks, one more than ever follow each other in the text.
+
+    A text that looks like HTML is put into HTML, where it can be escaped: a `<!-- results:end -->` between backticks
+    would count as a marker of the document.
+    """
+    if "<" in text:
+        return f"<code>{_escaped(text)}</code>"
+    ticks = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if text.startswith("`") or text.endswith("`") else ""  # which Markdown takes away again
+    return f"{ticks}{space}{_in_a_cell(text)}{space}{ticks}"
 
 
 def _escaped(text):
+    """The text as Markdown that shows just that text: no HTML, no emphasis, no links, no code."""
+    if isinstance(text, Markdown):
+        return _in_a_cell(text)
+    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(character, entity)
+    return _in_a_cell(re.sub(r"([\\`*\[\]~]|\b_|_\b)", r"\\\1", text))
+
+
+def _in_a_cell(text):
     """The text with nothing in it that would end a cell (`|`) or a row (a line end)."""
     return " ".join(text.split()).replace("|", "\\|")

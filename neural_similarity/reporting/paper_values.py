@@ -8,8 +8,9 @@ import yaml
 
 from neural_similarity.config import CONFIGS
 from neural_similarity.errors import UserError, nearest
-from neural_similarity.files import shown
+from neural_similarity.files import read_at_most, shown
 
+_MOST_BYTES = 100_000
 _Percent = Annotated[float, pydantic.Field(strict=True, ge=0, le=100)]
 _Values = pydantic.TypeAdapter(dict[str, _Percent])
 
@@ -23,8 +24,8 @@ def read_paper_values(path: Path) -> dict[str, float]:
     if not path.exists():
         return {}
     try:
-        values = _Values.validate_python(yaml.safe_load(path.read_bytes()))
-    except (yaml.YAMLError, UnicodeDecodeError, pydantic.ValidationError):
+        values = _Values.validate_python(yaml.safe_load(read_at_most(path, _MOST_BYTES)))
+    except (yaml.YAMLError, ValueError, RecursionError):  # pydantic's errors are ValueErrors
         raise UserError(
             f"{shown(path)}: expected `config: test accuracy in percent` on each line, as `cifar10/static_dns: 12.34`, "
             "or `{}` for none."

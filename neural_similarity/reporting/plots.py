@@ -71,7 +71,7 @@ def training_figure(runs: Sequence[str | Path], title: str | None = None) -> Fig
         A matplotlib `Figure`. It needs no display.
     """
     curves = [_curves(folder) for folder in runs]
-    labels = [printable(label) for label in _labels(runs)]
+    labels = _labels(runs)
     width, height = _INCHES
     widest = _INCHES_PER_LEGEND_ENTRY + _INCHES_PER_CHARACTER * max(map(len, labels))
     columns = max(1, min(int(width / widest), len(labels)))
@@ -103,9 +103,16 @@ def training_figure(runs: Sequence[str | Path], title: str | None = None) -> Fig
         loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         loss.yaxis.set_minor_locator(NullLocator())
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=_FONT_POINTS)
+    figure.legend(
+        handles,
+        list(map(_plain, labels)),
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=_FONT_POINTS,
+    )
     if title:
-        figure.suptitle(printable(title), fontsize=_FONT_POINTS + 2)
+        figure.suptitle(_plain(title), fontsize=_FONT_POINTS + 2)
     return figure
 
 
@@ -159,6 +166,11 @@ def _labels(folders):
         f"{name}, {Path(folder).resolve().name}" if count[name] > 1 else name
         for name, folder in zip(names, folders, strict=True)
     ]
+
+
+def _plain(text):
+    """A text for matplotlib, which would take what stands between two `$` for a formula."""
+    return printable(text).replace("$", r"\$")
 
 
 def _describe(axes, name):

@@ -12,12 +12,13 @@ import pydantic
 from neural_similarity.config import CONFIGS, REPOSITORY, differing_keys, load
 from neural_similarity.config.experiment import flattened
 from neural_similarity.errors import UserError
-from neural_similarity.files import shown, write_atomically
+from neural_similarity.files import read_at_most, shown, write_atomically
 from neural_similarity.training.results import Result, validation_problems, what_ran
 from neural_similarity.training.runs import open_run
 
 RESULTS = REPOSITORY / "results"
 _OF_TODAY = ("config_hash", "recipe", "overrides")  # an earlier version may have told them otherwise
+_MOST_BYTES = 100_000_000  # in a file of result lines, which have about 900 each
 
 
 def record(folder: str | Path, results: str | Path = RESULTS) -> tuple[Path, Result, bool]:
@@ -60,9 +61,9 @@ def read_results(path: str | Path) -> list[Result]:
         UserError: the file cannot be read, or one of its lines is no result line; the message has the line's number.
     """
     try:
-        lines = Path(path).read_bytes().split(b"\n")
-    except OSError as error:
-        raise UserError(f"{shown(path)}: cannot be read ({error.strerror}).") from None
+        lines = read_at_most(path, _MOST_BYTES).split(b"\n")
+    except (OSError, ValueError) as error:  # the second: a pipe, or far too large
+        raise UserError(f"{shown(path)}: cannot be read ({getattr(error, 'strerror', error)}).") from None
     results = []
     for number, line in enumerate(lines, start=1):
         try:

@@ -15,6 +15,10 @@ GROUPED_BY = ("config", "recipe", "config_hash", "scale", "precision")
 _RECIPES = ("ours", "released", "custom")  # the order in which rows stand
 
 
+class Markdown(str):
+    """A cell or a column's head that is Markdown already. Every other text is shown as it is, whatever it holds."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Name:
     """The cell that says which runs a row stands for.
@@ -49,9 +53,9 @@ class Column:
     """One column of a table.
 
     Attributes:
-        name: its head.
+        name: its head, a text or `Markdown`.
         form: how its numbers are written, as the built-in `format` takes it: ".2f" for 91.50. None for words.
-        cells: one for each row: a text, a number, a `Name`, a `Spread`, or None where nothing is known.
+        cells: one for each row: a text, `Markdown`, a number, a `Name`, a `Spread`, or None where nothing is known.
     """
 
     name: str

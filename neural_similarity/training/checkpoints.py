@@ -1,10 +1,8 @@
 """Checkpoints: one file for each saved step. A file is there as a whole or not at all, and holds no pickles."""
 
-import io
 import json
 import os
 import re
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import pydantic
 from pydantic import Field
 
+from neural_similarity.arrays import ArraysError, read_npz
 from neural_similarity.errors import UserError
 from neural_similarity.files import put_in_place, set_aside
 from neural_similarity.training.logs import Measures, Row, log
@@ -147,25 +146,19 @@ class Checkpoints:
         """The arrays (name → array) and the `State` of the checkpoint of a step.
 
         Raises:
-            DamagedError: the file's checksums (CRC-32) do not fit its bytes, or it is no checkpoint at all.
+            DamagedError: the file's checksums (CRC-32) do not fit its bytes, a number in it is not finite, or it is no
+                checkpoint at all.
             UserError: the file is of another run, or of another step than its name says.
             OSError: the file cannot be read.
         """
-        content = self.path(step).read_bytes()
         try:
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                wrong = archive.testzip()
-            if wrong:
-                raise zipfile.BadZipFile(f"wrong checksum of {wrong}")
-            with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            state = State.model_validate_json(arrays.pop("state").tobytes())
-        except MemoryError:
-            raise
+            arrays = read_npz(self.path(step))
+            encoded = arrays.pop("state", np.zeros(0, np.uint8))
+            state = State.model_validate_json(encoded.tobytes())
+        except ArraysError as error:
+            raise DamagedError(self.path(step), error) from error
         except pydantic.ValidationError as error:
             raise DamagedError(self.path(step), validation_problems(error)) from None
-        except Exception as error:  # damage in the archive or in an array: each raises its own kind
-            raise DamagedError(self.path(step), error) from error
         self._check_belongs(step, state)
         return arrays, state
 
@@ -209,8 +202,8 @@ def restore(arrays: dict[str, np.ndarray], **owners) -> None:
         owners: as for `collect`.
 
     Raises:
-        UserError: a variable has no array, an array has no variable, or the two differ in shape or dtype; or an array
-            holds a number that is not finite. No variable is changed then.
+        UserError: a variable has no array, an array has no variable, or the two differ in shape or dtype. No variable
+            is changed then.
     """
     variables = {f"{owner}/{v.path}": v for owner, variables in owners.items() for v in variables}
     arrays = {name: array for name, array in arrays.items() if name.split("/")[0] in owners}
@@ -220,9 +213,6 @@ def restore(arrays: dict[str, np.ndarray], **owners) -> None:
         raise UserError(
             f"This checkpoint belongs to another network: {differing[0]} differs. Use the config of its run."
         )
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise UserError(f"This checkpoint cannot be used: {name} holds a number that is not finite.")
     for name, variable in variables.items():
         variable.assign(arrays[name])
 

@@ -8,6 +8,7 @@ import pydantic
 from pydantic import Field
 
 from neural_similarity.config import Experiment
+from neural_similarity.config.fields import Text
 from neural_similarity.training.runtime import Runtime
 
 _NAMES_OF_ENVIRONMENT = {"neural_similarity", "commit", "python", "tensorflow", "keras", "numpy", "device"}
@@ -29,13 +30,13 @@ class Details(pydantic.BaseModel):
     """
 
     model_config = pydantic.ConfigDict(frozen=True, strict=True)
-    config: str
+    config: Text
     recipe: Literal["ours", "released", "custom"]
-    experiment: str
-    overrides: list[str]
-    facts: dict[str, str | list[str]] = Field(min_length=1)
+    experiment: Text
+    overrides: list[Text]
+    facts: dict[Text, Text | list[Text]] = Field(min_length=1)
     runtime: Runtime
-    environment: dict[str, str | None]
+    environment: dict[Text, Text | None]
     hash: str | None = None
 
     @pydantic.model_validator(mode="before")

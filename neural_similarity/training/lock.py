@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from neural_similarity.errors import UserError
-from neural_similarity.files import shown
+from neural_similarity.files import shown, what_else
 from neural_similarity.training.logs import log
 
 _HELD = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK}  # what the system says of a lock that another process holds
@@ -44,6 +44,8 @@ def locked(folder: str | Path) -> Iterator[Callable[[], None]]:
                 "If the folder was moved, name its new place: --run-dir DIR --resume."
             )
 
+    if path.exists() and (other := what_else(path)):
+        raise UserError(f"{shown(path)}: {other}, not a file. Move it away.")
     with open(path, "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

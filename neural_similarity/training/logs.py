@@ -13,11 +13,12 @@ from typing import Annotated
 import pydantic
 
 from neural_similarity.errors import UserError
-from neural_similarity.files import set_aside, write_atomically
+from neural_similarity.files import read_at_most, set_aside, write_atomically
 from neural_similarity.training.results import validation_problems
 
 log = logging.getLogger("neural_similarity")
 
+_MOST_BYTES = 1_000_000_000  # of metrics.jsonl, where a step takes about 20
 _RENAMED = {"fit": "cross_entropy"}  # what earlier versions called a measure → what it is called today
 
 
@@ -125,7 +126,10 @@ def read_rows(path: Path) -> list[dict]:
 
 def _rows(path):
     """Yields the rows of a file; raises the `UserError` of `read_rows` once it comes to a wrong line."""
-    lines = path.read_bytes().splitlines() if path.exists() else []
+    try:
+        lines = read_at_most(path, _MOST_BYTES).splitlines() if path.exists() else []
+    except ValueError as error:
+        raise UserError(f"{path}: no file of metrics ({error}). Move it to another place.") from None
     seen = set()
     for number, line in enumerate(lines, start=1):
         where = f"{path}, line {number}"

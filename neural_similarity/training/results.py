@@ -10,9 +10,26 @@ import pydantic
 from pydantic import Field
 
 from neural_similarity.config import recipe_of
+from neural_similarity.config.fields import Text
 from neural_similarity.errors import UserError
 from neural_similarity.training.environment import peak_memory_bytes
 
+_CLOCKS_DIFFER = datetime.timedelta(hours=1)  # of the machine that trained and the one that reads
+
+
+def _past(text):
+    """Refuses what is no time, or none that a run can have finished at. The form is checked already."""
+    time = datetime.datetime.fromisoformat(text)  # ValueError: month 13
+    if time > datetime.datetime.now(datetime.timezone.utc) + _CLOCKS_DIFFER:
+        raise ValueError("in the future, by the clock of this machine")
+    return text
+
+
+Time = Annotated[
+    str,
+    Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+00:00$"),
+    pydantic.AfterValidator(_past),
+]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 _MOST_PROBLEMS = 3  # that one message tells
 _VERSIONS = ("neural_similarity", "python", "tensorflow", "keras", "numpy")
@@ -44,7 +61,7 @@ class Selected(pydantic.BaseModel):
 
     model_config = _Strict
     step: int = Field(ge=1)
-    scores: dict[str, Score]
+    scores: dict[Text, Score]
 
 
 class Result(pydantic.BaseModel):
@@ -52,34 +69,34 @@ class Result(pydantic.BaseModel):
 
     docs/results.md explains every field. `scores` are those of the last step, never the best of several steps; the
     first of them is the headline: `{"test/accuracy": {"value": 0.93}}`. `finished` is a time in UTC, so that the texts
-    sort as the times do.
+    sort as the times do. Texts are printable, since tables and messages show them.
     """
 
     model_config = _Strict
-    family: str = "image_recognition"  # for lines from before there was this field
-    config: str
+    family: Text = "image_recognition"  # for lines from before there was this field
+    config: Text
     config_hash: str = Field(pattern="^[0-9a-f]{12}$")
     recipe: Literal["ours", "released", "custom"]
-    overrides: list[str]
-    experiment: str
-    data: str
+    overrides: list[Text]
+    experiment: Text
+    data: Text
     seed: int = Field(ge=0)
     steps: int = Field(ge=1)
     scale: float = Field(gt=0)
     parameters: int = Field(ge=0)
-    scores: dict[str, Score] = Field(min_length=1)
+    scores: dict[Text, Score] = Field(min_length=1)
     selected: Selected | None = None
     seconds_per_step: float = Field(ge=0)
     peak_memory_bytes: int = Field(ge=0)
-    precision: str
-    strategy: str
+    precision: Text
+    strategy: Text
     devices: int = Field(default=1, ge=1)  # for lines from before there was this field
     jit_compile: bool
     deterministic: bool
-    device: str
-    commit: str | None = None
-    versions: dict[str, str]
-    finished: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")
+    device: Text
+    commit: Text | None = None
+    versions: dict[Text, Text]
+    finished: Time
 
     @pydantic.model_validator(mode="before")
     @classmethod

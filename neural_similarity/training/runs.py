@@ -10,13 +10,14 @@ import yaml
 
 from neural_similarity.config import REPOSITORY, Experiment, differing_keys, load
 from neural_similarity.errors import UserError
-from neural_similarity.files import shown, write_atomically
+from neural_similarity.files import read_at_most, shown, write_atomically
 from neural_similarity.training.checkpoints import Checkpoints, restore
 from neural_similarity.training.details import Details
 from neural_similarity.training.results import Result, validation_problems
 from neural_similarity.training.runtime import Runtime
 
 _BEFORE_A_RUN = {"config.yaml", "config.yaml.unfinished", "run.json.unfinished", "lock"}  # left by a start cut short
+_MOST_BYTES = 10_000_000  # of run.json, which lists the classes
 _ANEW = "Restore it, or train anew with --run-dir DIR."
 
 
@@ -107,11 +108,12 @@ class Run:
         """The object of a schema that a JSON file holds; a `UserError` with `advice()` if the file is damaged."""
         path = self.folder / name
         try:
-            return schema.model_validate_json(path.read_bytes())
+            return schema.model_validate_json(read_at_most(path, _MOST_BYTES))
         except OSError as error:
             raise UserError(f"{shown(path)}: cannot be read ({error.strerror}).") from None
-        except pydantic.ValidationError as error:
-            raise UserError(f"{shown(path)}: damaged ({validation_problems(error)}). {advice()}") from None
+        except ValueError as error:
+            problems = validation_problems(error) if isinstance(error, pydantic.ValidationError) else error
+            raise UserError(f"{shown(path)}: damaged ({problems}). {advice()}") from None
 
     def shown(self) -> str:
         """The folder's path as a user would type it."""
