@@ -1,6 +1,7 @@
 """Run folders in which something is missing, changed, or of another run: what is refused, and what goes on."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -84,13 +85,24 @@ def test_an_older_run_without_a_list_of_classes(finished, classes):
 
 
 def test_what_cannot_be_read_is_not_called_damaged(finished, monkeypatch):
-    def read_bytes(path):
+    def read_at_most(path, most_bytes):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(runs.Path, "read_bytes", read_bytes)
-    for read in (lambda: runs.Run(finished).details, lambda: runs.Run(finished).config):
-        with pytest.raises(UserError, match=r"cannot be read \(Permission denied\)"):
-            read()
+    monkeypatch.setattr(runs, "read_at_most", read_at_most)
+    with pytest.raises(UserError, match=r"run\.json: cannot be read \(Permission denied\)\.$"):
+        load_run(finished)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("run.json", 2), ("result.json", 2), ("lock", 2), ("metrics.jsonl", 0), ("checkpoints/step-000014.npz", 0)],
+)
+def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(stopped, capsys, name, code):
+    """What can be done without goes on: metrics are in the checkpoint, and there is an older checkpoint."""
+    (stopped / name).unlink(missing_ok=True)
+    os.mkfifo(stopped / name)
+    assert run_main(digits(stopped, "--resume")) == code
+    assert f"{stopped / name}: " in "".join(capsys.readouterr())
 
 
 EDITS = [

@@ -51,13 +51,13 @@ def test_the_rule(home):
 
 def test_every_path_of_every_tool_follows_it():
     found = 0
-    for command in tools.COMMANDS:
+    for name, (command, _) in tools.COMMANDS.items():
         parser = argparse.ArgumentParser(description="")
         command(parser)
         for action in parser._actions:
             if action.metavar in PATHS:
                 found += 1
-                assert action.type in (typed_path, tools._image), (command.__name__, action.dest)
+                assert action.type in (typed_path, tools._image), (name, action.dest)
     assert found >= 15
     for action in _parser("x", "y")._actions:
         if action.dest in ("config", "run_dir"):

@@ -73,6 +73,7 @@ def write(results: str | Path = RESULTS, check: bool = False, repository: str | 
         UserError: a result line is damaged, a document cannot be read, or a document lacks the markers.
     """
     code = 0
+    tell(tables(README, results))
     for document in (README, PARTIAL_RUNS, DATA):
         path = Path(repository) / document
         try:
@@ -87,5 +88,4 @@ def write(results: str | Path = RESULTS, check: bool = False, repository: str | 
             code = 1
         elif after != before:
             write_atomically(path, after)
-    print(tables(README, results))
     return code
