@@ -72,6 +72,14 @@ def write(results: str | Path = RESULTS, check: bool = False, repository: str | 
     Raises:
         UserError: a result line is damaged, a document cannot be read, or a document lacks the markers.
     """
+    readme_tables = tables(README, results)
+    try:
+        return _write_documents(results, check, repository)
+    finally:  # last, so that the documents are written whoever reads; and also where one cannot be written
+        print(readme_tables)
+
+
+def _write_documents(results, check, repository):
     code = 0
     for document in (README, PARTIAL_RUNS, DATA):
         path = Path(repository) / document
@@ -87,5 +95,4 @@ def write(results: str | Path = RESULTS, check: bool = False, repository: str | 
             code = 1
         elif after != before:
             write_atomically(path, after)
-    print(tables(README, results))
     return code
