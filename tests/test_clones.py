@@ -102,6 +102,7 @@ def test_every_train_py_is_checked(tmp_path):
         assert done.stderr.startswith(f"{copy}: of the clone {tmp_path}, but ")
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 @pytest.mark.parametrize("at_home", [True, False])
 def test_make_sets_up_an_environment_that_was_moved_anew(at_home, tmp_path):
     """`make -n` says what make would do."""

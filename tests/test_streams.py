@@ -175,6 +175,15 @@ def test_nothing_is_complained_of_at_the_very_end(say, code):
     assert (done.returncode, done.stderr) == (code, b"")
 
 
+def test_a_standard_error_that_was_opened_for_reading_costs_no_exit_code():
+    """So it may be where it was closed, and a shell script started Python: the script itself then has its number."""
+    words = [sys.executable, "-m", "neural_similarity", "no-such-tool"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+    with open(os.devnull) as reading:
+        done = subprocess.run(words, stderr=reading, cwd=REPOSITORY, env=environment)
+    assert done.returncode == 2
+
+
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 @pytest.mark.parametrize(("archive", "code"), [(ARCHIVE, 0), (b"<html>", 2)])
 def test_the_data_sets_are_set_up_whoever_reads(archive, code, stream, tmp_path, monkeypatch, capsys):

@@ -312,6 +312,18 @@ def test_markers_have_to_be_there_once_and_in_order(text, repository, capsys):
     assert path.read_text() == text
 
 
+def test_documents_are_written_whoever_reads(repository, monkeypatch):
+    before = (repository / tables.README).read_bytes()
+    monkeypatch.setattr("builtins.print", broken_pipe)
+    with pytest.raises(BrokenPipeError):
+        write_tables(repository)
+    assert (repository / tables.README).read_bytes() != before
+
+
+def broken_pipe(*arguments, **settings):
+    raise BrokenPipeError
+
+
 def test_tables_of_a_bad_line_or_without_a_document(repository):
     (repository / tables.PARTIAL_RUNS).unlink()
     assert refusal(write_tables, repository).endswith("partial_runs.md: cannot be read (No such file or directory).")

@@ -1,6 +1,6 @@
 """Standard output and standard error, also where they are closed, nobody reads them, or their encoding lacks letters.
 
-What is printed there shows as an escape whatever could move a cursor.
+Whatever could move the cursor of a terminal is shown there as an escape.
 
 The standard library alone; see setup.py.
 """
@@ -22,16 +22,34 @@ def prepare():
     writes to standard error would land in that file.
     """
     for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free number, which is this one
+        if not _is_open(number):
+            _put_null_device(number)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None or stream.closed:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  open to the end
         elif hasattr(stream, "reconfigure"):  # a notebook's has not
             stream.reconfigure(errors="backslashreplace")
+
+
+def _is_open(number):
+    """Whether file 0 is open, or file 1 or 2 is open for writing.
+
+    A shell script that was started without standard error may have itself as file 2, and then Python has it too.
+    """
+    try:
+        os.fstat(number) if number == 0 else os.write(number, b"")
+    except OSError as error:
+        return error.errno != errno.EBADF
+    return True
+
+
+def _put_null_device(number):
+    null = os.open(os.devnull, os.O_RDWR)
+    if null != number:
+        os.dup2(null, number)
+        os.close(null)
+    os.set_inheritable(number, True)
 
 
 def say(text, file=None, end="\n"):
@@ -53,7 +71,7 @@ def tell(text, file=None, end="\n"):
     try:
         say(text, file, end)
     except OSError as error:
-        if error.errno in _GONE:
+        if error.errno in _GONE or file is sys.stderr:  # on a full disk, later lines of a log may fit again
             discard(file or sys.stdout)
 
 
@@ -80,6 +98,4 @@ class Parser(argparse.ArgumentParser):
 def discard(stream):
     """Sends what a stream still holds, and all that follows, to the null device, so that its end is no error."""
     with contextlib.suppress(OSError):  # a stream in memory has no number
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
-        os.close(null)
+        _put_null_device(stream.fileno())

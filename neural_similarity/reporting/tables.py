@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from neural_similarity.config import REPOSITORY
-from neural_similarity.data.streams import tell
+from neural_similarity.data.streams import say, tell
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown, write_atomically
 from neural_similarity.reporting.data_sets import data_sets
@@ -72,8 +72,15 @@ def write(results: str | Path = RESULTS, check: bool = False, repository: str | 
     Raises:
         UserError: a result line is damaged, a document cannot be read, or a document lacks the markers.
     """
+    readme_tables = tables(README, results)
+    try:
+        return _write_documents(results, check, repository)
+    finally:  # last, so that the documents are written whoever reads; and also where one cannot be written
+        say(readme_tables)
+
+
+def _write_documents(results, check, repository):
     code = 0
-    tell(tables(README, results))
     for document in (README, PARTIAL_RUNS, DATA):
         path = Path(repository) / document
         try:
