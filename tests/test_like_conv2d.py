@@ -119,7 +119,7 @@ def test_groups_and_channels_first_of_the_static_layer(groups, structure):
 @pytest.mark.parametrize("kind", ["dynamic", "sphere"])
 @pytest.mark.parametrize("arguments", [{"groups": 2}, {"data_format": "channels_first"}], ids=str)
 def test_groups_and_channels_first_are_refused(kind, arguments):
-    with pytest.raises(ValueError, match=r"needs groups=1(,| and) data_format='channels_last'"):
+    with pytest.raises(ValueError, match=r"needs (groups=1|data_format='channels_last')"):
         CONVOLUTIONS[kind](4, 3, **arguments)
 
 

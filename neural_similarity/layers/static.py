@@ -5,7 +5,7 @@ import math
 import keras
 
 from neural_similarity import ops
-from neural_similarity.layers.arguments import STRUCTURES, one_of
+from neural_similarity.layers.arguments import STRUCTURES, check_floating, one_of
 from neural_similarity.layers.extra_weights import ExtraWeights
 
 
@@ -85,6 +85,7 @@ class StaticSimilarityConv2D(ExtraWeights, keras.layers.Conv2D):
 
     def convolution_op(self, inputs, kernel):
         """Keras' own hook: the plain convolution, with M folded into its kernel."""
+        check_floating(self, inputs)
         kernel, matrix = map(keras.ops.convert_to_tensor, (kernel, self.similarity_matrix))
         return super().convolution_op(inputs, ops.similarity_kernel(kernel, matrix))
 
