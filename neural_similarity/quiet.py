@@ -4,6 +4,8 @@ import os
 import sys
 import tempfile
 
+from neural_similarity.backend import check_backend
+
 
 def import_tensorflow():
     """Imports TensorFlow, and hides what it writes to the standard error meanwhile.
@@ -11,7 +13,11 @@ def import_tensorflow():
     TensorFlow's own switch, the environment variable `TF_CPP_MIN_LOG_LEVEL`, is not enough: notes about oneDNN and
     missing CUDA drivers are written before TensorFlow reads the variable. If the import fails, what was hidden is
     printed after all.
+
+    Raises:
+        WrongBackend: Keras would not run on TensorFlow.
     """
+    check_backend()
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -10,19 +10,21 @@ from packaging.requirements import Requirement
 
 from neural_similarity.config import REPOSITORY
 
-TOOLS = {"command", "errors", "files", "version", "quiet"}
+TOOLS = {"backend", "command", "errors", "files", "version", "quiet"}
 BELOW_FAMILIES = {"ops", "layers", "losses", "models", "data", "config", "training"} | TOOLS
 ABOVE_FAMILIES = {"interop", "interpret", "predict", "quickstart", "reporting"}
 MAY_IMPORT = {  # room → rooms; itself always
     "": {"version"},
     **{tool: set() for tool in TOOLS},
     "command": {"errors"},
+    "backend": {"errors"},
+    "quiet": {"backend"},
     "__main__": TOOLS | {"data"} | ABOVE_FAMILIES,
     "config": {"data", "errors", "files", "version"},
     "ops": set(),
-    "layers": {"ops"},
+    "layers": {"ops", "backend"},
     "losses": {"ops"},
-    "models": {"ops", "layers"},
+    "models": {"ops", "layers", "backend"},
     "data": TOOLS,
     "training": {"config"} | TOOLS,
     "families": BELOW_FAMILIES,
