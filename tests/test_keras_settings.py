@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from commands import run_tool
 from layer_checks import IMAGE, normal
 
 from neural_similarity import backend, errors
+from neural_similarity.interop import parity
 from neural_similarity.layers import (
     BatchNormalization2D,
     DynamicSimilarityConv2D,
@@ -177,3 +179,12 @@ def test_the_backend_that_keras_has(monkeypatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "torch")
     with pytest.raises(backend.WrongBackend, match="which is imported already, says 'torch'"):
         backend.check_backend()
+
+
+@pytest.mark.slow
+def test_parity_does_not_depend_on_them():
+    """The golden rates of sa_spherenet lie below what float16 can tell apart."""
+    golden = Path(__file__).parent / "golden"
+    with settings("channels_first", "float16", epsilon=0.5):
+        disagreeing = [line for line, agrees in parity.check(golden) if not agrees]
+    assert not disagreeing
