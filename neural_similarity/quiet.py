@@ -5,6 +5,8 @@ import os
 import sys
 import tempfile
 
+from neural_similarity.backend import check_backend
+
 
 def import_tensorflow():
     """Imports TensorFlow, and hides what it writes to the standard error meanwhile.
@@ -16,7 +18,9 @@ def import_tensorflow():
     Raises:
         ModuleNotFoundError: TensorFlow, or a package that it needs, is not installed.
         ImportError: TensorFlow is installed and cannot be imported, as with a NumPy that it does not fit.
+        WrongBackend: Keras would not run on TensorFlow.
     """
+    check_backend()
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -10,20 +10,22 @@ from packaging.requirements import Requirement
 
 from neural_similarity.config import REPOSITORY
 
-TOOLS = {"arrays", "command", "errors", "files", "version", "quiet"}
+TOOLS = {"arrays", "backend", "command", "errors", "files", "version", "quiet"}
 BELOW_FAMILIES = {"ops", "layers", "losses", "models", "data", "config", "training"} | TOOLS
 ABOVE_FAMILIES = {"interop", "interpret", "predict", "quickstart", "reporting"}
 MAY_IMPORT = {  # room → rooms; itself always
     "": {"version"},
     **{tool: set() for tool in TOOLS},
     "arrays": {"files"},
+    "backend": {"errors"},
+    "quiet": {"backend"},
     "command": {"data", "errors"},
     "__main__": TOOLS | {"data"} | ABOVE_FAMILIES,
     "config": {"data", "errors", "files", "version"},
     "ops": set(),
-    "layers": {"ops"},
+    "layers": {"ops", "backend"},
     "losses": {"ops"},
-    "models": {"ops", "layers"},
+    "models": {"ops", "layers", "backend"},
     "data": TOOLS - {"arrays", "command"},
     "training": {"config"} | TOOLS,
     "families": BELOW_FAMILIES,

@@ -119,7 +119,7 @@ def test_groups_and_channels_first_of_the_static_layer(groups, structure):
 @pytest.mark.parametrize("kind", ["dynamic", "sphere"])
 @pytest.mark.parametrize("arguments", [{"groups": 2}, {"data_format": "channels_first"}], ids=str)
 def test_groups_and_channels_first_are_refused(kind, arguments):
-    with pytest.raises(ValueError, match=r"needs groups=1(,| and) data_format='channels_last'"):
+    with pytest.raises(ValueError, match=r"needs (groups=1|data_format='channels_last')"):
         CONVOLUTIONS[kind](4, 3, **arguments)
 
 
@@ -325,7 +325,8 @@ def test_the_page_names_tests_that_exist():
     def named(text):  # "`test_like_conv2d.py`: `test_export`" gives (test_like_conv2d.py, test_export)
         return re.findall(r"`(test_\w+\.py)`: `(test_\w+)`", text)
 
-    rows = [line for line in page.splitlines() if line.startswith("| ") and "---" not in line]
+    table, *_ = page.partition("\n## ")
+    rows = [line for line in table.splitlines() if line.startswith("| ") and "---" not in line]
     assert len(rows) > 10
     for row in rows[1:]:
         assert named(row), row

@@ -327,8 +327,8 @@ def test_zero_patches_and_filters_have_finite_gradients(operator, policy):
             {"magnitude": "cube"},
             "`magnitude` must be one of 'sphere', 'linear', 'tanh', 'ball', 'segmented'. Received: 'cube'",
         ),
-        ({"groups": 2}, "SphereConv2D needs groups=1 and data_format='channels_last'"),
-        ({"data_format": "channels_first"}, "Received: groups=1, data_format='channels_first'"),
+        ({"groups": 2}, "SphereConv2D needs groups=1. Received: groups=2"),
+        ({"data_format": "channels_first"}, "SphereConv2D needs data_format='channels_last'. Received"),
     ],
 )
 def test_what_is_refused(arguments, expected):

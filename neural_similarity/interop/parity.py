@@ -203,10 +203,11 @@ class Comparison:
         """Fit and penalty before each of a few updates, with the optimiser of the recipe and the golden rates."""
         self._assign(self.float64)
         golden = self.golden.arrays
-        optimizer = build_optimizer(self.config.optimizer, rate=0.1)  # the loop sets the rate before every update
+        current = tf.Variable(0.0, dtype=tf.float32)  # Keras' own variable of a rate would have the dtype of `floatx`
+        optimizer = build_optimizer(self.config.optimizer, current.read_value)
         optimizer.build(self.float64.trainable_variables)
         for rate, (fit, penalty) in zip(golden["trajectory_lr"], golden["trajectory_fit_reg"], strict=True):
-            optimizer.learning_rate = rate
+            current.assign(rate)
             with tf.GradientTape() as tape:
                 total, parts = self.loss((self._images(self.float64), self.labels))
             optimizer.apply(tape.gradient(total, self.float64.trainable_variables))

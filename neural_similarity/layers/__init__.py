@@ -1,5 +1,9 @@
 """Keras layers over `neural_similarity.ops`, usable in any Keras model on the TensorFlow backend."""
 
+from neural_similarity.backend import check_backend
+
+check_backend()  # before Keras is imported, as Keras would say that JAX is not installed
+
 from neural_similarity.layers.batch_norm import BatchNormalization2D
 from neural_similarity.layers.dynamic import DynamicSimilarityConv2D
 from neural_similarity.layers.global_similarity import GlobalSimilarity2D

@@ -30,7 +30,8 @@ class BatchNormalization2D(keras.layers.Layer):
         gamma_regularizer, beta_regularizer: penalties on the scale γ and the offset β.
 
     Input shape:
-        `(b, y, x, i)`; the output's too.
+        `(b, y, x, i)`; the output's too. The input may have any dtype, integers and bool included. The output has the
+        layer's compute dtype.
 
     Raises:
         ValueError: the number of channels is unknown.
@@ -60,7 +61,6 @@ class BatchNormalization2D(keras.layers.Layer):
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
         self.gamma_regularizer = keras.regularizers.get(gamma_regularizer)
         self.beta_regularizer = keras.regularizers.get(beta_regularizer)
-        self.supports_masking = True
 
     def build(self, input_shape):
         """Creates γ, β and the averages. They are float32 under a 16-bit policy too."""
@@ -85,13 +85,16 @@ class BatchNormalization2D(keras.layers.Layer):
     def call(self, inputs, training=None):
         """Normalises by the batch in training, by the averages otherwise, and in a frozen layer always by them."""
         gamma, beta = keras.ops.convert_to_tensor(self.gamma), keras.ops.convert_to_tensor(self.beta)
+        if inputs.dtype != self.compute_dtype:  # Keras has cast what is floating; the rest may not fit into 16 bits
+            inputs = tf.cast(inputs, gamma.dtype)
         if training and self.trainable:
             outputs, mean, variance = self.batch_norm(inputs, gamma, beta, self.epsilon)
             averages.update(self.moving_mean, mean, self.decay)
             averages.update(self.moving_variance, variance, self.decay)
             self.updates.assign_add(tf.ones_like(self.updates))
-            return outputs
-        return ops.batch_norm_by_averages(inputs, gamma, beta, *self.averages(), self.epsilon)
+        else:
+            outputs = ops.batch_norm_by_averages(inputs, gamma, beta, *self.averages(), self.epsilon)
+        return tf.cast(outputs, self.compute_dtype)
 
     def averages(self):
         """The mean and the variance that inference normalises by, `(i,)` each.

@@ -5,7 +5,7 @@ import math
 import keras
 
 from neural_similarity import ops
-from neural_similarity.layers.arguments import STRUCTURES, one_of
+from neural_similarity.layers.arguments import STRUCTURES, check_channels_last, check_floating, one_of
 from neural_similarity.layers.predictor import NeuralSimilarityPredictor
 
 
@@ -31,7 +31,8 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
     Raises:
         ValueError: an even kernel size, `groups` ≠ 1, `data_format="channels_first"`, or an unknown `structure`. When
             the layer is built: a predictor whose output has another shape than M, or that was built for another number
-            of channels. `Conv2D` itself refuses strides together with dilation.
+            of channels. When it is called: images of integers or bools. `Conv2D` itself refuses strides together with
+            dilation.
 
     Example:
         >>> layer = DynamicSimilarityConv2D(64, 3, padding="same", predictor=NeuralSimilarityPredictor(filters=16))
@@ -41,11 +42,11 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
 
     def __init__(self, filters, kernel_size, strides=(1, 1), *, structure="diagonal", predictor=None, **kwargs):
         super().__init__(filters, kernel_size, strides, **kwargs)
-        if self.groups != 1 or self.data_format != "channels_last" or any(size % 2 == 0 for size in self.kernel_size):
+        check_channels_last(self, kwargs.get("data_format"))
+        if self.groups != 1 or any(size % 2 == 0 for size in self.kernel_size):
             raise ValueError(
-                "DynamicSimilarityConv2D needs groups=1, data_format='channels_last' and an odd kernel size, as M is "
-                f"read at the patch's centre. Received: groups={self.groups}, data_format={self.data_format!r}, "
-                f"kernel_size={self.kernel_size}"
+                "DynamicSimilarityConv2D needs groups=1 and an odd kernel size, as M is read at the patch's centre. "
+                f"Received: groups={self.groups}, kernel_size={self.kernel_size}"
             )
         self.structure = one_of("structure", structure, STRUCTURES)
         self.predictor = self._default_predictor() if predictor is None else _layer_of(predictor)
@@ -91,6 +92,7 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
 
     def convolution_op(self, inputs, kernel):
         """Keras' own hook: the convolution under the predicted M."""
+        check_floating(self, inputs)
         window = ops.Window(self.kernel_size, self.strides, self.padding, self.dilation_rate)
         matrix = window.centres(keras.ops.cast(self.predictor(inputs), inputs.dtype))
         return ops.dynamic_similarity_conv2d(inputs, keras.ops.convert_to_tensor(kernel), matrix, window)

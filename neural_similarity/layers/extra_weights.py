@@ -27,8 +27,11 @@ class ExtraWeights:
         """Creates kernel, bias and the extra weights."""
         # `Conv2D` would enable LoRA at once, and a layer that has LoRA takes no further weights.
         lora_rank, self.lora_rank = self.lora_rank, None
-        super().build(input_shape)
-        self.add_extra_weights()
+        try:
+            super().build(input_shape)
+            self.add_extra_weights()
+        finally:  # where it raises too: Keras lets a model that it loads build its layers a second time, and goes on
+            self.lora_rank = lora_rank
         if lora_rank:
             self.enable_lora(lora_rank, lora_alpha=self.lora_alpha)
 

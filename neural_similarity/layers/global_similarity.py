@@ -22,7 +22,7 @@ class GlobalSimilarity2D(keras.layers.Layer):
         kernel_regularizer: a penalty on each of the kernels of query, key and value.
 
     Input shape:
-        `(b, h, w, c)`; the output's too.
+        `(b, h, w, c)`; the output's too. The input is cast to the layer's compute dtype, integers and bool included.
 
     Raises:
         ValueError: the number of channels is unknown, or below 8 where `filters` is not given.
@@ -65,6 +65,7 @@ class GlobalSimilarity2D(keras.layers.Layer):
 
     def call(self, inputs):
         """x + γ · softmax(QKᵀ) V."""
+        inputs = tf.cast(inputs, self.compute_dtype)
         query, key, value = self._projected(inputs, self.query_kernel, self.key_kernel, self.value_kernel)
         seen = tf.reshape(ops.global_similarity(query, key, value), tf.shape(inputs))
         return inputs + tf.cast(keras.ops.convert_to_tensor(self.gamma), inputs.dtype) * seen

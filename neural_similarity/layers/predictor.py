@@ -40,7 +40,7 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
         batch_norm_regularizer: a penalty on every γ and β.
 
     Input shape:
-        `(b, h, w, i)`.
+        `(b, h, w, i)`. The input is cast to the layer's compute dtype, integers and bool included.
 
     Output shape:
         `(b, h, w, k)` for a diagonal M, `(b, h, w, k, k)` for an unconstrained one. Of the last two axes the first
@@ -124,7 +124,7 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
 
     def call(self, inputs):
         """M at every pixel of the input."""
-        x = self.relu(self._convolve(inputs, 0))
+        x = self.relu(self._convolve(tf.cast(inputs, self.compute_dtype), 0))
         residual = self._convolve(x, 1)
         if self.structure == "diagonal":
             return 1 + residual
@@ -133,7 +133,7 @@ class NeuralSimilarityPredictor(keras.layers.Layer):
         return tf.eye(math.prod(self.kernel_size), dtype=residual.dtype) + residual
 
     def _convolve(self, x, i):
-        kernel = keras.ops.convert_to_tensor(self.kernels[i])
+        kernel = tf.cast(keras.ops.convert_to_tensor(self.kernels[i]), x.dtype)
         full, window = self.normalization == "full", ops.Window((3, 3))
         if full or i == 0:
             x = ops.cosine_sphere_conv2d(x, kernel, window, normalize_kernel=full)

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from neural_similarity import ops
 from neural_similarity.layers import averages
-from neural_similarity.layers.arguments import one_of
+from neural_similarity.layers.arguments import check_channels_last, check_floating, one_of
 from neural_similarity.layers.extra_weights import ExtraWeights
 
 OPERATORS = ("cosine", "linear", "sigmoid", "learnable_sigmoid", "squared_cosine")
@@ -49,7 +49,8 @@ class SphereConv2D(ExtraWeights, keras.layers.Conv2D):
         **kwargs: `Conv2D`'s own.
 
     Raises:
-        ValueError: an unknown operator or magnitude, `groups` ≠ 1, or `data_format="channels_first"`.
+        ValueError: an unknown operator or magnitude, `groups` ≠ 1, or `data_format="channels_first"`. When the layer
+            is called: images of integers or bools.
 
     Example:
         >>> layer = SphereConv2D(32, 3, operator="sigmoid", padding="same", use_bias=False)
@@ -71,11 +72,9 @@ class SphereConv2D(ExtraWeights, keras.layers.Conv2D):
         **kwargs,
     ):
         super().__init__(filters, kernel_size, strides, **kwargs)
-        if self.groups != 1 or self.data_format != "channels_last":
-            raise ValueError(
-                "SphereConv2D needs groups=1 and data_format='channels_last'. "
-                f"Received: groups={self.groups}, data_format={self.data_format!r}"
-            )
+        check_channels_last(self, kwargs.get("data_format"))
+        if self.groups != 1:
+            raise ValueError(f"SphereConv2D needs groups=1. Received: groups={self.groups}")
         self.operator = one_of("operator", operator, OPERATORS)
         self.magnitude = one_of("magnitude", magnitude, MAGNITUDES)
         self.magnitude_decay = magnitude_decay
@@ -98,6 +97,7 @@ class SphereConv2D(ExtraWeights, keras.layers.Conv2D):
 
     def call(self, inputs, training=None):
         """y, with bias and activation as in `Conv2D`."""
+        check_floating(self, inputs)
         outputs = self._sphere_convolution(inputs, training)
         if self.use_bias:
             outputs += keras.ops.convert_to_tensor(self.bias)

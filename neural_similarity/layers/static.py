@@ -5,7 +5,7 @@ import math
 import keras
 
 from neural_similarity import ops
-from neural_similarity.layers.arguments import STRUCTURES, one_of
+from neural_similarity.layers.arguments import STRUCTURES, check_floating, one_of
 from neural_similarity.layers.extra_weights import ExtraWeights
 
 
@@ -28,7 +28,8 @@ class StaticSimilarityConv2D(ExtraWeights, keras.layers.Conv2D):
         **kwargs: `Conv2D`'s own.
 
     Raises:
-        ValueError: `structure` is unknown, or `"flattened_eye"` is asked of an unconstrained M.
+        ValueError: `structure` is unknown, or `"flattened_eye"` is asked of an unconstrained M. When the layer is
+            called: images of integers or bools.
 
     Example:
         >>> layer = StaticSimilarityConv2D(32, 3, structure="unconstrained", padding="same")
@@ -85,6 +86,7 @@ class StaticSimilarityConv2D(ExtraWeights, keras.layers.Conv2D):
 
     def convolution_op(self, inputs, kernel):
         """Keras' own hook: the plain convolution, with M folded into its kernel."""
+        check_floating(self, inputs)
         kernel, matrix = map(keras.ops.convert_to_tensor, (kernel, self.similarity_matrix))
         return super().convolution_op(inputs, ops.similarity_kernel(kernel, matrix))
 

@@ -1,5 +1,9 @@
 """Networks: layers composed, nothing else."""
 
+from neural_similarity.backend import check_backend
+
+check_backend()  # before Keras is imported
+
 from neural_similarity.models.cnn9 import cnn9
 from neural_similarity.models.spherenet9 import cnn9_128, spherenet9
 

@@ -6,7 +6,7 @@ import keras
 
 from neural_similarity import layers
 from neural_similarity.layers.initializers import he_normal
-from neural_similarity.models.parts import batch_norm_relu, image_input, logits_of, three_stages
+from neural_similarity.models.parts import CHANNELS_LAST, batch_norm_relu, image_input, logits_of, three_stages
 
 
 def cnn9(
@@ -36,7 +36,7 @@ def cnn9(
         debias, batch_norm_decay: the `debias` and `decay` of `BatchNormalization2D`.
         image_size: height and width of the images, a multiple of 8. The classifier's kernel is an eighth of it.
         input_scaling: `"none"`, or `"centred"`: (x − 127.5)/128.
-        dtype: Keras dtype policy; the logits are float32 under a mixed one too.
+        dtype: Keras dtype policy, by default Keras' own setting; the logits are float32 under a mixed one too.
 
     Returns:
         A functional `keras.Model` from `(b, image_size, image_size, 3)` raw 0–255 images to `(b, num_classes)`
@@ -61,6 +61,7 @@ def cnn9(
             kernel_initializer=he_normal(),
             kernel_regularizer=decay,
             dtype=dtype,
+            **CHANNELS_LAST,
             **kwargs,
         )
 

@@ -1,8 +1,14 @@
-"""What the networks share: their input, their normalisation, their three stages, their logits."""
+"""What the networks share: their input, their normalisation, their three stages, their logits.
+
+Keras' settings, such as those of `~/.keras/keras.json`, do not change a network: what Keras would take from there, the
+networks name. `CHANNELS_LAST` goes to every layer that has a data format. The images are float32 whatever `floatx` is.
+"""
 
 import keras
 
 from neural_similarity.layers import BatchNormalization2D, weight_decay
+
+CHANNELS_LAST = {"data_format": "channels_last"}
 
 
 def image_input(image_size, input_scaling, dtype):
@@ -23,7 +29,7 @@ def image_input(image_size, input_scaling, dtype):
         raise ValueError(f"`image_size` must be a positive multiple of 8. Received: {image_size!r}")
     if input_scaling not in ("none", "centred"):
         raise ValueError(f"`input_scaling` must be 'none' or 'centred'. Received: {input_scaling!r}")
-    inputs = keras.Input((image_size, image_size, 3), name="image")
+    inputs = keras.Input((image_size, image_size, 3), dtype="float32", name="image")
     if input_scaling == "none":
         return inputs, inputs
     return inputs, keras.layers.Rescaling(1 / 128, -127.5 / 128, dtype=dtype, name="centred")(inputs)
@@ -53,7 +59,7 @@ def three_stages(x, convolution, normalize_and_rectify, widths, dtype, after_poo
 
     Args:
         x: `(b, h, w, i)`.
-        convolution: `convolution(filters, kernel_size, padding=…, name=…)` returns a layer.
+        convolution: `convolution(filters, kernel_size, padding=…, name=…)` returns a layer that reads channels last.
         normalize_and_rectify: `normalize_and_rectify(x, name)` returns what follows the convolution called `name`.
         widths: filters of the three stages.
         dtype: of the poolings.
@@ -67,10 +73,13 @@ def three_stages(x, convolution, normalize_and_rectify, widths, dtype, after_poo
         for i in range(3):
             name = f"conv{stage}_{i}"
             x = normalize_and_rectify(convolution(width, 3, padding="same", name=name)(x), name)
-        x = after_pooling(keras.layers.MaxPooling2D(2, dtype=dtype, name=f"pool{stage}")(x), stage)
+        pooling = keras.layers.MaxPooling2D(2, **CHANNELS_LAST, dtype=dtype, name=f"pool{stage}")
+        x = after_pooling(pooling(x), stage)
     return x
 
 
 def logits_of(x, dtype):
     """`(b, 1, 1, classes)` → `(b, classes)`, float32 under a mixed policy too."""
-    return keras.layers.Flatten(dtype="float64" if dtype == "float64" else "float32", name="logits")(x)
+    variables = (keras.config.dtype_policy() if dtype is None else keras.dtype_policies.get(dtype)).variable_dtype
+    wide = "float64" if variables == "float64" else "float32"
+    return keras.layers.Flatten(**CHANNELS_LAST, dtype=wide, name="logits")(x)

@@ -7,7 +7,14 @@ import keras
 from neural_similarity import layers
 from neural_similarity.layers import GlobalSimilarity2D, Orthogonality, SphereConv2D
 from neural_similarity.layers.initializers import he_normal
-from neural_similarity.models.parts import batch_norm, batch_norm_relu, image_input, logits_of, three_stages
+from neural_similarity.models.parts import (
+    CHANNELS_LAST,
+    batch_norm,
+    batch_norm_relu,
+    image_input,
+    logits_of,
+    three_stages,
+)
 
 WIDTHS = (128, 192, 256)
 
@@ -83,7 +90,8 @@ def _network(
     dtype=None,
 ):
     def new_convolution(*arguments, make=convolution, **kwargs):
-        return make(*arguments, use_bias=False, kernel_initializer=he_normal(), dtype=dtype, **kwargs)
+        common = {"use_bias": False, "kernel_initializer": he_normal(), "dtype": dtype, **CHANNELS_LAST}
+        return make(*arguments, **common, **kwargs)
 
     def after_pooling(x, stage):
         return new_attention(name=f"att{stage}", dtype=dtype)(x) if new_attention and stage < 3 else x

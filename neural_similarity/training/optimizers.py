@@ -92,7 +92,7 @@ def build_schedule(optimizer, schedule):
 
 
 def build_optimizer(optimizer, rate):
-    """The optimiser that the config section `optimizer` describes. `rate` is a number or a schedule."""
+    """The optimiser that the config section `optimizer` describes. `rate` is a number, a function or a schedule."""
     if optimizer.name == "sgd":
         return Momentum(rate, optimizer.momentum)
     # Named, because a checkpoint finds variables by their names, and Keras would call a process' second Adam "adam_1".
