@@ -1,7 +1,5 @@
-"""The functions that XLA compiles where their tensors are large: when, how many are kept, and the same numbers."""
+"""The functions that XLA compiles where their tensors are large: when, how many at most, and the same numbers."""
 
-import functools
-import gc
 import logging
 
 import numpy as np
@@ -20,6 +18,7 @@ from slow_forms import (
 from tensorflow.python.eager.polymorphic_function import polymorphic_function  # private, as its warnings are
 
 from neural_similarity import ops
+from neural_similarity.layers import DynamicSimilarityConv2D
 from neural_similarity.ops import Window
 
 # What is compiled, and what is kept of it
@@ -31,74 +30,76 @@ def power_of(x, power):
 
 
 @pytest.fixture
-def room_for_three(monkeypatch):
-    """Compiles everything, and keeps three functions; returns the cache."""
+def at_most_three(monkeypatch):
+    """Compiles whatever its size, and three functions at most; returns the dict of those that are compiled."""
     monkeypatch.setattr(ops.fused, "_LARGE", 0)
-    cache = functools.lru_cache(maxsize=3)(ops.fused._compiled.__wrapped__)
-    monkeypatch.setattr(ops.fused, "_compiled", cache)
-    return cache
+    monkeypatch.setattr(ops.fused, "_MOST", 3)
+    monkeypatch.setattr(ops.fused, "_COMPILED", {})
+    return ops.fused._COMPILED
+
+
+def is_compiled(function, *arguments, **settings):
+    """Whether a step that calls `function` on tensors of such shapes has a compiled function in it."""
+    specs = [tf.TensorSpec(shape, tf.float32) for shape in arguments]
+    traced = tf.function(lambda *args: function(*args, **settings)).get_concrete_function(*specs)
+    return any("_XlaMustCompile" in op.node_def.attr for op in traced.graph.get_operations())
 
 
 def test_a_function_is_compiled_where_a_tensor_is_large():
     def compiled(shape):
-        traced = tf.function(lambda x: power_of(x, power=2)).get_concrete_function(tf.TensorSpec(shape, tf.float32))
-        return any("_XlaMustCompile" in op.node_def.attr for op in traced.graph.get_operations())
+        return is_compiled(power_of, shape, power=2)
 
     assert not compiled((2, 3))
     assert not compiled((None, 3))
     assert compiled((1 << 10, 1 << 10))
-    assert compiled((None, 1 << 12))  # an unknown size counts as 16
+    assert compiled((None, 1 << 12))  # an unknown batch counts as 16
     assert_near(power_of(tf.fill((512, 512), 3.0), power=2), np.full((512, 512), 9.0))
     assert_near(power_of(tf.fill((512, 512), 3.0), power=3), np.full((512, 512), 27.0))
 
 
-def test_one_function_for_each_shape_dtype_and_setting(room_for_three):
+@pytest.mark.parametrize("shape", [(8, None, 64, 64), (8, 64, None, 64), (None, None, None, 1 << 12)], ids=str)
+def test_images_of_unknown_size_are_not_compiled(shape):
+    """XLA would compile a program for each size that comes, and keep it."""
+    assert not is_compiled(power_of, shape, power=2)
+    assert not is_compiled(lambda x: ops.patch_norm(x, Window((3, 3))), shape)
+    layer = DynamicSimilarityConv2D(4, 3)
+    layer.build(shape)
+    assert not is_compiled(layer, shape)
+    assert is_compiled(layer, (None, 64, 64, shape[-1]))
+
+
+def test_one_function_for_each_shape_dtype_and_setting(at_most_three):
     for _ in range(3):
         for x, power in [(tf.ones(3), 2), (tf.ones(3, tf.float64), 2), (tf.ones(3), 3)]:
             power_of(x, power=power)
-    assert room_for_three.cache_info().misses == 3
+    assert len(at_most_three) == 3
 
 
-def test_no_more_functions_are_kept_than_the_limit():
-    kept = ops.fused._compiled
-    for size in range(ops.fused._KEPT + 5):
-        kept(power_of, False, ((tf.float32, (size,)),))  # made, but neither traced nor compiled
-    assert kept.cache_info().currsize == ops.fused._KEPT
-    kept.cache_clear()
-
-
-def test_dropped_functions_change_no_result(room_for_three):
-    """A step that was traced and a tape that was recorded before still work, and a new call compiles again."""
+def test_no_more_functions_are_compiled_than_the_limit(at_most_three, caplog):
+    """What comes after the last one has the same result, and what was compiled stays so."""
 
     def cube(x):
         return power_of(x, power=3)
 
-    def expected(x):
-        return x**3, 3 * x**2
-
-    x = normal(1, 2, 3)
-    step = tf.function(lambda x: gradients(cube, x, upstream=1)).get_concrete_function(tf.constant(x))
-    watched = tf.constant(x)
-    with tf.GradientTape() as tape:
-        tape.watch(watched)
-        outputs = cube(watched)
-    for size in range(4, 10):
-        other = normal(size, size)
-        assert_all_near(gradients(cube, other, upstream=1), expected(other))
-        assert room_for_three.cache_info().currsize <= 3
-    gc.collect()
-    assert_all_near(step(tf.constant(x)), expected(x))
-    assert_near(tape.gradient(outputs, watched), expected(x)[1])
-    compiled = room_for_three.cache_info().misses
-    assert_near(cube(tf.constant(x)), expected(x)[0])
-    assert room_for_three.cache_info().misses == compiled + 1
+    with caplog.at_level(logging.WARNING, "neural_similarity"):
+        for size in [*range(2, 9), 2, 8]:
+            x = normal(size, size)
+            assert_all_near(gradients(cube, x, upstream=1), (x**3, 3 * x**2))
+    # forward and gradient of the first size, and the second one's forward
+    assert [signature for *_, signature in at_most_three] == [
+        ((tf.float64, (2,)),),
+        ((tf.float64, (2,)), (tf.float64, (2,)), (tf.float64, (2,))),
+        ((tf.float64, (3,)),),
+    ]
+    assert caplog.text.count("3 functions are compiled") == 1
 
 
-def test_tensorflow_does_not_warn_of_retracing(room_for_three, caplog, monkeypatch):
+def test_tensorflow_does_not_warn_of_retracing(at_most_three, caplog, monkeypatch):
     # TensorFlow warns twice of a function and then never again: a new manager knows of no earlier test's warnings.
     manager = polymorphic_function._FrequentTracingDetectorManager()
     monkeypatch.setattr(polymorphic_function, "_frequent_tracing_detector_manager", manager)
-    sizes = [*range(1, 9)] * 2  # the second round compiles again what the first had to drop
+    monkeypatch.setattr(ops.fused, "_MOST", 8)
+    sizes = [*range(1, 9)] * 2
     with caplog.at_level(logging.WARNING, "tensorflow"):
         for size in sizes:
             power_of(tf.ones(size), power=2)

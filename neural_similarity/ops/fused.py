@@ -1,21 +1,25 @@
 """Functions that XLA compiles where their tensors are large: `fused`, and `recomputed` for the gradient too."""
 
 import functools
+import logging
 import math
 
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops  # the barrier is not among tf.raw_ops
 
-# An unknown size, such as that of a batch, counts as this many.
+log = logging.getLogger(__name__)
+
+# A batch of unknown size counts as this many.
 _ASSUMED_SIZE = 16
 # A call is compiled if its largest tensor has this many numbers or more. Below that, compiling is not worth its time:
 # it takes most of a second, and saves less than half a millisecond per step (docs/performance.md).
 _LARGE = 1 << 16
-# How many compiled functions are kept; the one that was called longest ago is dropped first. Without a limit, images of
-# ever new sizes would fill the memory with TensorFlow graphs. (XLA's own programs stay until the process ends, whatever
-# happens here.) To train and evaluate configs/cifar10/nsl_fspherenet.yaml takes 57, so that four such networks fit.
-# Dropping one does no harm: a step that was traced with it keeps it, and a new call compiles it again.
-_KEPT = 256
+# How many functions a process compiles. XLA keeps a program until the process ends, and TensorFlow has no way to give
+# its memory back: to drop a function from here and compile it again later would keep two programs. So what comes after
+# the last one runs as TensorFlow runs it. A program took 0.7 to 1.7 MB where that was measured, and so all of them take
+# less than 1 GB. To train and evaluate configs/cifar10/nsl_fspherenet.yaml takes 57, so that eight such networks fit.
+_MOST = 512
+_COMPILED = {}  # (function, settings, signature) → the TensorFlow function
 
 
 def fused(function):
@@ -26,7 +30,8 @@ def fused(function):
 
     Args:
         function: takes tensors, and settings as keywords, and returns tensors. Settings must be hashable. The function
-            is compiled once for each combination of shapes, dtypes and settings.
+            is compiled once for each combination of shapes, dtypes and settings, until `_MOST` functions are. Where a
+            size other than the batch's is unknown, it is not compiled: XLA would compile it anew for each size to come.
 
     Returns:
         A function that is called in the same way, and has one more keyword. `wait_for=t` delays the computation until
@@ -39,10 +44,11 @@ def fused(function):
     def call(*tensors, wait_for=None, **settings):
         tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
         waits = wait_for is not None
-        if max(map(_count_numbers, tensors)) >= _LARGE:
-            tensors += [wait_for] if waits else []
-            signature = tuple((tensor.dtype, tuple(tensor.shape)) for tensor in tensors)
-            return _compiled(function, waits, signature, **settings)(*tensors)
+        everything = [*tensors, wait_for] if waits else tensors
+        if max(map(_count_numbers, tensors)) >= _LARGE and _are_known_but_for_batch(everything):
+            compiled = _compiled(function, settings, waits, everything)
+            if compiled:
+                return compiled(*everything)
         if waits:
             with tf.control_dependencies([wait_for]):
                 tensors = [tf.identity(tensor) for tensor in tensors]
@@ -88,12 +94,23 @@ def recomputed(function):
     return call
 
 
-@functools.lru_cache(maxsize=_KEPT)
-def _compiled(function, waits, signature, /, **settings):
-    """The TensorFlow function of one signature, a (dtype, shape) for each tensor; XLA compiles it at its first call."""
-    # Each signature has a TensorFlow function of its own, made from a new partial. TensorFlow would otherwise count all
-    # traces as those of one function, and warn of retracing at the fifth.
-    return tf.function(functools.partial(_run, function, waits, settings), jit_compile=True, autograph=False)
+def _compiled(function, settings, waits, tensors):
+    """The TensorFlow function for such tensors, which XLA compiles at its first call; None beyond the last one."""
+    signature = tuple((tensor.dtype, tuple(tensor.shape)) for tensor in tensors)
+    key = (function, waits, tuple(sorted(settings.items())), signature)
+    if key not in _COMPILED and len(_COMPILED) < _MOST:
+        # Each signature has a TensorFlow function of its own, made from a new partial. TensorFlow would otherwise count
+        # all traces as those of one function, and warn of retracing at the fifth.
+        run = functools.partial(_run, function, waits, settings)
+        _COMPILED[key] = tf.function(run, jit_compile=True, autograph=False)
+        if len(_COMPILED) == _MOST:
+            log.warning(
+                "%d functions are compiled, which are all that neural_similarity compiles in one process. What has yet "
+                "other sizes is computed without XLA: as exact, but slower and with more memory. Few sizes of images "
+                "and batches avoid it.",
+                _MOST,
+            )
+    return _COMPILED.get(key)
 
 
 def _run(function, waits, settings, *tensors):
@@ -102,6 +119,10 @@ def _run(function, waits, settings, *tensors):
         # for results that it could use twice.
         *tensors, _ = gen_xla_ops.xla_optimization_barrier(tensors)
     return function(*tensors, **settings)
+
+
+def _are_known_but_for_batch(tensors):
+    return all(None not in tensor.shape[1:].as_list() for tensor in tensors)
 
 
 def _count_numbers(tensor):
