@@ -2,6 +2,7 @@
 
 import logging
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,7 +19,7 @@ from slow_forms import (
 from tensorflow.python.eager.polymorphic_function import polymorphic_function  # private, as its warnings are
 
 from neural_similarity import ops
-from neural_similarity.layers import DynamicSimilarityConv2D
+from neural_similarity.layers import DynamicSimilarityConv2D, NeuralSimilarityPredictor
 from neural_similarity.ops import Window
 
 # What is compiled, and what is kept of it
@@ -66,6 +67,18 @@ def test_images_of_unknown_size_are_not_compiled(shape):
     layer.build(shape)
     assert not is_compiled(layer, shape)
     assert is_compiled(layer, (None, 64, 64, shape[-1]))
+
+
+def test_predict_compiles_for_the_first_size_only(monkeypatch):
+    """From the second on Keras traces the model for images of unknown size."""
+    monkeypatch.setattr(ops.fused, "_COMPILED", {})
+    layer = DynamicSimilarityConv2D(2, 3, predictor=NeuralSimilarityPredictor(2))
+    model = keras.Sequential([keras.Input((None, None, 16)), layer])
+    for width in (65, 66, 70, 80):
+        x = normal(width, 1, 64, width, 16).astype("float32")
+        assert_near(model.predict(x, verbose=0), layer(x).numpy(), 1e-4)
+        ours = [signature for *_, signature in ops.fused._COMPILED if signature[0][1][0] is None]
+        assert {shape[2] for _, shape in (signature[0] for signature in ours)} <= {65}
 
 
 def test_one_function_for_each_shape_dtype_and_setting(at_most_three):

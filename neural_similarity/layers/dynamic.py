@@ -31,7 +31,8 @@ class DynamicSimilarityConv2D(keras.layers.Conv2D):
     Raises:
         ValueError: an even kernel size, `groups` ≠ 1, `data_format="channels_first"`, or an unknown `structure`. When
             the layer is built: a predictor whose output has another shape than M, or that was built for another number
-            of channels. `Conv2D` itself refuses strides together with dilation.
+            of channels. When it is called: images of integers or bools. `Conv2D` itself refuses strides together with
+            dilation.
 
     Example:
         >>> layer = DynamicSimilarityConv2D(64, 3, padding="same", predictor=NeuralSimilarityPredictor(filters=16))

@@ -49,7 +49,8 @@ class SphereConv2D(ExtraWeights, keras.layers.Conv2D):
         **kwargs: `Conv2D`'s own.
 
     Raises:
-        ValueError: an unknown operator or magnitude, `groups` ≠ 1, or `data_format="channels_first"`.
+        ValueError: an unknown operator or magnitude, `groups` ≠ 1, or `data_format="channels_first"`. When the layer
+            is called: images of integers or bools.
 
     Example:
         >>> layer = SphereConv2D(32, 3, operator="sigmoid", padding="same", use_bias=False)

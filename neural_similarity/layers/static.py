@@ -28,7 +28,8 @@ class StaticSimilarityConv2D(ExtraWeights, keras.layers.Conv2D):
         **kwargs: `Conv2D`'s own.
 
     Raises:
-        ValueError: `structure` is unknown, or `"flattened_eye"` is asked of an unconstrained M.
+        ValueError: `structure` is unknown, or `"flattened_eye"` is asked of an unconstrained M. When the layer is
+            called: images of integers or bools.
 
     Example:
         >>> layer = StaticSimilarityConv2D(32, 3, structure="unconstrained", padding="same")
