@@ -166,6 +166,34 @@ class Subclassed(keras.Model):
         return inputs
 
 
+class Doubled(StaticSimilarityConv2D):
+    def call(self, inputs):
+        return 2 * super().call(inputs)
+
+
+class ByBatch(BatchNormalization2D):
+    def call(self, inputs, training=None):
+        return super().call(inputs, training=True)
+
+
+class Noted(StaticSimilarityConv2D):
+    """It computes what its base class does, and has an argument more."""
+
+    def __init__(self, *arguments, note="", **kwargs):
+        super().__init__(*arguments, **kwargs)
+        self.note = note
+
+    def get_config(self):
+        return {**super().get_config(), "note": self.note}
+
+
+def test_a_subclass_that_computes_the_same_is_merged(look_trained):
+    model = look_trained(keras.Sequential([keras.Input((8, 8, 3)), Noted(4, 3, note="mine")]))
+    merged = merge(model)
+    assert type(merged.layers[-1]) is keras.layers.Conv2D
+    assert_equal_outputs(model, merged, images((8, 8, 3)) / 255)
+
+
 @pytest.mark.parametrize(
     ("layers", "error", "message"),
     [
@@ -176,6 +204,8 @@ class Subclassed(keras.Model):
         ([NeuralSimilarityPredictor(name="alone")], ValueError, "alone: holds a part of neural_similarity"),
         ([keras.layers.Conv2D(2, 3, kernel_regularizer=TowardsIdentity(1), name="odd")], ValueError, "odd: holds"),
         ([Subclassed()], TypeError, "functional or Sequential"),
+        ([Doubled(4, 3, name="twice")], ValueError, "twice: Doubled computes something else .* by a `call` of its own"),
+        ([ByBatch(name="batch")], ValueError, "batch: ByBatch computes something else than BatchNormalization2D"),
     ],
 )
 def test_what_cannot_be_merged_says_why(layers, error, message):

@@ -39,7 +39,8 @@ def merge(model: keras.Model) -> keras.Model:
     Raises:
         TypeError: the model, or one inside it, is neither functional nor Sequential.
         ValueError: the model has no weights yet; or it has a layer that cannot be merged: dynamic or global similarity,
-            a SphereConv, or a static layer inside a wrapper such as `TimeDistributed`.
+            a SphereConv, a static layer inside a wrapper such as `TimeDistributed`, or an object of a subclass that
+            computes something else.
 
     Example:
         >>> inputs = keras.Input((8, 8, 3))
@@ -78,15 +79,15 @@ def _plain(layer):
     if isinstance(layer, GlobalSimilarity2D):
         raise ValueError(f"{layer.name}: global similarity depends on the input and is no convolution with one kernel.")
     if isinstance(layer, StaticSimilarityConv2D):
-        for argument in ("structure", "similarity_initializer", "similarity_regularizer"):
-            del config[argument]
-        for argument in ("lora_rank", "lora_alpha"):  # there only if LoRA is enabled; `merged_kernel` has its update
-            config.pop(argument, None)
-        return keras.layers.Conv2D.from_config(config)
+        _check_computes_as(StaticSimilarityConv2D, layer, ("call", "convolution_op", "merged_kernel"))
+        # not LoRA's rank either: `merged_kernel` has its update
+        plain = keras.layers.Conv2D(layer.filters, layer.kernel_size)
+        return keras.layers.Conv2D.from_config({name: config[name] for name in plain.get_config()})
     if isinstance(layer, BatchNormalization2D):
-        del config["debias"]
-        config["momentum"] = config.pop("decay")
-        return keras.layers.BatchNormalization.from_config(config)
+        _check_computes_as(BatchNormalization2D, layer, ("call", "batch_norm", "averages"))
+        config["momentum"] = config["decay"]
+        taken = keras.layers.BatchNormalization().get_config().keys() & config.keys()
+        return keras.layers.BatchNormalization.from_config({name: config[name] for name in taken})
     plain = layer.__class__.from_config(config)
     if "neural_similarity>" in str(keras.saving.serialize_keras_object(plain)):
         raise ValueError(
@@ -94,6 +95,16 @@ def _plain(layer):
             "directly in a functional or Sequential model can be merged."
         )
     return plain
+
+
+def _check_computes_as(base, layer, methods):
+    """Raises a `ValueError` where a subclass of `base` has one of these methods of its own, as plain Keras has not."""
+    own = [name for name in methods if getattr(type(layer), name) is not getattr(base, name)]
+    if own:
+        raise ValueError(
+            f"{layer.name}: {type(layer).__name__} computes something else than {base.__name__}, by a `{own[0]}` of "
+            "its own, and cannot be merged."
+        )
 
 
 def _copy_weights(layer, plain):
