@@ -30,12 +30,17 @@ def power_of(x, power):
     return x**power
 
 
+@pytest.fixture(autouse=True)
+def none_compiled(monkeypatch):
+    """As at the start of a process, whatever earlier tests compiled."""
+    monkeypatch.setattr(ops.fused, "_COMPILED", {})
+
+
 @pytest.fixture
 def at_most_three(monkeypatch):
     """Compiles whatever its size, and three functions at most; returns the dict of those that are compiled."""
     monkeypatch.setattr(ops.fused, "_LARGE", 0)
     monkeypatch.setattr(ops.fused, "_MOST", 3)
-    monkeypatch.setattr(ops.fused, "_COMPILED", {})
     return ops.fused._COMPILED
 
 
@@ -69,9 +74,8 @@ def test_images_of_unknown_size_are_not_compiled(shape):
     assert is_compiled(layer, (None, 64, 64, shape[-1]))
 
 
-def test_predict_compiles_for_the_first_size_only(monkeypatch):
+def test_predict_compiles_for_the_first_size_only():
     """From the second on Keras traces the model for images of unknown size."""
-    monkeypatch.setattr(ops.fused, "_COMPILED", {})
     layer = DynamicSimilarityConv2D(2, 3, predictor=NeuralSimilarityPredictor(2))
     model = keras.Sequential([keras.Input((None, None, 16)), layer])
     for width in (65, 66, 70, 80):

@@ -20,10 +20,10 @@ from neural_similarity.layers import (
 POLICIES = [
     {},
     {"dtype": "mixed_float16"},
-    {"dtype": "mixed_bfloat16"},
-    {"dtype": "float16"},
     {"dtype": "float64"},
     {"autocast": False},
+    pytest.param({"dtype": "mixed_bfloat16"}, marks=pytest.mark.slow),
+    pytest.param({"dtype": "float16"}, marks=pytest.mark.slow),
 ]
 TYPES = ("uint8", "int32", "bool", "float16", "float32", "float64")
 CASTING = {

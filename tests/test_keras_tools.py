@@ -37,7 +37,7 @@ def assert_lite_is_equal(layers, batch_size=None):
     np.testing.assert_allclose(found, model(x), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:    Warning. tf.lite.Interpreter is deprecated")
+@pytest.mark.filterwarnings(r"ignore:\s*Warning. tf.lite.Interpreter is deprecated")
 def test_tensorflow_lite_converts_these():
     assert_lite_is_equal(
         [

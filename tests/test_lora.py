@@ -114,7 +114,7 @@ def test_weights_go_into_a_layer_without_lora_and_back(kind, tmp_path):
 
 
 @each_kind
-@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("dtype", ["mixed_float16", pytest.param("float64", marks=pytest.mark.slow)])
 def test_precisions(kind, dtype, tmp_path):
     model, x = with_lora(kind, dtype=dtype), normal(1, *IMAGE)
     before = np.asarray(model(x), np.float64)

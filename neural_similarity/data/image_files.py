@@ -143,7 +143,8 @@ def _opened(path):
         mode = os.stat(path).st_mode
     except FileNotFoundError as error:
         if _ADDRESS.match(str(path)):
-            raise UserError(f"{path}: an address, not a file. Next: download it, and name the file") from error
+            address = re.sub(":/+", "://", str(path), count=1)
+            raise UserError(f"{address}: an address, not a file. Next: download it, and name the file") from error
         raise
     if not stat.S_ISREG(mode):
         kind = "folder" if stat.S_ISDIR(mode) else "pipe or a device"
