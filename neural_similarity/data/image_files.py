@@ -143,7 +143,7 @@ def _opened(path):
         mode = os.stat(path).st_mode
     except FileNotFoundError as error:
         if _ADDRESS.match(str(path)):
-            address = re.sub(":/+", "://", str(path), count=1)
+            address = re.sub(":/(?!/)", "://", str(path), count=1)
             raise UserError(f"{address}: an address, not a file. Next: download it, and name the file") from error
         raise
     if not stat.S_ISREG(mode):
