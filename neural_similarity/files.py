@@ -49,7 +49,7 @@ def put_in_place(unfinished: Path, path: Path) -> None:
 
 
 def set_aside(path: Path, why: str) -> Path:
-    """Renames a file that is no longer used but may matter to somebody: `metrics.jsonl` → `metrics.jsonl.changed`.
+    """Renames a file that is no longer used but may matter to somebody: `metrics.jsonl` → `metrics.jsonl.earlier`.
 
     Args:
         path: `Path` of the file.
@@ -58,12 +58,16 @@ def set_aside(path: Path, why: str) -> Path:
     Returns:
         The file's new path.
     """
-    aside = path.with_name(f"{path.name}.{why}")
-    number = 1
-    while aside.exists():
+    return path.rename(free_name(path, why))
+
+
+def free_name(path: Path, ending: str) -> Path:
+    """A path that does not exist yet: `metrics.jsonl.ENDING`, or `metrics.jsonl.ENDING-2` and so on."""
+    free, number = path.with_name(f"{path.name}.{ending}"), 1
+    while os.path.lexists(free):
         number += 1
-        aside = path.with_name(f"{path.name}.{why}-{number}")
-    return path.rename(aside)
+        free = path.with_name(f"{path.name}.{ending}-{number}")
+    return free
 
 
 def what_else(path: str | Path) -> str | None:

@@ -6,6 +6,7 @@ import sys
 import tempfile
 
 from neural_similarity.backend import check_backend
+from neural_similarity.errors import UserError
 
 
 def import_tensorflow():
@@ -18,11 +19,19 @@ def import_tensorflow():
     Raises:
         ModuleNotFoundError: TensorFlow, or a package that it needs, is not installed.
         ImportError: TensorFlow is installed and cannot be imported, as with a NumPy that it does not fit.
+        UserError: there is no folder for temporary files.
         WrongBackend: Keras would not run on TensorFlow.
     """
     check_backend()
     if "tensorflow" in sys.modules:
         return
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        raise UserError(
+            "TensorFlow needs a folder for temporary files, and none can be written. Set the environment variable "
+            "TMPDIR to a folder that can."
+        ) from None
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _hidden_standard_error():
         try:

@@ -13,7 +13,7 @@ from neural_similarity.errors import UserError
 from neural_similarity.training import checkpoints
 from neural_similarity.training.checkpoints import Checkpoints, State, collect, restore
 
-ROW = {"step": 10, "split": "train", "loss": 2, "accuracy": 0.5}
+ROW = {"step": 5, "split": "train", "loss": 2, "accuracy": 0.5}
 
 
 def test_save_and_load(tmp_path):
@@ -169,7 +169,7 @@ def test_a_disk_without_room_leaves_the_one_before(tmp_path):
         folder = tmp_path / room_bytes
         assert message == (
             f"{folder}/step-000002.npz: cannot write the checkpoint (File too large). "
-            "The checkpoint of step 1 is still whole. Make room on that disk, then go on with --resume."
+            "The checkpoint of step 1 is still whole. Once that is mended, go on with --resume."
         )
         assert [path.name for path in folder.iterdir()] == ["step-000001.npz"]
         assert Checkpoints(folder).load(1)[0]["model/a"].sum() == 50_000
@@ -206,21 +206,23 @@ def test_collect_and_restore_by_name():
         layer.build((None, width))
     arrays = collect(model=one.variables, optimizer=[])
     assert set(arrays) == {"model/d/kernel", "model/d/bias"}
-    restore({**arrays, "optimizer/x": np.zeros(1)}, model=other.variables)
+    restore({**arrays, "optimizer/x": np.zeros(1)}, "x.npz", model=other.variables)
     np.testing.assert_array_equal(one.kernel, other.kernel)
-    with pytest.raises(UserError, match=r"another network: model/d/kernel differs"):
-        restore(arrays, model=wider.variables)
+    with pytest.raises(
+        UserError, match=r"x.npz: of another network .* model/d/kernel is float32 \(3, 2\); expected float32 \(4, 2\)"
+    ):
+        restore(arrays, "x.npz", model=wider.variables)
     with pytest.raises(UserError, match="another network"):
-        restore({"model/d/kernel": arrays["model/d/kernel"]}, model=one.variables)
+        restore({"model/d/kernel": arrays["model/d/kernel"]}, "x.npz", model=one.variables)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda a: a.astype(np.float64), "another network: model/d/kernel differs"),
-        (lambda a: a.astype(np.int8), "another network: model/d/kernel differs"),
-        (lambda a: a * 1j, "another network: model/d/kernel differs"),
-        (lambda a: a.astype(str), "another network: model/d/kernel differs"),
+        (lambda a: a.astype(np.float64), r"of another network than the run's config: model/d/kernel is"),
+        (lambda a: a.astype(np.int8), r"of another network than the run's config: model/d/kernel is"),
+        (lambda a: a * 1j, r"of another network than the run's config: model/d/kernel is"),
+        (lambda a: a.astype(str), r"of another network than the run's config: model/d/kernel is"),
     ],
 )
 def test_arrays_of_another_kind_are_refused_before_anything_is_changed(change, said):
@@ -229,6 +231,6 @@ def test_arrays_of_another_kind_are_refused_before_anything_is_changed(change, s
     kernel = np.asarray(layer.kernel)
     arrays = {"model/d/bias": np.zeros(2, np.float32), "model/d/kernel": change(kernel)}
     with pytest.raises(UserError, match=said):
-        restore(arrays, model=layer.variables)
+        restore(arrays, "x.npz", model=layer.variables)
     np.testing.assert_array_equal(layer.kernel, kernel)
     np.testing.assert_array_equal(layer.bias, [1, 1])

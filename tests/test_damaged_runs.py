@@ -3,15 +3,16 @@
 import json
 import os
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
-from digits_runs import digits, refusal, run_main
+from digits_runs import digits, interrupt_at, refusal, run_main
 from run_checks import assert_equal_runs
 
 from neural_similarity import load_run
 from neural_similarity.errors import UserError
-from neural_similarity.training import runs
+from neural_similarity.training import checkpoints, runs
 from neural_similarity.training.checkpoints import Checkpoints
 from neural_similarity.training.logs import Metrics, read_rows
 
@@ -166,7 +167,9 @@ def test_a_renamed_checkpoint_is_refused(stopped, capsys, name):
 def test_what_is_only_called_like_a_checkpoint_is_refused(stopped, capsys, name):
     path = runs.Run(stopped).checkpoints.path(14)
     path.rename(path.with_name(name))
-    assert f"{name}: not the name of a checkpoint; that of step" in refusal(capsys, digits(stopped, "--resume"))
+    assert f"{name}: not the name of a checkpoint, which is step-NNNNNN.npz" in refusal(
+        capsys, digits(stopped, "--resume")
+    )
 
 
 def test_a_checkpoint_beyond_the_last_step_is_refused(stopped, capsys):
@@ -176,14 +179,15 @@ def test_a_checkpoint_beyond_the_last_step_is_refused(stopped, capsys):
 
 
 STATES = [b"5", b"{}", b'{"step": "14"}', b'{"step": 14, "rows": [5]}', b'{"step": 14, "pending": 5}', b"[" * 10_000]
+STATES += [b'{"step": 14, "pending": [{}]}', b'{"step": 14, "rows": [{"step": 15, "split": "test"}]}']
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_state_of_the_wrong_type_is_damage(stopped, state):
-    checkpoints = runs.Run(stopped).checkpoints
-    np.savez(checkpoints.path(14), **checkpoints.load(14)[0], state=np.frombuffer(state, np.uint8))
+    store = runs.Run(stopped).checkpoints
+    np.savez(store.path(14), **store.load(14)[0], state=np.frombuffer(state, np.uint8))
     with pytest.raises(UserError, match=r"step-000014\.npz: damaged"):
-        checkpoints.load(14)
+        store.load(14)
 
 
 def test_metrics_without_a_checkpoint_are_not_emptied(stopped, finished_run, tmp_path, capsys):
@@ -198,7 +202,8 @@ def test_metrics_without_a_checkpoint_are_not_emptied(stopped, finished_run, tmp
         assert (stopped / "metrics.jsonl").read_bytes() == before
     (stopped / "checkpoints").rmdir()
     begun_again = shutil.copytree(stopped, tmp_path / "again")
-    (begun_again / "metrics.jsonl").rename(begun_again / "metrics.jsonl.before")  # what the message advises
+    advised = said.partition("begin again: ")[2].partition(", then --resume")[0]
+    subprocess.run(advised.replace(str(stopped), str(begun_again)), shell=True, check=True)
     shutil.move(tmp_path / "away", stopped / "checkpoints")
     for folder in (stopped, begun_again):
         assert run_main(digits(folder, "--resume")) == 0
@@ -228,11 +233,15 @@ ROWS = [{"step": step, "split": split, "loss": 0.5, "n": 3} for step in (10, 20)
 LINES = [json.dumps(row) + "\n" for row in ROWS]
 UNCHANGED = {
     "as it was": LINES,
-    "rows of later steps": [*LINES, '{"step": 30, "split": "train", "loss": 1}\n'],
     "a torn line": [*LINES, '{"step": 30, "spl'],
-    "doubled": LINES * 2,
 }
 CHANGED = {
+    "rows of later steps": (
+        [*LINES, '{"step": 30, "split": "train", "loss": 1}\n'],
+        "goes further than the checkpoint",
+    ),
+    "doubled": (LINES * 2, "goes further than the checkpoint"),
+    "a note at its end": ([*LINES, "my best run\n"], "goes further than the checkpoint"),
     "missing": (None, "missing"),
     "empty": ([], "from step 10 on"),
     "cut": (LINES[:3], "from step 20 on"),
@@ -255,13 +264,13 @@ def test_the_file_holds_the_rows_of_the_checkpoint_again(tmp_path, caplog, name)
     Metrics(tmp_path, ROWS)
     assert path.read_text() == "".join(LINES)
     assert (said in caplog.text) if said else not caplog.text
-    aside = tmp_path / "metrics.jsonl.changed"
+    aside = tmp_path / "metrics.jsonl.earlier"
     assert aside.exists() == bool(said and lines is not None)
     if aside.exists():
         assert aside.read_text() == "".join(lines)
         path.write_text("")
         Metrics(tmp_path, ROWS)
-        assert (tmp_path / "metrics.jsonl.changed-2").read_text() == ""  # and the first one is still there
+        assert (tmp_path / "metrics.jsonl.earlier-2").read_text() == ""  # and the first one is still there
         assert aside.read_text() == "".join(lines)
 
 
@@ -277,12 +286,51 @@ def test_a_run_that_lacks_its_result_alone_is_ended(finished, finished_run):
 
 def as_of_an_earlier_version(folder):
     """Takes away what earlier versions did not write: the hash, and rows in the checkpoints."""
-    checkpoints = runs.Run(folder).checkpoints
-    for step in checkpoints.steps():
-        arrays, state = checkpoints.load(step)
+    store = runs.Run(folder).checkpoints
+    for step in store.steps():
+        arrays, state = store.load(step)
         encoded = np.frombuffer(json.dumps({"pending": state.pending, "step": step}).encode(), np.uint8)
-        np.savez(checkpoints.path(step), **arrays, state=encoded)
+        np.savez(store.path(step), **arrays, state=encoded)
     changed_json(folder / "run.json", hash=None)
+
+
+def test_a_run_without_its_run_json_is_not_called_new(stopped, capsys):
+    (stopped / "run.json").unlink()
+    assert "run.json is missing. Restore it, or train anew" in refusal(capsys, digits(stopped, "--resume"))
+
+
+def test_checkpoints_that_may_not_be_read_are_not_called_absent(stopped, capsys, monkeypatch):
+    def listdir(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(checkpoints.os, "listdir", listdir)
+    for action in ("--resume", "--eval-only"):
+        said = refusal(capsys, digits(stopped, action))
+        assert said == f"{stopped / 'checkpoints'}: cannot be read (Permission denied).\n"
+
+
+def test_a_hash_that_was_taken_out_is_missed(stopped, capsys):
+    changed_json(stopped / "run.json", hash=None)
+    assert "a checkpoint of another run" in refusal(capsys, digits(stopped, "--resume"))
+
+
+@pytest.mark.parametrize("lost", [5, 10])
+def test_an_older_run_that_lost_a_validation_names_no_selected_step(tmp_path, monkeypatch, capsys, lost):
+    folder = tmp_path / "r"
+    words = digits(folder, "--set", "data.validation_fraction=0.2", "--set", "evaluation.every_steps=5")
+    with monkeypatch.context() as patch:
+        interrupt_at(14, patch)
+        assert run_main(words) == 130
+    as_of_an_earlier_version(folder)
+    path = folder / "metrics.jsonl"
+    kept = [line for line in path.read_text().splitlines(keepends=True) if json.loads(line)["step"] != lost]
+    path.write_text("".join(kept))
+    with monkeypatch.context() as patch:
+        interrupt_at(17, patch)
+        assert run_main([*words, "--resume"]) == 130  # the checkpoints of today remember it
+    assert f"first that is missing is of step {lost}. " in capsys.readouterr().out
+    assert run_main([*words, "--resume"]) == 0
+    assert runs.Run(folder).result.selected is None
 
 
 def test_an_older_run_goes_on_without_rows_that_are_lost(finished, stopped, capsys):
@@ -290,7 +338,7 @@ def test_an_older_run_goes_on_without_rows_that_are_lost(finished, stopped, caps
         as_of_an_earlier_version(folder)
     (stopped / "metrics.jsonl").write_text("")
     assert run_main(digits(stopped, "--resume")) == 0
-    assert "metrics.jsonl lacks rows; that of step 10 is the first of them." in capsys.readouterr().out
+    assert "metrics.jsonl lacks rows; the first that is missing is of step 10." in capsys.readouterr().out
     assert [row["step"] for row in read_rows(stopped / "metrics.jsonl")] == [20, 20, 25, 25]
 
     scores = json.loads((finished / "result.json").read_text())["scores"]

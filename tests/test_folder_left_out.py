@@ -112,13 +112,17 @@ def test_a_further_folder_with_images_is_told(name, root, told):
     (root / "notes").mkdir()
     put(root / "notes" / "a.txt", TEXT)
     put(root / ".cache" / "a.png")
-    assert told() == [f"images outside of `train`, `val` and `test` are not read: 1 (`{name}`)"]
+    assert told() == [f"folders and images that are not read, as only `train`, `val` and `test` are: 1 (`{name}`)"]
 
 
 def test_images_outside_of_the_splits_are_told_at_any_depth(root, told):
     put(root / "a.jpg")
     put(root / "b" / "c" / "d" / "e.HEIC", b"")
-    assert told() == ["images outside of `train`, `val` and `test` are not read: 2 (`a.jpg`, `b`)"]
+    put(root / "f" / "0")  # images without an ending
+    put(root / "g")
+    assert told() == [
+        "folders and images that are not read, as only `train`, `val` and `test` are: 4 (`a.jpg`, `b`, `f`, `g`)"
+    ]
 
 
 def test_a_class_too_small_for_the_fraction_is_told(tmp_path, logged):

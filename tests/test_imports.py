@@ -18,7 +18,7 @@ MAY_IMPORT = {  # room → rooms; itself always
     **{tool: set() for tool in TOOLS},
     "arrays": {"files"},
     "backend": {"errors"},
-    "quiet": {"backend"},
+    "quiet": {"backend", "errors"},
     "command": {"data", "errors"},
     "__main__": TOOLS | {"data"} | ABOVE_FAMILIES,
     "config": {"data", "errors", "files", "version"},

@@ -48,6 +48,21 @@ def test_where_notes_cannot_be_hidden_they_are_shown(module, name, tensorflow, m
     assert capfd.readouterr().err == "a note"
 
 
+def test_without_a_temporary_folder_the_environment_is_not_blamed(tensorflow, monkeypatch, capfd):
+    """TensorFlow itself looks for one when it is imported."""
+
+    def fails():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    tensorflow("import tempfile; tempfile.gettempdir()")
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "gettempdir", fails)
+        assert guarded(import_tensorflow) == 2
+    said = capfd.readouterr().err
+    assert "Set the environment variable TMPDIR" in said
+    assert "make install" not in said
+
+
 def test_standard_error_may_be_none(tensorflow, monkeypatch):
     tensorflow(NOTE)
     monkeypatch.setattr(sys, "stderr", None)

@@ -3,6 +3,7 @@
 import datetime
 import json
 import shlex
+import shutil
 
 import pytest
 from result_lines import LINE, json_line, refusal, result, score
@@ -271,6 +272,24 @@ def test_a_result_that_was_edited_is_not_recorded(change, make_run, tmp_path):
     assert (
         f"its `{next(iter(change))}` is not that of the run. Delete the file and let the run write it again" in message
     )
+
+
+CHANGED_SCORES = [
+    {"scores": score(0.99)},
+    {"scores": {**score(0.1), "validation/accuracy": {"value": 0.1}}},
+    {"selected": {"step": 7, "scores": score(0.9)}},
+    {"seconds_per_step": 0.001},
+]
+
+
+@pytest.mark.parametrize("change", CHANGED_SCORES, ids=str)
+def test_scores_that_were_edited_are_not_recorded(change, finished_run, tmp_path):
+    folder = shutil.copytree(finished_run, tmp_path / "r")
+    assert record.record(folder, tmp_path / "results")[2]
+    edited = {**json.loads((folder / "result.json").read_text()), **change}
+    (folder / "result.json").write_text(json.dumps(edited))
+    message = refusal(record.record, folder, tmp_path)
+    assert f"its `{next(iter(change))}` is not that of the run." in message
 
 
 def test_a_recipe_is_not_taken_from_an_edited_file(make_run, tmp_path):

@@ -216,7 +216,7 @@ def test_tables_are_written_once_and_checked(repository, capsys):
     assert write_tables(repository, check=True) == 1
     said = capsys.readouterr().err
     assert [line.split(":")[0] for line in said.splitlines()] == [str(path) for path in documents]
-    assert said.count("make tables") == 3
+    assert said.count("tables --results") == 3
     assert [path.read_bytes() for path in documents] == before
 
     assert write_tables(repository) == 0

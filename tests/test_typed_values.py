@@ -103,6 +103,7 @@ def test_numbers_at_the_edges():
     for value in (0.0, 1e-30, 1e30):
         assert settings(DYNAMIC, f"loss.weight_decay={value}").loss.weight_decay == value
     assert settings(DYNAMIC, "optimizer.momentum=0.999999").optimizer.momentum == 0.999999
+    assert settings(DYNAMIC, "schedule.scale=0.99999999999").schedule.scale == 0.99999999999  # 1 is one, too
     assert "32 bits" not in message(DYNAMIC, "optimizer.learning_rate=0")
     assert math.isclose(settings(DYNAMIC, "optimizer.learning_rate=1.00000000001").optimizer.learning_rate, 1)
 
@@ -154,6 +155,7 @@ def advice(capsys, *words, code=2, default=STATIC):
         (["--optimizer.learning_rate", "0.1"], ["optimizer.learning_rate=0.1"]),
         (["--train-steps=100", "--dry-run"], ["schedule.train_steps=100"]),
         (["--root", "my photos #2"], ["'data.root=my photos #2'"]),
+        (["--root", "my", "photos"], ["'data.root=my photos'"]),  # a blank without quotes
         (["--name", "folder"], ["data.name=folder"]),
         (["--widths", "8", "16", "32"], ["'model.widths=[8, 16, 32]'"]),
         (["--deterministic"], ["runtime.deterministic=true"]),

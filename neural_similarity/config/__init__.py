@@ -1,7 +1,7 @@
 """Configs: the schemas of the YAML files under configs/, one for each family, and the strict loader."""
 
 from neural_similarity.config.experiment import NOT_OF_A_RECIPE, Experiment, differing_keys
-from neural_similarity.config.loader import SCHEMAS, keys_called, load, name_of, recipe_of, run_folder
+from neural_similarity.config.loader import SCHEMAS, keys_called, load, name_of, recipe_of, run_folder, takes_text
 from neural_similarity.config.paths import CONFIGS, REPOSITORY
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "name_of",
     "recipe_of",
     "run_folder",
+    "takes_text",
 ]

@@ -36,15 +36,16 @@ def in_32_bits(number: float) -> float:
     return rounded if abs(rounded) >= _SMALLEST else 0.0
 
 
-def lost_in_32_bits(number: float) -> bool:
-    """Whether float32 makes 0 or infinity of another number, or 1 of one below it, which means something else."""
-    rounded = in_32_bits(number)
-    return number != rounded and (rounded == 0 or math.isinf(rounded) or rounded == 1 > number)
-
-
 def _kept_by_32_bits(number):
-    if lost_in_32_bits(number):
+    rounded = in_32_bits(number)
+    if number != rounded and (rounded == 0 or math.isinf(rounded)):
         raise ValueError("another number in 32 bits")
+    return number
+
+
+def _below_one_in_32_bits(number):
+    if number < 1 == in_32_bits(number):
+        raise ValueError("1 in 32 bits")
     return number
 
 
@@ -63,7 +64,11 @@ Count = Annotated[int, Field(ge=1, le=LARGEST, description=f"an integer from 1 t
 Number = Annotated[float, pydantic.AfterValidator(_kept_by_32_bits)]  # every number that is no integer is one
 Positive = Annotated[Number, Field(gt=0, description="a number greater than 0")]
 NonNegative = Annotated[Number, Field(ge=0, description="a number, at least 0")]
-BelowOne = Annotated[Number, Field(ge=0, lt=1, description="a number, at least 0 and less than 1")]
+BelowOne = Annotated[
+    Number,
+    Field(ge=0, lt=1, description="a number, at least 0 and less than 1"),
+    pydantic.AfterValidator(_below_one_in_32_bits),
+]
 Switch = Annotated[bool, Field(description="`true` or `false`")]
 Text = Annotated[str, pydantic.AfterValidator(_printable)]
 FolderPath = Annotated[Text, Field(min_length=1, description="the path of a folder, as text")]

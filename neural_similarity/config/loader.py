@@ -93,12 +93,28 @@ def keys_called(name: str, config: Experiment) -> list[str]:
     return [path for path in flattened(config.to_dict()) if name in (path, path.partition(".")[2]) and path != "family"]
 
 
+def takes_text(path: str, config: Experiment) -> bool:
+    """Whether the key at a dotted path takes a text as it stands: `data.root` does, `loss.weight_decay` does not."""
+    return "." in path and messages.holds_text(type(config), *path.split("."))
+
+
 # Files
 
 
 def _find(path):
     """The first of <working folder>/path and <repository>/path that exists, or None."""
-    return next((file for file in (Path(path), REPOSITORY / path) if os.path.exists(file)), None)
+    return next((file for file in (Path(path), REPOSITORY / path) if _is_there(file)), None)
+
+
+def _is_there(file):
+    """Whether there is something, perhaps behind a folder that may not be entered; to read it will say so."""
+    try:
+        os.stat(file)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _not_found(path):

@@ -1,14 +1,16 @@
 """What the messages about a config say: which keys a schema knows, and its problems in words."""
 
+import math
 import re
 from typing import get_args
 
 from neural_similarity.config import older
-from neural_similarity.config.fields import Section, in_32_bits, lost_in_32_bits
+from neural_similarity.config.fields import Section, in_32_bits
 from neural_similarity.config.yaml12 import cut, shown_value
 from neural_similarity.errors import nearest
 
 _MOST_PROBLEMS = 10  # in one message
+_LOST = (0.0, 1.0, math.inf, -math.inf)  # what may stand for another number
 
 
 # What a schema knows
@@ -79,7 +81,7 @@ def _renamed(path, value):
 def _in_32_bits(value, kind):
     """The hint for numbers that `fields` refuses because of what they become; "" for all other values."""
     numbers = value if isinstance(value, list) else [value]
-    numbers = [x for x in numbers if kind == "value_error" and type(x) in (int, float) and lost_in_32_bits(x)]
+    numbers = [x for x in numbers if kind == "value_error" and type(x) in (int, float) and in_32_bits(x) in _LOST]
     became = ", ".join(f"{shown_value(x)} becomes {in_32_bits(x):g}" for x in numbers)
     return f" Networks compute in 32 bits: {became}." if became else ""
 

@@ -4,6 +4,7 @@ Folders and files come in the order of their names, so that a set reads the same
 dot are ignored. What else is left out is told in one line, or refused if images would be missing without notice.
 """
 
+import contextlib
 import itertools
 import logging
 import os
@@ -14,7 +15,7 @@ import numpy as np
 
 from neural_similarity.data.class_folders import check_distinct, class_folders, classes_of, files_of, named
 from neural_similarity.data.equal_images import equal_images
-from neural_similarity.data.image_kinds import has_ending
+from neural_similarity.data.image_kinds import is_image
 from neural_similarity.data.images import DataMissing, ImageSet, Splits, split_validation
 from neural_similarity.data.listing import entries, folder_exists
 from neural_similarity.errors import UserError
@@ -92,8 +93,8 @@ def list_folder(root, validation_fraction=0.0, seed=0):
         )
     _tell("left out, as they are no images", root, (path.relative_to(root) for path in others))
     outside = [name for name in found if name not in folders and _holds_images(root / name)]
-    outside += [name for name in files if has_ending(name)]
-    _tell("images outside of `train`, `val` and `test` are not read", root, outside)
+    outside += [name for name in files if is_image(root / name)]
+    _tell("folders and images that are not read, as only `train`, `val` and `test` are", root, outside)
     if "val" in parts:
         return Splits(parts["train"], parts["val"], parts["test"], classes)
     train, validation = split_validation(parts["train"], validation_fraction, seed)
@@ -150,9 +151,10 @@ def _check_splits(root):
 
 
 def _holds_images(folder):
-    """Whether images lie in a folder or below it. A thousand folders are looked at, and none that may not be read."""
-    for _, folders, files in itertools.islice(os.walk(folder), 1000):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if any(has_ending(name) and not name.startswith(".") for name in files):
-            return True
+    """Whether images lie in a folder or below it. At most ten thousand files are looked at."""
+    files = (os.path.join(place, name) for place, _, names in os.walk(folder) for name in names if name[0] != ".")
+    for file in itertools.islice(files, 10_000):
+        with contextlib.suppress(OSError):  # it may not be read, and is not needed
+            if is_image(file):
+                return True
     return False

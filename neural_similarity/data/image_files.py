@@ -61,7 +61,7 @@ def read_image(path: str | Path, size: int) -> np.ndarray:
         UserError: there is no such file, it may not be read, or it does not hold a whole image in one of `FORMATS` and
             within the limits `MOST_PIXELS` and `MOST_ROWS`.
     """
-    with _no_warnings():
+    with _only_our_limits():
         return _read(path, size)
 
 
@@ -94,7 +94,7 @@ def read_images(paths, size, title):
 
     pool = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1))  # Pillow decodes without Python's lock
     try:
-        with _no_warnings():
+        with _only_our_limits():
             reading = pool.map(read, range(len(paths)))
             hidden = not (sys.stderr and sys.stderr.isatty())
             for _ in tqdm(reading, title, len(paths), unit="image", disable=hidden):
@@ -105,14 +105,18 @@ def read_images(paths, size, title):
 
 
 @contextlib.contextmanager
-def _no_warnings():
-    """Silences the warnings of Pillow: that an image is large, and that its alpha is dropped.
+def _only_our_limits():
+    """Silences Pillow's warning that alpha is dropped, and lifts its limit on pixels, which is above ours.
 
     This changes the state of the whole process, so that it must be entered outside of the threads.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _read(path, size):
@@ -127,8 +131,6 @@ def _read(path, size):
                 return np.asarray(ImageOps.fit(_rgb(_upright(image)), (size, size), Image.Resampling.BILINEAR))
     except (UserError, MemoryError):
         raise
-    except Image.DecompressionBombError as error:  # Pillow has a limit too, above ours
-        raise _too_large(path, "too many pixels") from error
     except UnidentifiedImageError as error:
         raise _not_whole(path, "it does not begin as one") from error
     except Exception as error:  # every format breaks in its own way

@@ -29,7 +29,9 @@ def typed_path(text, base=None):
         raise argparse.ArgumentTypeError(f"expected a path, got {text!r}")
     expanded = os.path.expanduser(text)
     if text.startswith("~") and expanded == text:
-        raise argparse.ArgumentTypeError(f"{text!r}: that home does not exist; a name that begins with ~ is ./{text}")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: that home does not exist. To name a file that begins with ~, type ./{text}"
+        )
     if base is None and Path(expanded).parts[:1] and Path(expanded).parts[0].startswith("~"):
         base = Path.cwd()  # `./~x`: pathlib drops the `./`, and `~x` would be taken for a home the next time
     return Path(expanded) if base is None else Path(base) / expanded

@@ -61,9 +61,13 @@ def say(text, file=None, end="\n"):
         end: what is printed after it.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written. Its `filename` says where.
     """
-    print(printable(text), end=end, file=file or sys.stdout, flush=True)
+    try:
+        print(printable(text), end=end, file=file or sys.stdout, flush=True)
+    except OSError as error:
+        error.filename = "Standard error" if file is sys.stderr else "Standard output"
+        raise
 
 
 def tell(text, file=None, end="\n"):

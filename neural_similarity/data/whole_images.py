@@ -2,7 +2,8 @@
 
 Pillow refuses a file that stops in the middle. It does not notice a PNG or JPEG that ends properly, but too early, as
 when a program wrote what it had. Missing pixels of a PNG are zero, and those of a JPEG are 128. So the file is looked
-at a second time if its last pixels have these values, which is seldom.
+at a second time if its last pixels have these values, which is seldom. A JPEG that lacks its last block alone, or the
+later refinements of a progressive one, is not noticed.
 """
 
 import io

@@ -30,7 +30,9 @@ def refuse(unknown: Sequence[str], options: argparse.Namespace, parser: argparse
         keys = configs.keys_called(name.lstrip("-").replace("-", "_"), config)
         if not keys:
             parser.error(f"unrecognized arguments: {shlex.join(unknown)}")
-        lines.append(f"{name}: no option, but a key of the config. {_advice(keys, values, options.config, settings)}")
+        lines.append(
+            f"{name}: no option, but a key of the config. {_advice(keys, values, config, options.config, settings)}"
+        )
     raise UserError("\n".join(lines))
 
 
@@ -42,11 +44,14 @@ def _named(words):
         yield name, [value] * bool(equals) + list(words[i + 1 : end])
 
 
-def _advice(keys, values, file, settings):
+def _advice(keys, values, config, file, settings):
     """The `--set` that an option stands for, which is then added to the `settings`; or what is wrong with its value."""
-    value = values[0] if len(values) == 1 else f"[{', '.join(values)}]" if values else "true"
     accepted, problems = [], []
     for key in keys:
+        if configs.takes_text(key, config):
+            value = " ".join(values)  # a path with a blank, typed without quotes
+        else:
+            value = values[0] if len(values) == 1 else f"[{', '.join(values)}]" if values else "true"
         try:
             configs.load(file, [*settings, f"{key}={value}"])
             accepted.append(f"{key}={value}")

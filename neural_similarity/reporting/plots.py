@@ -149,7 +149,8 @@ def _curves(folder):
 
     train = curve("train", family.TRAINING_LOSS)
     if not train.size:
-        raise UserError(f"{run.shown()}: no row of the training loss in metrics.jsonl yet. Let the run go on.")
+        advice = "Restore the file" if run.result else "Let the run go on"
+        raise UserError(f"{run.shown()}: no row of the training loss in metrics.jsonl. {advice}.")
     return train, curve("train", measure), curve(split, measure)
 
 

@@ -12,8 +12,10 @@ import pydantic
 from neural_similarity.config import CONFIGS, REPOSITORY, differing_keys, load
 from neural_similarity.config.experiment import flattened
 from neural_similarity.errors import UserError
+from neural_similarity.families import family_of
 from neural_similarity.files import read_at_most, shown, write_atomically
-from neural_similarity.training.results import Result, validation_problems, what_ran
+from neural_similarity.training.logs import read_rows
+from neural_similarity.training.results import Result, validation_problems, what_ran, what_was_measured
 from neural_similarity.training.runs import open_run
 
 RESULTS = REPOSITORY / "results"
@@ -89,7 +91,8 @@ def _result_of(folder):
     if run.result is None:
         raise UserError(f"{run.shown()}: this run is not finished. Go on with it: {run.resume_command()}")
     ran = what_ran(run)
-    changed = [name for name, value in ran.items() if name not in _OF_TODAY and getattr(run.result, name) != value]
+    known = {**{name: value for name, value in ran.items() if name not in _OF_TODAY}, **_measured(run)}
+    changed = [name for name, value in known.items() if getattr(run.result, name) != value]
     if changed:
         raise UserError(
             f"{run.shown()}: result.json was changed; its `{changed[0]}` is not that of the run. Delete the file and "
@@ -99,6 +102,20 @@ def _result_of(folder):
     if ran["recipe"] == "custom" and run.details.recipe != "custom":
         today["overrides"] = _differences(run.config, CONFIGS / f"{ran['config']}.yaml") or ran["overrides"]
     return run.result.model_copy(update=today)
+
+
+def _measured(run):
+    """What the metrics say that was measured, by the name of the field; {} where they lack the last evaluation."""
+    newest = run.checkpoints.load_newest()
+    state = newest and newest[1]
+    complete = state and state.rows is not None
+    rows = state.rows if complete else read_rows(run.folder / "metrics.jsonl")
+    evaluated = {row["step"] for row in rows if row["split"] != "train"}
+    if run.result.steps not in evaluated or not any("seconds_per_step" in row for row in rows):
+        return {}
+    family = family_of(run.config)
+    measured = what_was_measured(rows, complete and state.lost_rows, family.SCORES, family.HEADLINE)
+    return measured if complete else {"scores": measured["scores"]}  # an older run may have lost the other rows
 
 
 def _differences(config, shipped):

@@ -4,6 +4,7 @@ README.md has the table of experiments, and the rows of the shipped recipes. doc
 docs/data.md has the data sets.
 """
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -91,7 +92,10 @@ def _write_documents(results, check, repository):
         for name, text in marked_texts(document, results).items():
             after = put_between_markers(after, name, text, shown(path))
         if check and after != before:
-            tell(f"{shown(path)}: its tables are not up to date. Run: make tables", sys.stderr)
+            command = "make tables"
+            if Path(results).resolve() != RESULTS:
+                command = f"python -m neural_similarity tables --results {shlex.quote(str(results))}"
+            tell(f"{shown(path)}: its tables are not up to date. Run: {command}", sys.stderr)
             code = 1
         elif after != before:
             write_atomically(path, after)

@@ -1,5 +1,6 @@
 """Checkpoints: one file for each saved step. A file is there as a whole or not at all, and holds no pickles."""
 
+import errno
 import json
 import os
 import re
@@ -16,6 +17,8 @@ from neural_similarity.files import put_in_place, set_aside
 from neural_similarity.training.logs import Measures, Row, log
 from neural_similarity.training.results import validation_problems
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 class State(pydantic.BaseModel):
     """What a checkpoint holds besides arrays, as JSON.
@@ -25,6 +28,7 @@ class State(pydantic.BaseModel):
         run: the hash of the run that it belongs to (`Run.hash`). Older checkpoints have none.
         pending: what each step since the last row of metrics measured.
         rows: all rows of metrics up to this step. Older checkpoints leave them to `metrics.jsonl`.
+        lost_rows: whether rows are missing there, because the run was begun by an older version and lost them.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -32,6 +36,15 @@ class State(pydantic.BaseModel):
     run: str | None = None
     pending: list[Measures] = []
     rows: list[Row] | None = None
+    lost_rows: bool = False
+
+    @pydantic.model_validator(mode="after")
+    def _fits_together(self):
+        if any(row["step"] > self.step for row in self.rows or ()):
+            raise ValueError(f"a row of metrics is of a later step than {self.step}")
+        if any("loss" not in measures or measures.keys() != self.pending[0].keys() for measures in self.pending):
+            raise ValueError("the measures in `pending` are not those of one training")
+        return self
 
 
 class Checkpoints:
@@ -52,28 +65,43 @@ class Checkpoints:
         self.keep = keep
 
     def steps(self) -> list[int]:
-        """The steps that have a checkpoint, ascending.
+        """The steps that have a checkpoint, ascending. Files with other names are passed over.
 
         Raises:
-            UserError: a file is called like a checkpoint, but not as one is called: `step-58.npz`.
+            UserError: the folder cannot be read.
         """
-        steps = []
-        for path in self.folder.glob("step-*.npz"):
-            step = re.fullmatch(r"step-(\d{1,15})\.npz", path.name, re.ASCII)
-            if not step or self.path(int(step[1])) != path:
+        numbers = (re.fullmatch(r"step-([0-9]{6,15})\.npz", name) for name in self._names())
+        return sorted(int(number[1]) for number in numbers if number and self.path(int(number[1])).name == number[0])
+
+    def _check_names(self):
+        """Refuses what looks like a checkpoint and has another name, as `step-58.npz`: it may be the newest one."""
+        known = {self.path(step).name for step in self.steps()}
+        for name in sorted(self._names()):
+            if name.startswith("step-") and name.endswith(".npz") and name not in known:
                 raise UserError(
-                    f"{path}: not the name of a checkpoint; that of step 58 is called {self.path(58).name}. "
-                    "Rename the file, or move it to another folder."
+                    f"{self.folder / name}: not the name of a checkpoint, which is step-NNNNNN.npz with the step in "
+                    "six digits, as step-000058.npz. Rename the file, or move it to another folder."
                 )
-            steps.append(int(step[1]))
-        return sorted(steps)
+
+    def _names(self):
+        try:
+            return os.listdir(self.folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot be read ({error.strerror}).") from None
 
     def path(self, step: int) -> Path:
         """The file of a step."""
         return self.folder / f"step-{step:06d}.npz"
 
     def save(
-        self, step: int, arrays: dict[str, np.ndarray], pending: Iterable[dict] = (), rows: Iterable[dict] = ()
+        self,
+        step: int,
+        arrays: dict[str, np.ndarray],
+        pending: Iterable[dict] = (),
+        rows: Iterable[dict] = (),
+        lost_rows: bool = False,
     ) -> None:
         """Writes the checkpoint of a step, and then deletes the checkpoints that are too old.
 
@@ -83,17 +111,16 @@ class Checkpoints:
         Args:
             step: how many steps were trained.
             arrays: name → array.
-            pending: as in `State`.
-            rows: as in `State`.
+            pending, rows, lost_rows: as in `State`.
 
         Raises:
             UserError: the disk is full or cannot be written to. What was saved before is still there.
         """
         path, unfinished = self.path(step), self.path(step).with_suffix(".unfinished")
-        state = {"step": step, "run": self.run, "pending": list(pending), "rows": list(rows)}
-        encoded = np.frombuffer(json.dumps(state).encode(), np.uint8)
+        state = State(step=step, run=self.run, pending=list(pending), rows=list(rows), lost_rows=lost_rows)
+        encoded = np.frombuffer(json.dumps(state.model_dump()).encode(), np.uint8)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(exist_ok=True)  # and not the run folder, if that was moved away
             with open(unfinished, "wb") as file:
                 np.savez(file, **arrays, state=encoded)
                 file.flush()
@@ -105,7 +132,8 @@ class Checkpoints:
             raise UserError(
                 f"{path}: cannot write the checkpoint ({error.strerror}). "
                 + (f"The checkpoint of step {kept[-1]} is still whole. " if kept else "")
-                + "Make room on that disk, then go on with --resume."
+                + ("Make room on that disk, then go on" if error.errno in _FULL else "Once that is mended, go on")
+                + " with --resume."
             ) from error
         for old in self.steps()[: -self.keep]:
             self.path(old).unlink()
@@ -126,6 +154,7 @@ class Checkpoints:
             UserError: all checkpoints are damaged, or one is of another run or another step than its name says.
             OSError: a file cannot be read. It may be whole all the same, so it is not called damaged.
         """
+        self._check_names()
         damaged = []
         for step in reversed(self.steps()):
             try:
@@ -169,7 +198,7 @@ class Checkpoints:
                 f"{path}: holds the checkpoint of step {state.step}, which was called {self.path(state.step).name}. "
                 "Give the file that name again, or move it to another folder."
             )
-        if self.run is not None and state.run != self.run:
+        if state.run != self.run:  # both are None in a run of an older version
             raise UserError(f"{path}: a checkpoint of another run. Move it back to the folder of that run.")
 
 
@@ -194,11 +223,12 @@ def collect(**owners) -> dict[str, np.ndarray]:
     return {f"{owner}/{v.path}": np.asarray(v) for owner, variables in owners.items() for v in variables}
 
 
-def restore(arrays: dict[str, np.ndarray], **owners) -> None:
+def restore(arrays: dict[str, np.ndarray], path: str | Path, **owners) -> None:
     """Gives variables the values that `collect` gathered.
 
     Args:
         arrays: name → array, as `collect` returns it. Arrays of owners that are not named here are left out.
+        path: the file that they are from, for messages.
         owners: as for `collect`.
 
     Raises:
@@ -208,14 +238,16 @@ def restore(arrays: dict[str, np.ndarray], **owners) -> None:
     variables = {f"{owner}/{v.path}": v for owner, variables in owners.items() for v in variables}
     arrays = {name: array for name, array in arrays.items() if name.split("/")[0] in owners}
     differing = sorted(set(variables) ^ set(arrays))
-    differing = differing or [name for name, v in variables.items() if not _alike(np.asarray(v), arrays[name])]
+    differing = differing or [name for name, v in variables.items() if _kind(np.asarray(v)) != _kind(arrays[name])]
     if differing:
-        raise UserError(
-            f"This checkpoint belongs to another network: {differing[0]} differs. Use the config of its run."
-        )
+        name = differing[0]
+        there = _kind(arrays[name]) if name in arrays else "missing"
+        expected = _kind(np.asarray(variables[name])) if name in variables else "no such array"
+        raise UserError(f"{path}: of another network than the run's config: {name} is {there}; expected {expected}.")
     for name, variable in variables.items():
         variable.assign(arrays[name])
 
 
-def _alike(one, other):
-    return (one.shape, one.dtype) == (other.shape, other.dtype)
+def _kind(array):
+    """The dtype and the shape in words: "float32 (3, 3, 8)"."""
+    return f"{array.dtype} {array.shape}"

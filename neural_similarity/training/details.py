@@ -51,7 +51,8 @@ class Details(pydantic.BaseModel):
     @pydantic.field_validator("environment")
     @classmethod
     def _complete(cls, environment):
-        if missing := sorted(_NAMES_OF_ENVIRONMENT - environment.keys()):
+        known = {name for name, value in environment.items() if value is not None} | {"commit"}  # None without git
+        if missing := sorted(_NAMES_OF_ENVIRONMENT - known):
             raise ValueError(f"{', '.join(missing)} missing")
         return environment
 

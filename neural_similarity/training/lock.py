@@ -1,7 +1,6 @@
 """The lock of a run folder: one process at a time trains there, and only as long as the folder is the same one."""
 
 import contextlib
-import errno
 import fcntl
 import os
 import secrets
@@ -11,8 +10,6 @@ from pathlib import Path
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown, what_else
 from neural_similarity.training.logs import log
-
-_HELD = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK}  # what the system says of a lock that another process holds
 
 
 @contextlib.contextmanager
@@ -40,20 +37,21 @@ def locked(folder: str | Path) -> Iterator[Callable[[], None]]:
         if not same:
             raise UserError(
                 f"{shown(path.parent)}: this folder, or the file `lock` in it, was moved, deleted or replaced while "
-                "the run trained. Training stopped, and wrote nothing there since. "
-                "If the folder was moved, name its new place: --run-dir DIR --resume."
+                "the run trained. Training stopped, and wrote nothing there since. Go on with --resume; if the folder "
+                "was moved, name its new place, too: --run-dir DIR."
             )
 
-    if path.exists() and (other := what_else(path)):
+    other = "a link" if path.is_symlink() else path.exists() and what_else(path)
+    if other:
         raise UserError(f"{shown(path)}: {other}, not a file. Move it away.")
     with open(path, "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise UserError(
+                f"{shown(path.parent)}: another process trains here. Wait for it, or name --run-dir DIR."
+            ) from None
         except OSError as error:
-            if error.errno in _HELD:
-                raise UserError(
-                    f"{shown(path.parent)}: another process trains here. Wait for it, or name --run-dir DIR."
-                ) from None
             why = os.strerror(error.errno)
             log.warning("%s: cannot be locked (%s). Take care that no other process trains here.", path, why)
         file.truncate(0)

@@ -1,12 +1,11 @@
 """What a run writes for programs (metrics.jsonl, metrics.csv, TensorBoard), and the log that speaks to people."""
 
-import contextlib
 import csv
 import io
 import itertools
 import json
 import logging
-import os
+import operator
 from pathlib import Path
 from typing import Annotated
 
@@ -51,7 +50,7 @@ class Metrics:
 
     Each checkpoint holds the rows up to its step, too. The file is made to hold exactly those again: rows of later
     steps go, because these steps are trained again. After a crash at step 28 with a checkpoint of step 14, the row of
-    step 20 goes. If the file lacks rows that the checkpoint has, or has others, the file is set aside and written anew.
+    step 20 goes. Whatever would be lost by that is kept under another name, `metrics.jsonl.earlier`.
 
     Args:
         folder: the run folder.
@@ -61,30 +60,35 @@ class Metrics:
     def __init__(self, folder, rows=()):
         self.path = Path(folder) / "metrics.jsonl"
         self.rows = list(rows)
-        self._set_aside_if_changed()
-        write_atomically(self.path, "".join(map(_line, self.rows)))
+        self._set_aside_if_it_holds_more()
+        write_atomically(self.path, self._text())
         self._board = _tensorboard(folder)
 
-    def _set_aside_if_changed(self):
-        """Renames the file if its beginning is not `rows`, and says from which step on."""
-        found = []
-        with contextlib.suppress(UserError):
-            found.extend(row for row in _rows(self.path))
-        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(found, self.rows, strict=False)))
-        if same == len(self.rows):
+    def _set_aside_if_it_holds_more(self):
+        """Renames the file, and says why, if it holds something that `rows` do not."""
+        try:
+            there = read_at_most(self.path, _MOST_BYTES)
+        except FileNotFoundError:
+            if self.rows:
+                log.warning("%s: missing. It is written anew, from the checkpoint.", self.path)
             return
-        first = self.rows[same]["step"]
-        if not self.path.exists():
-            log.warning("%s: missing. It is written anew, from the checkpoint.", self.path)
-            return
-        aside = set_aside(self.path, "changed")
-        log.warning(
-            "%s: not as this run wrote it, from step %s on. It is written anew, from the checkpoint; what was there is "
-            "now %s.",
-            self.path,
-            f"{first:,}",
-            aside.name,
-        )
+        except ValueError as error:
+            why = f"no file of metrics ({error})"
+        else:
+            written = [_line(row).encode() for row in self.rows]
+            found = there.splitlines(keepends=True)
+            same = sum(1 for _ in itertools.takewhile(bool, map(operator.eq, found, written)))
+            if same < len(written):
+                why = f"not as this run wrote it, from step {self.rows[same]['step']:,} on"
+            elif len(found) > same + (not there.endswith(b"\n")):  # a line without its end was cut by a kill
+                why = "goes further than the checkpoint, and the steps since then are trained again"
+            else:
+                return
+        aside = set_aside(self.path, "earlier")
+        log.warning("%s: %s. What was there is now %s.", self.path, why, aside.name)
+
+    def _text(self):
+        return "".join(map(_line, self.rows))
 
     def add(self, step: int, split: str, **values: float) -> None:
         """Appends a row: the `values`, by name, of one split at one step."""
@@ -95,22 +99,27 @@ class Metrics:
         if self._board:
             self._board(row)
 
-    def sync(self):
-        """Waits until the rows are on the disk.
+    def save(self):
+        """Writes all rows anew, to `metrics.jsonl` and as a table to `metrics.csv`, and syncs them to the disk.
 
         Called before each checkpoint, so that after a power cut no row from before the checkpoint is missing.
         """
-        with open(self.path, "a") as file:
-            os.fsync(file.fileno())
-
-    def write_csv(self):
-        """Writes all rows to `metrics.csv`, with one column per name."""
+        write_atomically(self.path, self._text())
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         table = io.StringIO()
         writer = csv.DictWriter(table, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         write_atomically(self.path.with_suffix(".csv"), table.getvalue())
+
+
+def rows_of_older_run(path: Path) -> list[dict]:
+    """`read_rows`, and writes the file anew if it has names that earlier versions used."""
+    rows = read_rows(path)
+    text = "".join(map(_line, rows))
+    if rows and not path.read_bytes().startswith(text.encode()):
+        write_atomically(path, text)
+    return rows
 
 
 def read_rows(path: Path) -> list[dict]:

@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from neural_similarity.errors import Interrupted, UserError
+from neural_similarity.files import free_name
 from neural_similarity.training.checkpoints import collect, restore
-from neural_similarity.training.logs import Metrics, as_today, log, read_rows
+from neural_similarity.training.logs import Metrics, as_today, log, rows_of_older_run
 from neural_similarity.training.progress import Progress
 from neural_similarity.training.stopping import StopAsked
 
@@ -117,6 +118,7 @@ class Loop:
         self.check_place = check_place
         self.step = 0
         self.rows = []  # of metrics, up to `step`
+        self.lost_rows = False  # whether some of them are missing
         self.pending = []  # {name: number} of each step since the last row of metrics
 
     def restore(self):
@@ -125,15 +127,9 @@ class Loop:
         Raises:
             UserError: there are rows of metrics and no checkpoint, or what is there cannot be used.
         """
-        written = self.folder / "metrics.jsonl"
         newest = self.checkpoints.load_newest(rename_damaged=True)
         if newest is None:
-            if written.exists() and written.stat().st_size:
-                raise UserError(
-                    f"{written}: holds metrics, but there is no checkpoint in {self.checkpoints.folder}. If the "
-                    "checkpoints were moved, or their disk is not there, put them back. Otherwise the run can only "
-                    f"begin again: mv {shlex.quote(str(written))} {shlex.quote(f'{written}.before')}, then --resume."
-                )
+            self._check_nothing_is_lost()
             return
         arrays, state = newest
         if state.step > self.train_steps:
@@ -141,22 +137,43 @@ class Loop:
                 f"{self.checkpoints.path(state.step)}: the checkpoint of step {state.step:,} of a run that has "
                 f"{self.train_steps:,} steps. Move it to another folder."
             )
-        restore(arrays, model=self.task.model.variables, optimizer=self.task.optimizer.variables)
+        path = self.checkpoints.path(state.step)
+        restore(arrays, path, model=self.task.model.variables, optimizer=self.task.optimizer.variables)
         self.step = state.step
         self.pending = [as_today(measures) for measures in state.pending]
         if state.rows is not None:
-            self.rows = [as_today(row) for row in state.rows]
+            self.rows, self.lost_rows = [as_today(row) for row in state.rows], state.lost_rows
         else:  # an older checkpoint
-            self.rows = [row for row in read_rows(written) if row["step"] <= self.step]
-            self._warn_of_missing_rows()
+            rows = rows_of_older_run(self.folder / "metrics.jsonl")
+            self.rows = [row for row in rows if row["step"] <= self.step]
+            self._look_for_lost_rows()
 
-    def _warn_of_missing_rows(self):
-        trained = {row["step"] for row in self.rows if row["split"] == "train"}
-        missing = [step for step in range(LOG_EVERY_STEPS, self.step + 1, LOG_EVERY_STEPS) if step not in trained]
+    def _check_nothing_is_lost(self):
+        """Refuses to begin a run that has metrics: it was trained, and so its checkpoints are gone."""
+        files = (self.folder / "metrics.jsonl", self.folder / "metrics.csv")
+        written = [file for file in files if file.exists() and file.stat().st_size > 1]  # an empty table has a line end
+        if not written:
+            return
+        moves = [shlex.join(["mv", str(file), str(free_name(file, "earlier"))]) for file in written]
+        raise UserError(
+            f"{written[0]}: holds metrics, but there is no checkpoint in {self.checkpoints.folder}. If the checkpoints "
+            "were moved, or their disk is not there, put them back. Otherwise the run can only begin again: "
+            f"{' && '.join(moves)}, then --resume."
+        )
+
+    def _look_for_lost_rows(self):
+        """Sets `lost_rows` if a step that was trained or evaluated has no row."""
+        expected = {
+            *((step, True) for step in range(LOG_EVERY_STEPS, self.step + 1, LOG_EVERY_STEPS)),
+            *((step, False) for step in range(self.evaluate_every_steps, self.step + 1, self.evaluate_every_steps)),
+        }
+        missing = sorted(expected - {(row["step"], row["split"] == "train") for row in self.rows})
+        self.lost_rows = bool(missing)
         if missing:
             log.warning(
-                "metrics.jsonl lacks rows; that of step %s is the first of them. Training goes on without them.",
-                f"{missing[0]:,}",
+                "metrics.jsonl lacks rows; the first that is missing is of step %s. Training goes on without them. The "
+                "result will name no selected step.",
+                f"{missing[0][0]:,}",
             )
 
     def run(self):
@@ -238,13 +255,13 @@ class Loop:
         not_finite = [name for name, array in arrays.items() if not np.isfinite(array).all()]
         if not_finite:
             raise self._diverged(f"after step {self.step}, {not_finite[0]} is not finite")
-        metrics.write_csv()
-        metrics.sync()
-        self.checkpoints.save(self.step, arrays, self.pending, metrics.rows)
+        self.check_place()
+        metrics.save()
+        self.checkpoints.save(self.step, arrays, self.pending, metrics.rows, self.lost_rows)
 
     def _diverged(self, what):
         """The `UserError` of a training that cannot go on; `what` is what was found."""
-        saved = [step for step in self.checkpoints.steps() if step < self.step]
+        saved = [step for step in self.checkpoints.steps() if 0 < step < self.step]
         last = f"The last good checkpoint is {self.checkpoints.path(saved[-1])}." if saved else "None was saved yet."
         return UserError(
             f"Training stopped: {what}. {last} "

@@ -14,12 +14,15 @@ from neural_similarity.config.fields import Text
 from neural_similarity.errors import UserError
 from neural_similarity.training.environment import peak_memory_bytes
 
+_FIRST_YEAR = 2019  # of the paper
 _CLOCKS_DIFFER = datetime.timedelta(hours=1)  # of the machine that trained and the one that reads
 
 
 def _past(text):
     """Refuses what is no time, or none that a run can have finished at. The form is checked already."""
     time = datetime.datetime.fromisoformat(text)  # ValueError: month 13
+    if time.year < _FIRST_YEAR:
+        raise ValueError(f"before {_FIRST_YEAR}, when there was no such run")
     if time > datetime.datetime.now(datetime.timezone.utc) + _CLOCKS_DIFFER:
         raise ValueError("in the future, by the clock of this machine")
     return text
@@ -30,6 +33,7 @@ Time = Annotated[
     Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+00:00$"),
     pydantic.AfterValidator(_past),
 ]
+LARGEST = 2**60  # of what is counted
 Fraction = Annotated[float, Field(ge=0, le=1)]
 _MOST_PROBLEMS = 3  # that one message tells
 _VERSIONS = ("neural_similarity", "python", "tensorflow", "keras", "numpy")
@@ -74,7 +78,7 @@ class Result(pydantic.BaseModel):
 
     model_config = _Strict
     family: Text = "image_recognition"  # for lines from before there was this field
-    config: Text
+    config: Annotated[Text, Field(min_length=1)]
     config_hash: str = Field(pattern="^[0-9a-f]{12}$")
     recipe: Literal["ours", "released", "custom"]
     overrides: list[Text]
@@ -83,11 +87,11 @@ class Result(pydantic.BaseModel):
     seed: int = Field(ge=0)
     steps: int = Field(ge=1)
     scale: float = Field(gt=0)
-    parameters: int = Field(ge=0)
+    parameters: int = Field(ge=0, le=LARGEST)
     scores: dict[Text, Score] = Field(min_length=1)
     selected: Selected | None = None
-    seconds_per_step: float = Field(ge=0)
-    peak_memory_bytes: int = Field(ge=0)
+    seconds_per_step: float = Field(ge=0, le=LARGEST)
+    peak_memory_bytes: int = Field(ge=0, le=LARGEST)
     precision: Text
     strategy: Text
     devices: int = Field(default=1, ge=1)  # for lines from before there was this field
@@ -129,8 +133,10 @@ class Result(pydantic.BaseModel):
 
 def validation_problems(error: pydantic.ValidationError) -> str:
     """What a `pydantic.ValidationError` says, in one line; of many problems the first few."""
-    items = error.errors(include_url=False, include_input=False)
-    words = [": ".join([*(f"`{name}`" for name in item["loc"]), item["msg"]]) for item in items]
+    words = []
+    for item in error.errors(include_url=False, include_input=False):
+        names = (name for name in item["loc"] if "[" not in str(name))  # a type of pydantic's, as `list[str]`
+        words.append(": ".join([*(f"`{name}`" for name in names), item["msg"]]))
     more = [f"and {len(words) - _MOST_PROBLEMS} more"] if len(words) > _MOST_PROBLEMS else []
     return "; ".join(words[:_MOST_PROBLEMS] + more)
 
@@ -192,34 +198,49 @@ def what_ran(run) -> dict:
     }
 
 
-def build_result(run, model, rows, score_names, headline) -> Result:
-    """The `Result` of a finished run.
+def what_was_measured(rows, lost_rows, score_names, headline) -> dict:
+    """The fields of a run's result line that its metrics determine, by name: `scores`, `selected`, `seconds_per_step`.
 
     With a validation split, the result also tells the scores of a selected step. Example: the headline is
     "test/accuracy", and the validation accuracy was 0.80 at step 10, 0.85 at step 20 and 0.85 at step 25. Then `scores`
     are those of step 25, the last, and `selected` are those of step 20, the first of the best.
 
     Args:
-        run: the `Run`.
-        model: the trained network; its parameters are counted.
-        rows: all rows of metrics.
+        rows: all rows of metrics; some of them are of training.
+        lost_rows: whether some are missing. Then nobody can say which step was the best, and `selected` is None.
         score_names: which of the measures are scores, as `("accuracy",)`.
         headline: the name of the score that stands first, as "test/accuracy".
     """
     evaluated = [row for row in rows if row["split"] != "train"]
     scores = scores_of([row for row in evaluated if row["step"] == rows[-1]["step"]], score_names)
-    seconds = sorted(row["seconds_per_step"] for row in rows if row["split"] == "train")
-    if not seconds:
+    seconds = sorted(row["seconds_per_step"] for row in rows if "seconds_per_step" in row)
+    return {
+        "scores": {headline: scores[headline], **scores},
+        "selected": None if lost_rows else _selected(evaluated, score_names, headline),
+        "seconds_per_step": seconds[len(seconds) // 2],
+    }
+
+
+def build_result(run, model, rows, lost_rows, score_names, headline) -> Result:
+    """The `Result` of a finished run.
+
+    Args:
+        run: the `Run`.
+        model: the trained network; its parameters are counted.
+        rows, lost_rows, score_names, headline: as in `what_was_measured`.
+
+    Raises:
+        UserError: no row of training is left.
+    """
+    if not any("seconds_per_step" in row for row in rows):
         raise UserError(
             f"{run.shown()}: trained to its end, but metrics.jsonl has no row of training left, so that no result line "
             "can be made. See the scores with --eval-only, or train anew with --run-dir DIR."
         )
     return Result(
         **what_ran(run),
+        **what_was_measured(rows, lost_rows, score_names, headline),
         parameters=sum(int(v.shape.num_elements()) for v in model.trainable_variables),
-        scores={headline: scores[headline], **scores},
-        selected=_selected(evaluated, score_names, headline),
-        seconds_per_step=seconds[len(seconds) // 2],
         peak_memory_bytes=peak_memory_bytes(),
         finished=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )

@@ -153,6 +153,8 @@ class Run:
             config: the config.
             name: the config's name. If there is no run here, the message lists the other runs of that name.
         """
+        if not self.exists and (self.folder / "checkpoints").exists():
+            raise UserError(f"{self.shown()}: run.json is missing. {_ANEW}")
         if not self.exists:
             raise UserError(
                 f"{self.shown()}: nothing to resume here.{_other_runs(config, name)} Leave out --resume to start."
@@ -225,7 +227,7 @@ class Run:
         if not newest or newest[1].step == 0:  # a run begins with a checkpoint of its initial weights
             raise self.no_checkpoint()
         arrays, state = newest
-        restore(arrays, model=model.variables)
+        restore(arrays, self.checkpoints.path(state.step), model=model.variables)
         return state.step
 
 
