@@ -1,0 +1,91 @@
+"""Image sets whose splits have different classes, as few-shot recognition needs them.  n images · h, w pixels."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from neural_similarity.data.images import ImageSet
+from neural_similarity.errors import UserError, nearest
+
+
+@dataclass(frozen=True, eq=False)
+class ClassImages:
+    """The images of some classes, class by class.
+
+    Attributes:
+        images: `(n, h, w, 3)` uint8, an array in memory or mapped from a file.
+        rows: for each class the indices of its images, `(images of the class,)` integers each.
+        classes: the names of the classes, in the order of `rows`.
+    """
+
+    images: np.ndarray
+    rows: tuple[np.ndarray, ...]
+    classes: tuple[str, ...]
+
+    def __len__(self):
+        """The number of images in these classes."""
+        return sum(map(len, self.rows))
+
+    def image_set(self) -> ImageSet:
+        """All images with their labels, which count the classes from 0."""
+        labels = np.repeat(np.arange(len(self.rows), dtype=np.int32), [len(rows) for rows in self.rows])
+        return ImageSet(self.images[np.concatenate(self.rows)], labels)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSplits:
+    """Three parts of a set that share no class."""
+
+    train: ClassImages
+    validation: ClassImages
+    test: ClassImages
+
+    def parts(self) -> dict[str, ClassImages]:
+        """`{"train": ClassImages, "validation": …, "test": …}`."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def facts(self) -> dict:
+        """What a run must find again when it is resumed: the classes of each split, and a checksum of all images."""
+        facts = {f"{split}_classes": list(part.classes) for split, part in self.parts().items()}
+        crc = 0
+        for part in self.parts().values():
+            for rows in part.rows:
+                crc = zlib.crc32(np.ascontiguousarray(part.images[rows]), crc)
+        return {**facts, "data_checksum": f"{crc:08x}"}
+
+
+def split_by_class(
+    images: np.ndarray, labels: np.ndarray, classes: Sequence[str], split: Mapping[str, Sequence[str]]
+) -> ClassSplits:
+    """Assigns the classes of a set to the three splits.
+
+    Args:
+        images: `(n, h, w, 3)` uint8.
+        labels: `(n,)` integers, indices into `classes`.
+        classes: the names of the set's classes.
+        split: `{"train": names, "validation": names, "test": names}`.
+
+    Raises:
+        UserError: a split names a class that the set does not have, or two splits share one.
+    """
+    known = {name: label for label, name in enumerate(classes)}
+    seen = {}
+    parts = {}
+    for part, names in split.items():
+        for name in names:
+            if name not in known:
+                raise UserError(
+                    f"the split `{part}` names the class `{name}`, which the images do not have.{nearest(name, known)} "
+                    "Next: correct the list of classes"
+                )
+            if name in seen:
+                raise UserError(
+                    f"the class `{name}` stands in the split `{seen[name]}` and in `{part}`; expected each class in one "
+                    "split. Next: correct the list of classes"
+                )
+            seen[name] = part
+        rows = tuple(np.flatnonzero(labels == known[name]) for name in names)
+        parts[part] = ClassImages(images, rows, tuple(names))
+    return ClassSplits(**parts)

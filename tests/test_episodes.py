@@ -1,0 +1,105 @@
+"""Episodes, and the splits of classes that they are drawn from."""
+
+import numpy as np
+import pytest
+
+from neural_similarity.data.class_lists import CIFAR_FS, FC100, MINI_IMAGENET
+from neural_similarity.data.class_splits import split_by_class
+from neural_similarity.data.episodes import check_episodes, episode_rows
+from neural_similarity.data.registry import DATA_SETS
+from neural_similarity.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def splits():
+    """Twelve classes with 7 to 18 images; the first pixel of an image is its class, the second its number."""
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(12), np.arange(7, 19)))
+    images = np.zeros((len(labels), 2, 2, 3), np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 1, 0] = labels, np.arange(len(labels))
+    names = [f"c{i}" for i in range(12)]
+    return split_by_class(images, labels, names, {"train": names[:6], "validation": names[6:9], "test": names[9:]})
+
+
+def test_the_published_lists_cover_their_sets_once():
+    for lists, counts in ((MINI_IMAGENET, (64, 16, 20)), (CIFAR_FS, (64, 16, 20)), (FC100, (60, 20, 20))):
+        assert tuple(map(len, lists.values())) == counts
+        names = [name for part in lists.values() for name in part]
+        assert len(set(names)) == 100
+    for lists in (CIFAR_FS, FC100):
+        assert {name for part in lists.values() for name in part} == set(DATA_SETS["cifar100"].classes)
+
+
+def test_an_episode_has_distinct_classes_of_its_split_and_distinct_images(splits):
+    for split, part in splits.parts().items():
+        own = {int(name[1:]) for name in part.classes}
+        for number in range(50):
+            rows = episode_rows(part, 0, split, number, 3, 7)
+            assert rows.shape == (3, 7)
+            assert len(np.unique(rows)) == 21  # support and query share no image
+            labels = part.images[rows][:, :, 0, 0, 0]
+            assert (labels == labels[:, :1]).all()
+            assert len(set(labels[:, 0])) == 3
+            assert set(labels[:, 0]) <= own
+
+
+def test_an_episode_depends_on_seed_stream_and_number_alone(splits):
+    part = splits.train
+
+    def draw(*key):
+        return episode_rows(part, *key, 3, 5)
+
+    np.testing.assert_array_equal(draw(0, "train", 4), draw(0, "train", 4))
+    others = [draw(*key) for key in ((0, "train", 4), (1, "train", 4), (0, "test", 4), (0, "train", 5))]
+    assert len({rows.tobytes() for rows in others}) == 4
+
+
+def test_every_class_takes_every_label_equally_often(splits):
+    part = splits.train
+    counts = np.zeros((6, 3), int)
+    for number in range(1200):
+        labels = part.images[episode_rows(part, 0, "train", number, 3, 1)][:, 0, 0, 0, 0]
+        counts[labels, np.arange(3)] += 1
+    np.testing.assert_allclose(counts, 200, atol=60)  # four standard deviations
+
+
+def test_the_whole_split_as_one_set(splits):
+    whole = splits.test.image_set()
+    assert len(whole) == len(splits.test) == 16 + 17 + 18
+    np.testing.assert_array_equal(whole.images[:, 0, 0, 0] - 9, whole.labels)
+
+
+def test_facts_name_the_classes_and_notice_a_pixel(splits):
+    facts = splits.facts()
+    assert facts["test_classes"] == ["c9", "c10", "c11"]
+    changed = splits.train.images.copy()
+    changed[splits.validation.rows[1][2], 1, 1, 2] ^= 1
+    labels = np.zeros(len(changed), int)
+    for part in splits.parts().values():
+        for name, rows in zip(part.classes, part.rows, strict=True):
+            labels[rows] = int(name[1:])
+    lists = {split: part.classes for split, part in splits.parts().items()}
+    other = split_by_class(changed, labels, [f"c{i}" for i in range(12)], lists).facts()
+    assert {name for name in facts if facts[name] != other[name]} == {"data_checksum"}
+
+
+@pytest.mark.parametrize(
+    ("lists", "said"),
+    [
+        (
+            {"train": ["cat"], "validation": ["dog"], "test": ["cta"]},
+            r"`test` names the class `cta`.* Did you mean `cat`",
+        ),
+        ({"train": ["cat"], "validation": ["dog"], "test": ["cat"]}, "`cat` stands in the split `train` and in `test`"),
+    ],
+)
+def test_a_wrong_list_of_classes_is_refused(lists, said):
+    with pytest.raises(UserError, match=said):
+        split_by_class(np.zeros((2, 1, 1, 3), np.uint8), np.arange(2), ["cat", "dog"], lists)
+
+
+def test_too_few_classes_or_images_are_refused(splits):
+    check_episodes(splits.validation, "validation", 3, 13)
+    with pytest.raises(UserError, match=r"`validation` has 3 classes, and an episode takes 5\. .*episode\.n_way=3"):
+        check_episodes(splits.validation, "validation", 5, 13)
+    with pytest.raises(UserError, match=r"`c6` of the split `validation` has 13 images, and an episode takes 14"):
+        check_episodes(splits.validation, "validation", 3, 14)
