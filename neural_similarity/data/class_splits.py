@@ -82,8 +82,8 @@ def split_by_class(
                 )
             if name in seen:
                 raise UserError(
-                    f"the class `{name}` stands in the split `{seen[name]}` and in `{part}`; expected each class in one "
-                    "split. Next: correct the list of classes"
+                    f"the class `{name}` stands in the split `{seen[name]}` and in `{part}`; expected each class in "
+                    "one split. Next: correct the list of classes"
                 )
             seen[name] = part
         rows = tuple(np.flatnonzero(labels == known[name]) for name in names)

@@ -80,6 +80,11 @@ def three_stages(x, convolution, normalize_and_rectify, widths, dtype, after_poo
 
 def logits_of(x, dtype):
     """`(b, 1, 1, classes)` → `(b, classes)`, float32 under a mixed policy too."""
+    return flattened(x, "logits", dtype)
+
+
+def flattened(x, name, dtype):
+    """`(b, y, x, i)` → `(b, y·x·i)`, by a layer that is float32 under a mixed policy too, and float64 under float64."""
     variables = (keras.config.dtype_policy() if dtype is None else keras.dtype_policies.get(dtype)).variable_dtype
     wide = "float64" if variables == "float64" else "float32"
-    return keras.layers.Flatten(**CHANNELS_LAST, dtype=wide, name="logits")(x)
+    return keras.layers.Flatten(**CHANNELS_LAST, dtype=wide, name=name)(x)

@@ -37,7 +37,10 @@ def batch_norm(x, scale, offset, epsilon):
 @fused
 def _by_moments(x, scale, offset, epsilon):
     wide = tf.cast(x, scale.dtype)
-    mean, variance = tf.nn.moments(wide, (0, 1, 2))
+    # Not `tf.nn.moments`: it takes the mean for a constant in the variance. The gradient is right all the same, as the
+    # deviations add up to 0, but the gradient of the gradient, which MAML needs, is not.
+    mean = tf.reduce_mean(wide, (0, 1, 2))
+    variance = tf.reduce_mean(tf.math.squared_difference(wide, mean), (0, 1, 2))
     return tf.cast(tf.nn.batch_normalization(wide, mean, variance, offset, scale, epsilon), x.dtype), mean, variance
 
 

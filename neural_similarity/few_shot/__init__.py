@@ -1,0 +1,1 @@
+"""What few-shot methods do with the features of an episode: heads and inner loops, with plain arguments."""
