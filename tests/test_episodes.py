@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from neural_similarity.data import few_shot_sets
 from neural_similarity.data.class_lists import CIFAR_FS, FC100, MINI_IMAGENET
 from neural_similarity.data.class_splits import split_by_class
-from neural_similarity.data.episodes import check_episodes, episode_rows
+from neural_similarity.data.digits import load_digits
+from neural_similarity.data.episodes import check_episodes, episode_rows, training_episodes
+from neural_similarity.data.images import ImageSet, Splits
 from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.errors import UserError
 
@@ -62,6 +66,18 @@ def test_every_class_takes_every_label_equally_often(splits):
     np.testing.assert_allclose(counts, 200, atol=60)  # four standard deviations
 
 
+def test_a_step_has_its_episodes_class_by_class(splits):
+    batch = training_episodes(splits.train, 3, tasks=2, n_way=3, images_per_class=4, augmentation="none")
+    images = next(iter(tf.data.Dataset.range(5, 6).map(batch)))
+    assert images.shape == (2, 3, 4, 2, 2, 3)
+    for task in range(2):
+        rows = episode_rows(splits.train, 3, "train", 5 * 2 + task, 3, 4)
+        np.testing.assert_array_equal(images[task], splits.train.images[rows])
+    augmented = training_episodes(splits.train, 3, 2, 3, 4, augmentation="flip")(tf.constant(5, tf.int64))
+    assert augmented.shape == images.shape
+    assert np.abs(augmented - images).max() > 0
+
+
 def test_the_whole_split_as_one_set(splits):
     whole = splits.test.image_set()
     assert len(whole) == len(splits.test) == 16 + 17 + 18
@@ -103,3 +119,35 @@ def test_too_few_classes_or_images_are_refused(splits):
         check_episodes(splits.validation, "validation", 5, 13)
     with pytest.raises(UserError, match=r"`c6` of the split `validation` has 13 images, and an episode takes 14"):
         check_episodes(splits.validation, "validation", 3, 14)
+
+
+def test_the_digits_are_split_by_class():
+    splits = few_shot_sets.load_class_splits("digits", "")
+    assert {name: part.classes for name, part in splits.parts().items()} == {
+        "train": tuple("01234"),
+        "test": tuple("56789"),
+    }
+    assert len(splits.train) + len(splits.test) == sum(DATA_SETS["digits"].counts.values())
+    digits = load_digits()
+    five = digits.train.images[digits.train.labels == 5]
+    np.testing.assert_array_equal(splits.test.images[splits.test.rows[0]][: len(five)], five)
+
+
+def test_cifar_fs_and_fc100_are_the_whole_of_cifar100(monkeypatch):
+    """Of each class five training images and one test image, marked by their class."""
+
+    def load_cifar(name, root):
+        parts = []
+        for count in (5, 1):
+            labels = np.random.default_rng(count).permutation(np.repeat(np.arange(100, dtype=np.int32), count))
+            parts.append(ImageSet(np.full((len(labels), 1, 1, 3), labels[:, None, None, None], np.uint8), labels))
+        return Splits(parts[0], None, parts[1], DATA_SETS[name].classes)
+
+    monkeypatch.setattr(few_shot_sets, "load_cifar", load_cifar)
+    for name in ("cifar_fs", "fc100"):
+        splits = few_shot_sets.load_class_splits(name, "")
+        assert sum(map(len, splits.parts().values())) == 600
+        for part in splits.parts().values():
+            for name_of_class, rows in zip(part.classes, part.rows, strict=True):
+                label = DATA_SETS["cifar100"].classes.index(name_of_class)
+                np.testing.assert_array_equal(part.images[rows], np.full((6, 1, 1, 3), label))

@@ -42,3 +42,7 @@ def _keys(seed, step):
     """Two keys for random draws: one for the crop, one for the flip."""
     key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), tf.cast(step, tf.int64))
     return tf.unstack(tf.random.experimental.stateless_split(key, 2))
+
+
+# name in the configs → what it does to a batch
+AUGMENTATIONS = {"none": lambda images, seed, step: images, "flip": flip, "crop_flip": crop_flip}

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from neural_similarity.data.augment import crop_flip, flip
+from neural_similarity.data.augment import AUGMENTATIONS
 
 
 def example_indices(seed: int, step: int, batch_size: int, size: int) -> np.ndarray:
@@ -39,7 +39,7 @@ def training_batch(image_set, seed, batch_size, augmentation):
         `batch(step)`, which returns images `(b, h, w, c)` float32 in 0–255 and labels `(b,)` int32. It depends on the
         step alone, and `tf.data` can trace it.
     """
-    augment = {"none": lambda images, seed, step: images, "flip": flip, "crop_flip": crop_flip}[augmentation]
+    augment = AUGMENTATIONS[augmentation]
 
     def examples(step):
         chosen = example_indices(seed, int(step), batch_size, len(image_set.labels))

@@ -36,15 +36,16 @@ class ClassImages:
 
 @dataclass(frozen=True, eq=False)
 class ClassSplits:
-    """Three parts of a set that share no class."""
+    """The parts of a set, which share no class. `validation` is None if the set has no such part."""
 
     train: ClassImages
-    validation: ClassImages
     test: ClassImages
+    validation: ClassImages | None = None
 
     def parts(self) -> dict[str, ClassImages]:
-        """`{"train": ClassImages, "validation": …, "test": …}`."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
+        """The parts that are not None: `{"train": ClassImages, …}`, in the order train, validation, test."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def facts(self) -> dict:
         """What a run must find again when it is resumed: the classes of each split, and a checksum of all images."""
@@ -59,13 +60,13 @@ class ClassSplits:
 def split_by_class(
     images: np.ndarray, labels: np.ndarray, classes: Sequence[str], split: Mapping[str, Sequence[str]]
 ) -> ClassSplits:
-    """Assigns the classes of a set to the three splits.
+    """Assigns the classes of a set to the splits.
 
     Args:
         images: `(n, h, w, 3)` uint8.
         labels: `(n,)` integers, indices into `classes`.
         classes: the names of the set's classes.
-        split: `{"train": names, "validation": names, "test": names}`.
+        split: `{"train": names, "validation": names, "test": names}`; "validation" may be missing.
 
     Raises:
         UserError: a split names a class that the set does not have, or two splits share one.

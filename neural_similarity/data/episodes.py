@@ -5,9 +5,12 @@ depend on a run's seed, so that every run is tested on the same ones.
 """
 
 import zlib
+from collections.abc import Callable
 
 import numpy as np
+import tensorflow as tf
 
+from neural_similarity.data.augment import AUGMENTATIONS
 from neural_similarity.data.class_splits import ClassImages
 from neural_similarity.errors import UserError
 
@@ -54,3 +57,36 @@ def episode_rows(
     generator = np.random.default_rng((seed, zlib.crc32(stream.encode()), number))
     classes = generator.choice(len(part.rows), n_way, replace=False)
     return np.stack([generator.choice(part.rows[label], images_per_class, replace=False) for label in classes])
+
+
+def training_episodes(
+    part: ClassImages, seed: int, tasks: int, n_way: int, images_per_class: int, augmentation: str
+) -> Callable:
+    """Makes the function that gives the episodes of a training step.
+
+    Args:
+        part: the training classes.
+        seed: integer; it decides the episodes and the augmentation.
+        tasks: t, how many episodes a step takes.
+        n_way, images_per_class: n and m, as in `episode_rows`.
+        augmentation: `"none"`, `"flip"` or `"crop_flip"`; see augment.py.
+
+    Returns:
+        `batch(step)`, which returns images `(t, n, m, h, w, 3)` float32 in 0–255, the class on the second axis. It
+        depends on the step alone, and `tf.data` can trace it.
+    """
+    augment = AUGMENTATIONS[augmentation]
+
+    def chosen(step):
+        numbers = int(step) * tasks + np.arange(tasks)
+        rows = [episode_rows(part, seed, "train", number, n_way, images_per_class) for number in numbers]
+        return part.images[np.concatenate(rows).ravel()]
+
+    def batch(step):
+        shape = part.images.shape[1:]
+        images = tf.numpy_function(chosen, [step], tf.uint8, stateful=False)
+        images = tf.ensure_shape(images, (tasks * n_way * images_per_class, *shape))
+        images = tf.cast(augment(images, seed, step), tf.float32)
+        return tf.reshape(images, (tasks, n_way, images_per_class, *shape))
+
+    return batch
