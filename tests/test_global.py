@@ -56,6 +56,7 @@ def test_run_and_its_metrics(run):
     assert train_rows[-1]["learning_rate"] == pytest.approx(0.0003)
 
 
+@pytest.mark.slow  # of other networks test_resuming.py says the same
 def test_resumed_run_is_the_uninterrupted_one(run, tmp_path):
     """From its checkpoint at step 2 on."""
     folder = tmp_path / "resumed"

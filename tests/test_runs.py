@@ -66,6 +66,7 @@ def test_validation_selects_beside_the_last_step(tmp_path):
     assert result.selected.scores["test/accuracy"].value == test[result.selected.step]
 
 
+@pytest.mark.slow
 def test_test_accuracy_tells_the_truth_while_the_rate_is_high():
     """Both trainings are the same; the averages by which they are evaluated differ (DEVIATION D12)."""
     accuracy = {}
