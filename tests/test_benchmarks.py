@@ -19,6 +19,7 @@ from benchmarks import (
     layers,
     measure,
     memory,
+    meta_batch,
     precision,
     profile,
     show,
@@ -275,3 +276,11 @@ def test_accuracy_by_the_averages_and_by_each_batch():
     images = ImageSet(pixels, np.array([1, 0] * 5, np.int32))
     assert precision.accuracy(model, images, 4, training=False) == 0.5
     assert precision.accuracy(model, images, 4, training=True) == 1.0
+
+
+def test_the_forms_of_a_meta_batch_agree():
+    small = {"image_size": 16, "filters": 4, "inner_steps": 1}
+    found = [meta_batch.step_of(form, 2, **small)() for form in meta_batch.FORMS]
+    for loss, norm in found[1:]:
+        assert loss == pytest.approx(found[0][0], rel=1e-4)
+        assert norm == pytest.approx(found[0][1], rel=1e-2)

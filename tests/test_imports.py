@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from neural_similarity.config import REPOSITORY
 
 TOOLS = {"arrays", "backend", "command", "errors", "files", "version", "quiet"}
-BELOW_FAMILIES = {"ops", "layers", "losses", "models", "data", "config", "training"} | TOOLS
+BELOW_FAMILIES = {"ops", "layers", "losses", "few_shot", "models", "data", "config", "training"} | TOOLS
 ABOVE_FAMILIES = {"interop", "interpret", "predict", "quickstart", "reporting"}
 MAY_IMPORT = {  # room → rooms; itself always
     "": {"version"},
@@ -25,6 +25,7 @@ MAY_IMPORT = {  # room → rooms; itself always
     "ops": set(),
     "layers": {"ops", "backend"},
     "losses": {"ops"},
+    "few_shot": {"ops"},
     "models": {"ops", "layers", "backend"},
     "data": TOOLS - {"arrays", "command"},
     "training": {"config"} | TOOLS,

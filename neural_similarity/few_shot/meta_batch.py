@@ -1,0 +1,42 @@
+"""The loss and the gradient of a meta-batch: the mean over several tasks, one after the other in one graph."""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+
+def mean_over_tasks(task: Callable, parameters: Sequence[tf.Tensor], data) -> tuple[dict, list[tf.Tensor]]:
+    """The mean of what tasks measure, and the gradient of their mean loss.
+
+    The graph holds the inner loop of one task, whatever their number. So memory and the time to build the graph are
+    those of one task, too; to unroll the tasks was as fast and took both several times (benchmarks/meta_batch.py).
+
+    Args:
+        task: `task(parameters, data)` adapts to one task and returns `{name: scalar}`, with `"loss"` among the names.
+        parameters: what the gradient is taken of, tensors or variables.
+        data: a tensor `(t, …)`, or a structure of them; a task gets its entry of each.
+
+    Returns:
+        `{name: mean}` and the gradients, in the order of `parameters`.
+
+    Raises:
+        ValueError: the loss does not depend on one of the parameters.
+    """
+    parameters = [tf.convert_to_tensor(parameter) for parameter in parameters]
+    dtype, names = parameters[0].dtype, []
+
+    def one(data):
+        with tf.GradientTape() as tape:
+            tape.watch(parameters)
+            measured = task(parameters, data)
+        gradients = tape.gradient(measured["loss"], parameters)
+        unused = [place for place, gradient in enumerate(gradients) if gradient is None]
+        if unused:
+            raise ValueError(f"The loss does not depend on the parameters at the places {unused}")
+        names[:] = measured
+        return tf.stack([tf.cast(value, dtype) for value in measured.values()]), gradients
+
+    signature = (tf.TensorSpec([None], dtype), [tf.TensorSpec(p.shape, p.dtype) for p in parameters])
+    measured, gradients = tf.map_fn(one, data, fn_output_signature=signature, parallel_iterations=1)
+    means = tf.unstack(tf.reduce_mean(measured, 0), len(names))
+    return dict(zip(names, means, strict=True)), [tf.reduce_mean(gradient, 0) for gradient in gradients]
