@@ -1,6 +1,7 @@
 """Files that are written as a whole or not at all, files that may be anything, and paths as people type them."""
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
@@ -99,6 +100,12 @@ def read_at_most(path: str | Path, most_bytes: int) -> bytes:
     if len(content) > most_bytes:
         raise ValueError(f"larger than {most_bytes:,} bytes")
     return content
+
+
+def how_to_go_on(error: OSError) -> str:
+    """The sentence of a training that could not write a file: what to do before it is resumed."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"{'Make room on that disk' if full else 'Mend that'}, then go on with --resume."
 
 
 def shown(path: str | Path) -> str:

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from commands import run_tool
 from digits_runs import digits, interrupt_at, run_main
-from result_lines import LINE, result
+from result_lines import LINE, result, rows_of
 
 from configs import TEXT
 from neural_similarity import config as configs
@@ -99,7 +99,7 @@ def make_run(tmp_path):
     """Makes a run folder without training: `make_run(name, line, rows, settings)`.
 
     `line` is what `result.json` holds: changes to the line that belongs to the run, bytes, or None for an unfinished
-    run. `rows` are those of `metrics.jsonl`, and `settings` are texts as of `--set`.
+    run. `rows` are those of `metrics.jsonl`, by default what the line says, and `settings` are texts as of `--set`.
     """
 
     def make(name="run", line=(), rows=(), settings=()):
@@ -107,6 +107,7 @@ def make_run(tmp_path):
         run.folder.mkdir()
         changes = dict(line) if isinstance(line, dict) else {}
         values = {**LINE, **changes}
+        rows = rows or rows_of(values)
         shipped = REPOSITORY / "configs" / f"{values['config']}.yaml"
         path = shipped if shipped.is_file() else REPOSITORY / "configs/cifar10/static_dns.yaml"
         config = configs.load(path, [f"seed={values['seed']}", *settings], environment={})

@@ -38,6 +38,13 @@ def result(**changes):
     return Result.model_validate({**LINE, **changes})
 
 
+def rows_of(line):
+    """The last rows of metrics that a line, a dict, is made of."""
+    step = {"step": line["steps"]}
+    measured = [{**step, "split": name.split("/")[0], "accuracy": s["value"]} for name, s in line["scores"].items()]
+    return [{**step, "split": "train", "seconds_per_step": line["seconds_per_step"]}, *measured]
+
+
 def json_line(**changes):
     """The bytes of `LINE` with changes, which may make no valid line; None leaves a field out."""
     values = {**LINE, **changes}

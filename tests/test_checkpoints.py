@@ -169,7 +169,7 @@ def test_a_disk_without_room_leaves_the_one_before(tmp_path):
         folder = tmp_path / room_bytes
         assert message == (
             f"{folder}/step-000002.npz: cannot write the checkpoint (File too large). "
-            "The checkpoint of step 1 is still whole. Once that is mended, go on with --resume."
+            "The checkpoint of step 1 is still whole. Mend that, then go on with --resume."
         )
         assert [path.name for path in folder.iterdir()] == ["step-000001.npz"]
         assert Checkpoints(folder).load(1)[0]["model/a"].sum() == 50_000

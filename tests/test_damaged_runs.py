@@ -150,8 +150,10 @@ def test_classes_in_another_order_are_said_to_be_so(finished_run):
 def test_a_checkpoint_of_another_run_is_refused(stopped, capsys):
     own = runs.Run(stopped).checkpoints
     Checkpoints(own.folder, run="0" * 64, keep=9).save(20, own.load(14)[0])
-    assert "step-000020.npz: a checkpoint of another run." in refusal(capsys, digits(stopped, "--resume"))
-    with pytest.raises(UserError, match="a checkpoint of another run"):
+    assert "step-000020.npz: a checkpoint of another run than run.json tells of." in refusal(
+        capsys, digits(stopped, "--resume")
+    )
+    with pytest.raises(UserError, match=r"of another run than run\.json tells of"):
         load_run(stopped)
 
 
@@ -311,11 +313,11 @@ def test_checkpoints_that_may_not_be_read_are_not_called_absent(stopped, capsys,
 
 def test_a_hash_that_was_taken_out_is_missed(stopped, capsys):
     changed_json(stopped / "run.json", hash=None)
-    assert "a checkpoint of another run" in refusal(capsys, digits(stopped, "--resume"))
+    assert "of another run than run.json tells of" in refusal(capsys, digits(stopped, "--resume"))
 
 
-@pytest.mark.parametrize("lost", [5, 10])
-def test_an_older_run_that_lost_a_validation_names_no_selected_step(tmp_path, monkeypatch, capsys, lost):
+@pytest.mark.parametrize(("step", "split"), [(5, None), (10, "validation"), (10, "train")])
+def test_an_older_run_that_lost_a_row_names_no_selected_step(tmp_path, monkeypatch, capsys, step, split):
     folder = tmp_path / "r"
     words = digits(folder, "--set", "data.validation_fraction=0.2", "--set", "evaluation.every_steps=5")
     with monkeypatch.context() as patch:
@@ -323,14 +325,38 @@ def test_an_older_run_that_lost_a_validation_names_no_selected_step(tmp_path, mo
         assert run_main(words) == 130
     as_of_an_earlier_version(folder)
     path = folder / "metrics.jsonl"
-    kept = [line for line in path.read_text().splitlines(keepends=True) if json.loads(line)["step"] != lost]
-    path.write_text("".join(kept))
+    rows = read_rows(path)
+    kept = [row for row in rows if not (row["step"] == step and split in (None, row["split"]))]
+    path.write_text("".join(json.dumps(row) + "\n" for row in kept))
     with monkeypatch.context() as patch:
         interrupt_at(17, patch)
         assert run_main([*words, "--resume"]) == 130  # the checkpoints of today remember it
-    assert f"first that is missing is of step {lost}. " in capsys.readouterr().out
+    assert f"first that is missing is of step {step}. " in capsys.readouterr().out
     assert run_main([*words, "--resume"]) == 0
     assert runs.Run(folder).result.selected is None
+
+
+@pytest.mark.parametrize("kept_lines", [6, 5, 3])  # all; without the test; without the last step
+def test_an_older_run_that_lacks_its_result_alone_is_evaluated_again(finished, kept_lines):
+    as_of_an_earlier_version(finished)
+    before = json.loads((finished / "result.json").read_text())["scores"]
+    (finished / "result.json").unlink()
+    path = finished / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept_lines]))
+    assert run_main(digits(finished, "--resume")) == 0
+    assert json.loads((finished / "result.json").read_text())["scores"] == before
+    assert [row["split"] for row in read_rows(path)][-1] == "test"
+
+
+def test_a_full_disk_under_the_metrics_names_the_file(tmp_path, monkeypatch):
+    metrics = Metrics(tmp_path)
+
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("neural_similarity.files.os.fsync", full)
+    with pytest.raises(UserError, match=r"metrics\.jsonl: cannot be written \(No space.*\)\. Make room .* --resume\.$"):
+        metrics.save()
 
 
 def test_an_older_run_goes_on_without_rows_that_are_lost(finished, stopped, capsys):
@@ -341,14 +367,7 @@ def test_an_older_run_goes_on_without_rows_that_are_lost(finished, stopped, caps
     assert "metrics.jsonl lacks rows; the first that is missing is of step 10." in capsys.readouterr().out
     assert [row["step"] for row in read_rows(stopped / "metrics.jsonl")] == [20, 20, 25, 25]
 
-    scores = json.loads((finished / "result.json").read_text())["scores"]
-    (finished / "result.json").unlink()
     path = finished / "metrics.jsonl"
-    first = path.read_text().splitlines(keepends=True)[:3]
-    path.write_text("".join(first))  # without the last evaluation, which is done again
-    assert run_main(digits(finished, "--resume")) == 0
-    assert json.loads((finished / "result.json").read_text())["scores"] == scores
-
     (finished / "result.json").unlink()
     path.write_text("")
     assert "metrics.jsonl has no row of training left" in refusal(capsys, digits(finished, "--resume"))

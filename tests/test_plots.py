@@ -134,7 +134,8 @@ def test_names_that_are_no_text_are_drawn_as_escapes(make_run, tmp_path):
 def test_plots_refuse_what_they_cannot_draw(make_run, tmp_path, command):
     run = make_run(rows=train_rows())
     assert "not a run folder" in refusal(plots.training_curves, [tmp_path], tmp_path / "x.png")
-    assert "no row of the training loss" in refusal(plots.training_curves, [make_run("new")], tmp_path / "x.png")
+    new = make_run("new", rows=[{"step": 10, "split": "test", "accuracy": 0.1}])
+    assert "no row of the training loss" in refusal(plots.training_curves, [new], tmp_path / "x.png")
     assert ".png, .svg, .pdf" in refusal(plots.training_curves, [run], tmp_path / "x.tiff")
     assert "cannot be written" in refusal(plots.training_curves, [run], tmp_path / "none" / "x.png")
     assert command("plots", tmp_path, "--out", tmp_path / "x.png")[0] == 2

@@ -290,6 +290,12 @@ def test_scores_that_were_edited_are_not_recorded(change, finished_run, tmp_path
     (folder / "result.json").write_text(json.dumps(edited))
     message = refusal(record.record, folder, tmp_path)
     assert f"its `{next(iter(change))}` is not that of the run." in message
+    store = open_run(folder).checkpoints
+    store.path(25).write_bytes(b"damaged")
+    if "validation/accuracy" not in change.get("scores", {}):
+        assert refusal(record.record, folder, tmp_path) == message  # by metrics.jsonl, which is complete
+    (folder / "metrics.jsonl").unlink()
+    assert "result.json cannot be checked" in refusal(record.record, folder, tmp_path)
 
 
 def test_a_recipe_is_not_taken_from_an_edited_file(make_run, tmp_path):

@@ -14,7 +14,7 @@ from neural_similarity.config.experiment import flattened
 from neural_similarity.errors import UserError
 from neural_similarity.families import family_of
 from neural_similarity.files import read_at_most, shown, write_atomically
-from neural_similarity.training.logs import read_rows
+from neural_similarity.training.logs import first_lost_step, read_rows
 from neural_similarity.training.results import Result, validation_problems, what_ran, what_was_measured
 from neural_similarity.training.runs import open_run
 
@@ -91,8 +91,8 @@ def _result_of(folder):
     if run.result is None:
         raise UserError(f"{run.shown()}: this run is not finished. Go on with it: {run.resume_command()}")
     ran = what_ran(run)
-    known = {**{name: value for name, value in ran.items() if name not in _OF_TODAY}, **_measured(run)}
-    changed = [name for name, value in known.items() if getattr(run.result, name) != value]
+    known = {name: value for name, value in ran.items() if name not in _OF_TODAY}
+    changed = _changed(run.result, known) or _changed(run.result, _measured(run))
     if changed:
         raise UserError(
             f"{run.shown()}: result.json was changed; its `{changed[0]}` is not that of the run. Delete the file and "
@@ -104,18 +104,34 @@ def _result_of(folder):
     return run.result.model_copy(update=today)
 
 
+def _changed(result, known):
+    return [name for name, value in known.items() if getattr(result, name) != value]
+
+
 def _measured(run):
-    """What the metrics say that was measured, by the name of the field; {} where they lack the last evaluation."""
-    newest = run.checkpoints.load_newest()
-    state = newest and newest[1]
-    complete = state and state.rows is not None
-    rows = state.rows if complete else read_rows(run.folder / "metrics.jsonl")
-    evaluated = {row["step"] for row in rows if row["split"] != "train"}
-    if run.result.steps not in evaluated or not any("seconds_per_step" in row for row in rows):
-        return {}
-    family = family_of(run.config)
-    measured = what_was_measured(rows, complete and state.lost_rows, family.SCORES, family.HEADLINE)
-    return measured if complete else {"scores": measured["scores"]}  # an older run may have lost the other rows
+    """What the metrics say that was measured, by the name of the field.
+
+    Raises:
+        UserError: neither the last checkpoint nor metrics.jsonl holds the last evaluation.
+    """
+    family, steps = family_of(run.config), run.result.steps
+    try:
+        state = run.checkpoints.load(steps)[1]
+        rows, lost_rows = state.rows, state.lost_rows
+    except (UserError, OSError):  # deleted or damaged
+        rows = None
+    if rows is None:
+        rows = read_rows(run.folder / "metrics.jsonl")
+        lost_rows = first_lost_step(rows, steps, run.config.evaluation_every_steps(), steps) is not None
+    split, measure = family.HEADLINE.split("/")
+    measured = any((row["step"], row["split"]) == (steps, split) and measure in row for row in rows)
+    if not measured or not any("seconds_per_step" in row for row in rows):
+        raise UserError(
+            f"{run.shown()}: neither the checkpoint of step {steps:,} nor metrics.jsonl holds the last evaluation, so "
+            "that result.json cannot be checked. Restore one of them, or train anew with --run-dir DIR."
+        )
+    fields = what_was_measured(rows, lost_rows, family.SCORES, family.HEADLINE)
+    return {"scores": fields["scores"]} if lost_rows else fields
 
 
 def _differences(config, shipped):

@@ -1,6 +1,6 @@
 """Checkpoints: one file for each saved step. A file is there as a whole or not at all, and holds no pickles."""
 
-import errno
+import contextlib
 import json
 import os
 import re
@@ -13,11 +13,9 @@ from pydantic import Field
 
 from neural_similarity.arrays import ArraysError, read_npz
 from neural_similarity.errors import UserError
-from neural_similarity.files import put_in_place, set_aside
+from neural_similarity.files import how_to_go_on, put_in_place, set_aside
 from neural_similarity.training.logs import Measures, Row, log
 from neural_similarity.training.results import validation_problems
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class State(pydantic.BaseModel):
@@ -127,13 +125,13 @@ class Checkpoints:
                 os.fsync(file.fileno())
             put_in_place(unfinished, path)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
             kept = self.steps()
             raise UserError(
                 f"{path}: cannot write the checkpoint ({error.strerror}). "
                 + (f"The checkpoint of step {kept[-1]} is still whole. " if kept else "")
-                + ("Make room on that disk, then go on" if error.errno in _FULL else "Once that is mended, go on")
-                + " with --resume."
+                + how_to_go_on(error)
             ) from error
         for old in self.steps()[: -self.keep]:
             self.path(old).unlink()
@@ -199,7 +197,10 @@ class Checkpoints:
                 "Give the file that name again, or move it to another folder."
             )
         if state.run != self.run:  # both are None in a run of an older version
-            raise UserError(f"{path}: a checkpoint of another run. Move it back to the folder of that run.")
+            raise UserError(
+                f"{path}: a checkpoint of another run than run.json tells of. Restore run.json if it was changed, or "
+                "move the checkpoint back to the folder of its run."
+            )
 
 
 class DamagedError(UserError):

@@ -1,5 +1,6 @@
 """What a run writes for programs (metrics.jsonl, metrics.csv, TensorBoard), and the log that speaks to people."""
 
+import contextlib
 import csv
 import io
 import itertools
@@ -12,11 +13,12 @@ from typing import Annotated
 import pydantic
 
 from neural_similarity.errors import UserError
-from neural_similarity.files import read_at_most, set_aside, write_atomically
+from neural_similarity.files import how_to_go_on, read_at_most, set_aside, write_atomically
 from neural_similarity.training.results import validation_problems
 
 log = logging.getLogger("neural_similarity")
 
+LOG_EVERY_STEPS = 10
 _MOST_BYTES = 1_000_000_000  # of metrics.jsonl, where a step takes about 20
 _RENAMED = {"fit": "cross_entropy"}  # what earlier versions called a measure → what it is called today
 
@@ -94,7 +96,7 @@ class Metrics:
         """Appends a row: the `values`, by name, of one split at one step."""
         row = {"step": step, "split": split, **values}
         self.rows.append(row)
-        with open(self.path, "a") as file:
+        with _writing(self.path), open(self.path, "a") as file:
             file.write(_line(row))
         if self._board:
             self._board(row)
@@ -104,13 +106,31 @@ class Metrics:
 
         Called before each checkpoint, so that after a power cut no row from before the checkpoint is missing.
         """
-        write_atomically(self.path, self._text())
+        with _writing(self.path):
+            write_atomically(self.path, self._text())
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         table = io.StringIO()
         writer = csv.DictWriter(table, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_atomically(self.path.with_suffix(".csv"), table.getvalue())
+        with _writing(self.path.with_suffix(".csv")):
+            write_atomically(self.path.with_suffix(".csv"), table.getvalue())
+
+
+def first_lost_step(rows, step, evaluate_every_steps, train_steps) -> int | None:
+    """The first step that was trained or evaluated and has no row, for each of the splits that there are; or None.
+
+    Args:
+        rows: the rows that are there.
+        step: up to which step there should be rows.
+        evaluate_every_steps: steps between two evaluations.
+        train_steps: the last step. Its evaluation is not looked for, as it can be done again.
+    """
+    splits = {row["split"] for row in rows} | {"train"}
+    every = {split: LOG_EVERY_STEPS if split == "train" else evaluate_every_steps for split in splits}
+    expected = {(n, split) for split in splits for n in range(every[split], step + 1, every[split])}
+    expected -= {(train_steps, split) for split in splits - {"train"}}
+    return min((n for n, _ in expected - {(row["step"], row["split"]) for row in rows}), default=None)
 
 
 def rows_of_older_run(path: Path) -> list[dict]:
@@ -167,6 +187,14 @@ def as_today(measures: dict) -> dict:
 
 def _line(row):
     return json.dumps(row) + "\n"
+
+
+@contextlib.contextmanager
+def _writing(path):
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}). {how_to_go_on(error)}") from error
 
 
 def _tensorboard(folder):

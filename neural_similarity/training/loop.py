@@ -15,11 +15,9 @@ import tensorflow as tf
 from neural_similarity.errors import Interrupted, UserError
 from neural_similarity.files import free_name
 from neural_similarity.training.checkpoints import collect, restore
-from neural_similarity.training.logs import Metrics, as_today, log, rows_of_older_run
+from neural_similarity.training.logs import LOG_EVERY_STEPS, Metrics, as_today, first_lost_step, log, rows_of_older_run
 from neural_similarity.training.progress import Progress
 from neural_similarity.training.stopping import StopAsked
-
-LOG_EVERY_STEPS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,9 +142,7 @@ class Loop:
         if state.rows is not None:
             self.rows, self.lost_rows = [as_today(row) for row in state.rows], state.lost_rows
         else:  # an older checkpoint
-            rows = rows_of_older_run(self.folder / "metrics.jsonl")
-            self.rows = [row for row in rows if row["step"] <= self.step]
-            self._look_for_lost_rows()
+            self._take_rows_of_older_run()
 
     def _check_nothing_is_lost(self):
         """Refuses to begin a run that has metrics: it was trained, and so its checkpoints are gone."""
@@ -161,19 +157,19 @@ class Loop:
             f"{' && '.join(moves)}, then --resume."
         )
 
-    def _look_for_lost_rows(self):
-        """Sets `lost_rows` if a step that was trained or evaluated has no row."""
-        expected = {
-            *((step, True) for step in range(LOG_EVERY_STEPS, self.step + 1, LOG_EVERY_STEPS)),
-            *((step, False) for step in range(self.evaluate_every_steps, self.step + 1, self.evaluate_every_steps)),
-        }
-        missing = sorted(expected - {(row["step"], row["split"] == "train") for row in self.rows})
-        self.lost_rows = bool(missing)
-        if missing:
+    def _take_rows_of_older_run(self):
+        """Takes the rows from `metrics.jsonl`, and says if some are missing."""
+        rows = [row for row in rows_of_older_run(self.folder / "metrics.jsonl") if row["step"] <= self.step]
+        if self.step == self.train_steps:  # only the result is missing: the last evaluation is done again
+            rows = [row for row in rows if row["step"] < self.step or row["split"] == "train"]
+        self.rows = rows
+        lost = first_lost_step(rows, self.step, self.evaluate_every_steps, self.train_steps)
+        self.lost_rows = lost is not None
+        if self.lost_rows:
             log.warning(
                 "metrics.jsonl lacks rows; the first that is missing is of step %s. Training goes on without them. The "
                 "result will name no selected step.",
-                f"{missing[0][0]:,}",
+                f"{lost:,}",
             )
 
     def run(self):

@@ -52,7 +52,7 @@ class Score(pydantic.BaseModel):
     model_config = _Strict
     value: Fraction
     interval95: float | None = Field(default=None, ge=0)
-    n: int | None = Field(default=None, ge=1)
+    n: int | None = Field(default=None, ge=1, le=LARGEST)
 
     def __str__(self):
         """In percent: "62.10 %", or "62.10 ± 0.40 %" with the interval."""
@@ -64,7 +64,7 @@ class Selected(pydantic.BaseModel):
     """The scores after `step`, the step whose headline score was best on the validation split."""
 
     model_config = _Strict
-    step: int = Field(ge=1)
+    step: int = Field(ge=1, le=LARGEST)
     scores: dict[Text, Score]
 
 
@@ -84,8 +84,8 @@ class Result(pydantic.BaseModel):
     overrides: list[Text]
     experiment: Text
     data: Text
-    seed: int = Field(ge=0)
-    steps: int = Field(ge=1)
+    seed: int = Field(ge=0, le=LARGEST)
+    steps: int = Field(ge=1, le=LARGEST)
     scale: float = Field(gt=0)
     parameters: int = Field(ge=0, le=LARGEST)
     scores: dict[Text, Score] = Field(min_length=1)
@@ -94,7 +94,7 @@ class Result(pydantic.BaseModel):
     peak_memory_bytes: int = Field(ge=0, le=LARGEST)
     precision: Text
     strategy: Text
-    devices: int = Field(default=1, ge=1)  # for lines from before there was this field
+    devices: int = Field(default=1, ge=1, le=LARGEST)  # for lines from before there was this field
     jit_compile: bool
     deterministic: bool
     device: Text

@@ -153,7 +153,7 @@ class Run:
             config: the config.
             name: the config's name. If there is no run here, the message lists the other runs of that name.
         """
-        if not self.exists and (self.folder / "checkpoints").exists():
+        if not self.exists and any((self.folder / name).exists() for name in ("checkpoints", "metrics.jsonl")):
             raise UserError(f"{self.shown()}: run.json is missing. {_ANEW}")
         if not self.exists:
             raise UserError(
