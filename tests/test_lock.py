@@ -72,7 +72,7 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-@pytest.mark.parametrize("happens", [folder_moved, folder_replaced])
+@pytest.mark.parametrize("happens", [pytest.param(folder_moved, marks=pytest.mark.slow), folder_replaced])
 def test_a_run_whose_folder_goes_away_stops_and_writes_nothing(happens, finished_run, tmp_path, monkeypatch, capsys):
     folder, left = tmp_path / "r", {}
     batches = loop.batches

@@ -101,10 +101,10 @@ def test_mirrored_evaluation_counts_every_image_once():
 @pytest.mark.parametrize(
     "name",
     [
-        "dynamic_dns",
+        "static_dns",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("baseline", "static_dns", "static_uns", "dynamic_uns", "nsl_fspherenet")
+            for name in ("baseline", "static_uns", "dynamic_dns", "dynamic_uns", "nsl_fspherenet")
         ),
     ],
 )
