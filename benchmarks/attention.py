@@ -60,9 +60,8 @@ def prepared(form, side, dtype, batch_size):
 
 def main(arguments=None):
     """The command line."""
-    parser = measure.parser(measure.first_line(__doc__), "attention", rounds=9)
+    parser = measure.parser(measure.first_line(__doc__), "attention", rounds=9, memory=True)
     parser.set_defaults(batch_size=8)
-    parser.add_argument("--no-memory", action="store_true", help="leave out the fresh processes that measure memory")
     options = parser.parse_args(arguments)
     rows = []
     for side in SIDES:

@@ -43,7 +43,7 @@ def step_of(form, tasks, second_order=True, image_size=32, filters=64, inner_ste
     def cross_entropy(parameters, images):
         *weights, kernel, bias = parameters
         batch = tf.reshape(images, (-1, *images.shape[2:]))
-        features, _ = call_with(model, dict(zip(paths, weights, strict=True)), batch, training=True)
+        features = call_with(model, dict(zip(paths, weights, strict=True)), batch, training=True)
         labels = tf.repeat(tf.range(N_WAY), images.shape[1])
         return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, features @ kernel + bias))
 
@@ -88,9 +88,8 @@ def _call(function, parameters, episodes):
 
 def main(arguments=None):
     """The command line."""
-    parser = measure.parser(measure.first_line(__doc__), "meta_batch", rounds=5)
+    parser = measure.parser(measure.first_line(__doc__), "meta_batch", rounds=5, memory=True)
     parser.set_defaults(batch_size=4)
-    parser.add_argument("--no-memory", action="store_true", help="leave out the fresh processes that measure memory")
     options = parser.parse_args(arguments)
     rows = []
     for second_order in (True, False):

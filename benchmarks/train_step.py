@@ -122,11 +122,10 @@ def two_steps(form, batch_size):
 
 def main(arguments=None):
     """The command line."""
-    parser = measure.parser(measure.first_line(__doc__), "train_step", rounds=5)
+    parser = measure.parser(measure.first_line(__doc__), "train_step", rounds=5, memory=True)
     parser.add_argument(
         "--only", nargs="+", choices=ALL, metavar="NETWORK", help=f"measure these alone: {', '.join(ALL)}"
     )
-    parser.add_argument("--no-memory", action="store_true", help="leave out the fresh processes that measure memory")
     parser.add_argument(
         "--quick", action="store_true", help="float32, batches of 16, one round, no memory: under a minute"
     )

@@ -55,7 +55,7 @@ def _hidden_standard_error():
             standard_error = os.dup(2)
             stack.callback(os.close, standard_error)
             hidden = stack.enter_context(tempfile.TemporaryFile())
-        except OSError:  # standard error is closed, or there is no folder for temporary files
+        except OSError:  # standard error is closed, or the disk of temporary files is full
             yield
             return
         if sys.stderr:

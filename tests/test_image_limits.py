@@ -229,7 +229,7 @@ def test_what_cannot_be_opened_says_why(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")  # nobody writes into it
     assert "leads back to itself. Next: delete it" in refusal(tmp_path / "loop.png")
     assert "a link to nowhere.png, where nothing can be read" in refusal(tmp_path / "gone.png")
-    assert "a pipe or a device, not an image" in refusal(tmp_path / "pipe.png")
+    assert "a pipe, not an image" in refusal(tmp_path / "pipe.png")
     assert "the name is too long" in refusal(tmp_path / f"{'x' * 300}.png")
     save(tmp_path / "a.png", pixels())
     assert "no such file. Next: look at the path" in refusal(tmp_path / "a.png" / "b.png")

@@ -28,7 +28,7 @@ def images():
 
 
 def episode_loss(model, images, parameters):
-    features, _ = call_with(model, parameters, images, training=True)
+    features = call_with(model, parameters, images, training=True)
     features = tf.reshape(features, (2, 3, -1))
     logits = negative_squared_distances(tf.reshape(features[:, 2:], (2, -1)), prototypes(features[:, :2]))
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits([0, 1], logits))
@@ -99,7 +99,7 @@ def test_adaptation_changes_nothing_but_what_it_returns_and_merges(model, images
     for weight, value in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(weight, value)
     assert all(np.abs(a - m.numpy()).max() > 1e-4 for a, m in zip(after, matrices, strict=True))
-    features, _ = call_with(model, dict(zip(MATRICES, after, strict=True)), images, training=False)
+    features = call_with(model, dict(zip(MATRICES, after, strict=True)), images, training=False)
     for matrix, value in zip(matrices, after, strict=True):
         matrix.assign(value)
     np.testing.assert_allclose(merge(model)(images), features, atol=1e-10)  # as plain kernels

@@ -33,7 +33,7 @@ def task_of(model, second_order=True):
         def measure(matrices):
             values, matrices = dict(zip(paths, parameters, strict=True)), iter(matrices)
             values |= {path: next(matrices) for path, inner in zip(paths, is_matrix, strict=True) if inner}
-            features, _ = call_with(model, values, tf.reshape(images, (6, 16, 16, 3)), training=True)
+            features = call_with(model, values, tf.reshape(images, (6, 16, 16, 3)), training=True)
             features = tf.reshape(features, (2, 3, -1))
             logits = negative_squared_distances(features[:, 2], prototypes(features[:, :2]))
             return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits([0, 1], logits)), logits

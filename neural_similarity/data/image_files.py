@@ -4,7 +4,6 @@ import contextlib
 import math
 import os
 import re
-import stat
 import sys
 import threading
 import warnings
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from neural_similarity.data.listing import unreadable
 from neural_similarity.data.whole_images import is_whole
 from neural_similarity.errors import UserError
+from neural_similarity.files import what_else
 
 # What a file may hold, whatever its ending: scraped `.jpg` files are often WebP. Nothing else is opened, as Pillow
 # knows formats that start other programs (EPS starts Ghostscript), or that it reads without noticing that half is gone.
@@ -142,15 +142,14 @@ def _read(path, size):
 def _opened(path):
     """The file at `path`, open for reading. An address of the web, a folder or a pipe is refused."""
     try:
-        mode = os.stat(path).st_mode
+        other = what_else(path)
     except FileNotFoundError as error:
         if _ADDRESS.match(str(path)):
             address = re.sub(":/(?!/)", "://", str(path), count=1)
             raise UserError(f"{address}: an address, not a file. Next: download it, and name the file") from error
         raise
-    if not stat.S_ISREG(mode):
-        kind = "folder" if stat.S_ISDIR(mode) else "pipe or a device"
-        raise UserError(f"{path}: a {kind}, not an image. Next: give an image file in its place")
+    if other:
+        raise UserError(f"{path}: {other}, not an image. Next: give an image file in its place")
     return open(path, "rb")
 
 

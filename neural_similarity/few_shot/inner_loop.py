@@ -42,9 +42,7 @@ def adapted(
     return parameters
 
 
-def call_with(
-    model: keras.Model, parameters: dict[str, tf.Tensor], images: tf.Tensor, training: bool, state: Sequence = ()
-) -> tuple[tf.Tensor, list[tf.Tensor]]:
+def call_with(model: keras.Model, parameters: dict[str, tf.Tensor], images: tf.Tensor, training: bool) -> tf.Tensor:
     """Calls a model with other values in the place of some of its trainable weights.
 
     Args:
@@ -52,10 +50,9 @@ def call_with(
         parameters: a weight's path → its value, as `"conv1/similarity_matrix"`. Other weights keep theirs.
         images: `(b, h, w, 3)`.
         training: whether batch normalisation takes the statistics of this batch.
-        state: the values of the model's non-trainable weights; those that they have, if it is empty.
 
     Returns:
-        The model's output, and the values of its non-trainable weights after the call.
+        The model's output.
 
     Raises:
         ValueError: `parameters` name a weight that the model does not have.
@@ -64,5 +61,5 @@ def call_with(
     if parameters.keys() - known:
         raise ValueError(f"The model has no trainable weights {sorted(parameters.keys() - known)}")
     trainable = [parameters.get(weight.path, weight.value) for weight in model.trainable_variables]
-    state = state or [weight.value for weight in model.non_trainable_variables]
-    return model.stateless_call(trainable, list(state), images, training=training)
+    others = [weight.value for weight in model.non_trainable_variables]
+    return model.stateless_call(trainable, others, images, training=training)[0]

@@ -8,8 +8,8 @@ import tensorflow as tf
 def mean_over_tasks(task: Callable, parameters: Sequence[tf.Tensor], data) -> tuple[dict, list[tf.Tensor]]:
     """The mean of what tasks measure, and the gradient of their mean loss.
 
-    The graph holds the inner loop of one task, whatever their number. So memory and the time to build the graph are
-    those of one task, too; to unroll the tasks was as fast and took both several times (benchmarks/meta_batch.py).
+    The graph holds the inner loop of one task, whatever their number, and runs it once for each. To write the tasks one
+    after the other into the graph was no faster, and took about twice the memory (benchmarks/meta_batch.py).
 
     Args:
         task: `task(parameters, data)` adapts to one task and returns `{name: scalar}`, with `"loss"` among the names.

@@ -23,7 +23,7 @@ class State(pydantic.BaseModel):
 
     Attributes:
         step: how many steps were trained.
-        run: the hash of the run that it belongs to (`Run.hash`). Older checkpoints have none.
+        run: the hash of the run that it belongs to (`Details.hash`). Older checkpoints have none.
         pending: what each step since the last row of metrics measured.
         rows: all rows of metrics up to this step. Older checkpoints leave them to `metrics.jsonl`.
         lost_rows: whether rows are missing there, because the run was begun by an older version and lost them.

@@ -150,30 +150,26 @@ def read_rows(path: Path) -> list[dict]:
     Raises:
         UserError: a line before the last is no row, or two rows are of the same step and split.
     """
-    return list(_rows(path))
-
-
-def _rows(path):
-    """Yields the rows of a file; raises the `UserError` of `read_rows` once it comes to a wrong line."""
     try:
         lines = read_at_most(path, _MOST_BYTES).splitlines() if path.exists() else []
     except ValueError as error:
         raise UserError(f"{path}: no file of metrics ({error}). Move it to another place.") from None
-    seen = set()
+    rows, seen = [], set()
     for number, line in enumerate(lines, start=1):
         where = f"{path}, line {number}"
         try:
             row = as_today(_ROW.validate_json(line))
         except pydantic.ValidationError as error:
             if number == len(lines):
-                return
+                break
             problems = validation_problems(error)
             raise UserError(f"{where}: damaged ({problems}). Delete the line and try again.") from None
         name = row["step"], row["split"]
         if name in seen:
             raise UserError(f"{where}: a second row of step {name[0]}, {name[1]}. Delete one of them and try again.")
         seen.add(name)
-        yield row
+        rows.append(row)
+    return rows
 
 
 def as_today(measures: dict) -> dict:

@@ -33,7 +33,7 @@ Time = Annotated[
     Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+00:00$"),
     pydantic.AfterValidator(_past),
 ]
-LARGEST = 2**60  # of what is counted
+_MOST = 2**60  # of whatever is counted
 Fraction = Annotated[float, Field(ge=0, le=1)]
 _MOST_PROBLEMS = 3  # that one message tells
 _VERSIONS = ("neural_similarity", "python", "tensorflow", "keras", "numpy")
@@ -52,7 +52,7 @@ class Score(pydantic.BaseModel):
     model_config = _Strict
     value: Fraction
     interval95: float | None = Field(default=None, ge=0)
-    n: int | None = Field(default=None, ge=1, le=LARGEST)
+    n: int | None = Field(default=None, ge=1, le=_MOST)
 
     def __str__(self):
         """In percent: "62.10 %", or "62.10 ± 0.40 %" with the interval."""
@@ -64,7 +64,7 @@ class Selected(pydantic.BaseModel):
     """The scores after `step`, the step whose headline score was best on the validation split."""
 
     model_config = _Strict
-    step: int = Field(ge=1, le=LARGEST)
+    step: int = Field(ge=1, le=_MOST)
     scores: dict[Text, Score]
 
 
@@ -84,17 +84,17 @@ class Result(pydantic.BaseModel):
     overrides: list[Text]
     experiment: Text
     data: Text
-    seed: int = Field(ge=0, le=LARGEST)
-    steps: int = Field(ge=1, le=LARGEST)
+    seed: int = Field(ge=0, le=_MOST)
+    steps: int = Field(ge=1, le=_MOST)
     scale: float = Field(gt=0)
-    parameters: int = Field(ge=0, le=LARGEST)
+    parameters: int = Field(ge=0, le=_MOST)
     scores: dict[Text, Score] = Field(min_length=1)
     selected: Selected | None = None
-    seconds_per_step: float = Field(ge=0, le=LARGEST)
-    peak_memory_bytes: int = Field(ge=0, le=LARGEST)
+    seconds_per_step: float = Field(ge=0, le=_MOST)
+    peak_memory_bytes: int = Field(ge=0, le=_MOST)
     precision: Text
     strategy: Text
-    devices: int = Field(default=1, ge=1, le=LARGEST)  # for lines from before there was this field
+    devices: int = Field(default=1, ge=1, le=_MOST)  # for lines from before there was this field
     jit_compile: bool
     deterministic: bool
     device: Text
