@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import measure
-from neural_similarity.few_shot.inner_loop import adapted, call_with
+from neural_similarity.few_shot.functional import call_with
+from neural_similarity.few_shot.inner_loop import adapted
 from neural_similarity.few_shot.meta_batch import mean_over_tasks
 from neural_similarity.models import conv4
 from neural_similarity.models.seeding import seeded

@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from neural_similarity.few_shot.heads import cosine_logits, negative_squared_distances, prototypes
+from neural_similarity.few_shot import heads
+from neural_similarity.few_shot.heads import negative_squared_distances
+from neural_similarity.ops import cosine_logits
 
 
 def normal(*shape, dtype="float64", seed=0):
     return tf.constant(np.random.default_rng(seed).standard_normal(shape), dtype)
+
+
+def prototypes(support):
+    """Those of support features `(n, s, f)`, class by class."""
+    n_way, shots = support.shape[:2]
+    return heads.prototypes(tf.reshape(support, (n_way * shots, -1)), tf.repeat(tf.range(n_way), shots), n_way)
 
 
 def test_one_hot_features_are_recognised_exactly():

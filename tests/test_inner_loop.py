@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from neural_similarity.few_shot.functional import call_with
 from neural_similarity.few_shot.heads import negative_squared_distances, prototypes
-from neural_similarity.few_shot.inner_loop import adapted, call_with
+from neural_similarity.few_shot.inner_loop import adapted
 from neural_similarity.interop.merge import merge
 from neural_similarity.layers import StaticSimilarityConv2D
 from neural_similarity.models import conv4
@@ -30,7 +31,8 @@ def images():
 def episode_loss(model, images, parameters):
     features = call_with(model, parameters, images, training=True)
     features = tf.reshape(features, (2, 3, -1))
-    logits = negative_squared_distances(tf.reshape(features[:, 2:], (2, -1)), prototypes(features[:, :2]))
+    centres = prototypes(tf.reshape(features[:, :2], (4, -1)), [0, 0, 1, 1], 2)
+    logits = negative_squared_distances(tf.reshape(features[:, 2:], (2, -1)), centres)
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits([0, 1], logits))
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from neural_similarity.few_shot.functional import call_with
 from neural_similarity.few_shot.heads import negative_squared_distances, prototypes
-from neural_similarity.few_shot.inner_loop import adapted, call_with
+from neural_similarity.few_shot.inner_loop import adapted
 from neural_similarity.few_shot.meta_batch import mean_over_tasks
 from neural_similarity.layers import StaticSimilarityConv2D
 from neural_similarity.models import conv4
@@ -35,7 +36,8 @@ def task_of(model, second_order=True):
             values |= {path: next(matrices) for path, inner in zip(paths, is_matrix, strict=True) if inner}
             features = call_with(model, values, tf.reshape(images, (6, 16, 16, 3)), training=True)
             features = tf.reshape(features, (2, 3, -1))
-            logits = negative_squared_distances(features[:, 2], prototypes(features[:, :2]))
+            centres = prototypes(tf.reshape(features[:, :2], (4, -1)), [0, 0, 1, 1], 2)
+            logits = negative_squared_distances(features[:, 2], centres)
             return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits([0, 1], logits)), logits
 
         matrices = [p for p, inner in zip(parameters, is_matrix, strict=True) if inner]

@@ -4,6 +4,7 @@ import abc
 import hashlib
 import json
 import os
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -28,6 +29,8 @@ class Experiment(Section, abc.ABC):
     evaluation: Evaluation
     checkpoint: Checkpoint
     runtime: Runtime
+    # Dotted paths of keys that training does not read. An evaluation of a trained network may have others.
+    only_evaluation_reads: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def owner(self) -> str:
@@ -36,6 +39,14 @@ class Experiment(Section, abc.ABC):
     @abc.abstractmethod
     def global_batch_size(self) -> int:
         """How many examples one step takes, on all devices together."""
+
+    def batch_size_key(self) -> str:
+        """The dotted path of the key that says so."""
+        return "data.global_batch_size"
+
+    def protocol(self) -> str | None:
+        """How the scores are measured, in words, where the family's configs can differ in it."""
+        return None
 
     def evaluation_every_steps(self) -> int:
         """Steps between evaluations, with `auto` resolved."""

@@ -64,6 +64,7 @@ Count = Annotated[int, Field(ge=1, le=LARGEST, description=f"an integer from 1 t
 Number = Annotated[float, pydantic.AfterValidator(_kept_by_32_bits)]  # every number that is no integer is one
 Positive = Annotated[Number, Field(gt=0, description="a number greater than 0")]
 NonNegative = Annotated[Number, Field(ge=0, description="a number, at least 0")]
+Fraction = Annotated[Number, Field(ge=0, le=1, description="a number from 0 to 1")]
 BelowOne = Annotated[
     Number,
     Field(ge=0, lt=1, description="a number, at least 0 and less than 1"),

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
+from neural_similarity.config import similarity
 from neural_similarity.config.experiment import Experiment
 from neural_similarity.config.fields import (
     LARGEST,
@@ -15,9 +16,7 @@ from neural_similarity.config.fields import (
     Count,
     NonNegative,
     Number,
-    Positive,
     Section,
-    Structure,
     Switch,
     list_of,
 )
@@ -109,14 +108,13 @@ class Cnn9Of128(Network):
     head_batch_norm: Switch
 
 
-class NoSimilarity(Section):
+class NoSimilarity(similarity.NoSimilarity):
     """Plain convolutions."""
 
     owner: ClassVar[str] = "nsl_image_recog/baseline"
-    kind: Literal["none"]
 
 
-class StaticSimilarity(Section):
+class StaticSimilarity(similarity.StaticSimilarity):
     """One learned M per layer.
 
     `initializer: identity` starts as a plain convolution. `flattened_eye` starts as the released code did: the 3×3
@@ -125,8 +123,6 @@ class StaticSimilarity(Section):
     """
 
     owner: ClassVar[str] = "nsl_image_recog/static"
-    kind: Literal["static"]
-    structure: Structure
     initializer: Literal["identity", "flattened_eye"]
     penalty_target: Literal["zero", "identity"]
     weight_decay: NonNegative
@@ -141,23 +137,12 @@ class StaticSimilarity(Section):
         return self
 
 
-class DynamicSimilarity(Section):
-    """M is predicted for every pixel of the layer's input, by two convolutions. The keys after `structure` are theirs.
+class DynamicSimilarity(similarity.DynamicSimilarity):
+    """M is predicted for every pixel of the layer's input.
 
-    `normalization: partial` divides the first convolution by ‖x‖; `full` divides both by ‖x‖ and ‖w‖. `filters` is the
-    number of filters of the first convolution. `init_scales` multiply the usual initial weights of the two. With
-    `batch_norm`, batch normalisation follows each of the two, and `gamma_initializer` says where the scale γ of the
-    second normalisation starts: with zeros M starts as the identity, ones are the released start. `decay_multiplier`
-    multiplies `loss.weight_decay` for the two convolutions.
+    `decay_multiplier` multiplies `loss.weight_decay` for the two convolutions of the predictor.
     """
 
-    kind: Literal["dynamic"]
-    structure: Structure
-    normalization: Literal["partial", "full"]
-    filters: Count
-    init_scales: list_of(tuple[Positive, Positive], "a list of two numbers greater than 0")
-    batch_norm: Switch
-    gamma_initializer: Literal["zeros", "ones"]
     decay_multiplier: NonNegative
 
     @property
@@ -168,15 +153,6 @@ class DynamicSimilarity(Section):
         return {"diagonal": "nsl_image_recog/dynamic_dns", "unconstrained": "nsl_image_recog/dynamic_uns"}[
             self.structure
         ]
-
-    @pydantic.model_validator(mode="after")
-    def _full_predicts_a_diagonal(self):
-        if (self.structure, self.normalization) == ("unconstrained", "full"):  # the one pair of no published network
-            raise ValueError(
-                "`similarity.normalization: full` goes with `similarity.structure: diagonal` only; "
-                "set one of them to `partial` or `diagonal`."
-            )
-        return self
 
 
 class BatchNorm(Section):

@@ -47,7 +47,7 @@ def train(config: Experiment, name: str, run: Run, overrides: Iterable[str] = ()
 
     check()
     runtime = run.runtime if resume else Runtime.resolve(config.runtime)
-    runtime.check_batch(config.global_batch_size())
+    runtime.check_batch(config)
     data = family.load_data(config)
     replicas = runtime.start()
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -91,6 +91,7 @@ def _train(config, run, replicas, data, check_place):
         evaluate_every_steps=config.evaluation_every_steps(),
         checkpoint_every_minutes=config.checkpoint.every_minutes,
         check_place=check_place,
+        protocol=config.protocol(),
     )
     loop.restore()
     here, began = environment(), run.details.environment
@@ -121,15 +122,17 @@ def evaluate(config: Experiment, run: Run) -> None:
         UserError: no run of this config is here, or it has no checkpoint; the data are missing, or of other classes.
     """
     family = family_of(config)
-    open_run(run.folder).check_same(config)
+    open_run(run.folder).check_same(config, leave_out=config.only_evaluation_reads)
     data = family.load_data(config)
     run.check_facts(data.facts(), leave_out=("data_checksum",))  # other images of the same classes are welcome
-    run.runtime.check_batch(config.global_batch_size())
+    run.runtime.check_batch(config)
     replicas = run.runtime.start()
     with replicas.scope():
         model = family.build_model(config, run.facts)
         step = run.load_weights(model)
         measured = family.evaluation(config, model, replicas, data)()
+    if config.protocol():
+        log.info("measured: %s", config.protocol())
     for split, values in measured.items():
         words = [f"{split} {name.replace('_', ' ')}: {percent(values, name)}" for name in family.SCORES]
         told = {name + end for name in family.SCORES for end in ("", "_interval95", "_n")}
@@ -140,7 +143,7 @@ def evaluate(config: Experiment, run: Run) -> None:
 def dry_run(config: Experiment, run: Run) -> None:
     """Logs the resolved config, where it would run and how, and what the family says of it."""
     runtime = Runtime.resolve(config.runtime)
-    runtime.check_batch(config.global_batch_size())
+    runtime.check_batch(config)
     described = family_of(config).describe(config)
     log.info("%s", yaml.safe_dump(config.to_dict(), sort_keys=False, default_flow_style=None).rstrip())
     log.info("run folder: %s (%s)", run.shown(), "exists" if run.exists else "new")

@@ -1,6 +1,5 @@
 """Image recognition: which data, network, loss and evaluation a config means."""
 
-import functools
 import math
 import textwrap
 
@@ -12,14 +11,8 @@ from neural_similarity.config.image_recognition import ImageRecognition
 from neural_similarity.data.batches import evaluation_batches, training_batch
 from neural_similarity.data.images import DataMissing
 from neural_similarity.errors import UserError
-from neural_similarity.layers import (
-    DynamicSimilarityConv2D,
-    NeuralSimilarityPredictor,
-    StaticSimilarityConv2D,
-    TowardsIdentity,
-    penalty_terms,
-    weight_decay,
-)
+from neural_similarity.families import similarity as similarities
+from neural_similarity.layers import TowardsIdentity, penalty_terms, weight_decay
 from neural_similarity.losses import smoothed_cross_entropy
 from neural_similarity.models.seeding import seeded
 from neural_similarity.training.loop import Task, gradient_step
@@ -109,43 +102,23 @@ def _network(config, num_classes, dtype):
 
 def convolution(config):
     """What makes the convolutions that the config's section `similarity` describes, as `cnn9` takes it."""
-    similarity = config.similarity
-    if similarity.kind == "none":
-        return keras.layers.Conv2D
+    similarity, decay = config.similarity, config.loss.weight_decay
+    further = {}
     if similarity.kind == "static":
         strength = similarity.weight_decay
         towards_zero = similarity.penalty_target == "zero"  # DEVIATION Q2
-        return functools.partial(
-            StaticSimilarityConv2D,
-            structure=similarity.structure,
-            similarity_initializer=similarity.initializer,
-            similarity_regularizer=weight_decay(strength) if towards_zero else TowardsIdentity(strength / 2),
-        )
-
-    def dynamic(*arguments, dtype, **kwargs):
-        predictor = _predictor(config, dtype)
-        structure = similarity.structure
-        return DynamicSimilarityConv2D(*arguments, structure=structure, predictor=predictor, dtype=dtype, **kwargs)
-
-    return dynamic
-
-
-def _predictor(config, dtype):
-    similarity, decay = config.similarity, config.loss.weight_decay
-    return NeuralSimilarityPredictor(
-        similarity.filters,
-        structure=similarity.structure,
-        normalization=similarity.normalization,
-        gamma_initializer=similarity.gamma_initializer,
-        init_scales=similarity.init_scales,
-        batch_norm=similarity.batch_norm,
-        debias=config.batch_norm.debias,
-        batch_norm_decay=config.batch_norm.decay,
-        regularizer=weight_decay(similarity.decay_multiplier * decay),
-        batch_norm_regularizer=weight_decay(decay),
-        dtype=dtype,
-        name="predictor",
-    )
+        further = {
+            "similarity_initializer": similarity.initializer,
+            "similarity_regularizer": weight_decay(strength) if towards_zero else TowardsIdentity(strength / 2),
+        }
+    if similarity.kind == "dynamic":
+        further = {
+            "debias": config.batch_norm.debias,
+            "batch_norm_decay": config.batch_norm.decay,
+            "regularizer": weight_decay(similarity.decay_multiplier * decay),
+            "batch_norm_regularizer": weight_decay(decay),
+        }
+    return similarities.convolution(similarity, **further)
 
 
 def build_loss(config, model):

@@ -5,8 +5,10 @@ from neural_similarity.backend import check_backend
 check_backend()  # before Keras is imported, as Keras would say that JAX is not installed
 
 from neural_similarity.layers.batch_norm import BatchNormalization2D
+from neural_similarity.layers.cosine import CosineClassifier
 from neural_similarity.layers.dynamic import DynamicSimilarityConv2D
 from neural_similarity.layers.global_similarity import GlobalSimilarity2D
+from neural_similarity.layers.inner_rates import InnerRates
 from neural_similarity.layers.predictor import NeuralSimilarityPredictor
 from neural_similarity.layers.regularizers import Orthogonality, TowardsIdentity, penalty_terms, weight_decay
 from neural_similarity.layers.sphere import SphereConv2D
@@ -14,8 +16,10 @@ from neural_similarity.layers.static import StaticSimilarityConv2D
 
 __all__ = [
     "BatchNormalization2D",
+    "CosineClassifier",
     "DynamicSimilarityConv2D",
     "GlobalSimilarity2D",
+    "InnerRates",
     "NeuralSimilarityPredictor",
     "Orthogonality",
     "SphereConv2D",

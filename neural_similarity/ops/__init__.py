@@ -14,6 +14,7 @@ from neural_similarity.ops.angle import (
 )
 from neural_similarity.ops.attention import attention_map, global_similarity
 from neural_similarity.ops.batch_norm import batch_norm, batch_norm_by_averages
+from neural_similarity.ops.cosine import cosine_logits
 from neural_similarity.ops.dynamic import dynamic_similarity_conv2d
 from neural_similarity.ops.magnitude import ball_magnitude, segmented_magnitude, tanh_magnitude
 from neural_similarity.ops.shapes import dimensions
@@ -30,6 +31,7 @@ __all__ = [
     "ball_magnitude",
     "batch_norm",
     "batch_norm_by_averages",
+    "cosine_logits",
     "cosine_sphere_conv2d",
     "dimensions",
     "dynamic_similarity_conv2d",

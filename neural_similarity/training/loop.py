@@ -92,6 +92,7 @@ class Loop:
         checkpoint_every_minutes: minutes after which a checkpoint is saved in between.
         check_place: called before anything is written. It raises a `UserError` if the folder is no longer the one that
             the run began in.
+        protocol: how the scores are measured, in words; told with them.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Loop:
         evaluate_every_steps,
         checkpoint_every_minutes,
         check_place,
+        protocol=None,
     ):
         self.task = task
         self.replicas = replicas
@@ -114,6 +116,7 @@ class Loop:
         self.evaluate_every_steps = evaluate_every_steps
         self.checkpoint_every_seconds = 60 * checkpoint_every_minutes
         self.check_place = check_place
+        self.protocol = protocol
         self.step = 0
         self.rows = []  # of metrics, up to `step`
         self.lost_rows = False  # whether some of them are missing
@@ -187,7 +190,10 @@ class Loop:
         started = time.monotonic()
         saved_at, first = started, self.step
         unfetched = []
-        with StopAsked() as stop_asked, Progress(self.train_steps, self.step, self.task.scores) as progress:
+        with (
+            StopAsked() as stop_asked,
+            Progress(self.train_steps, self.step, self.task.scores, self.protocol) as progress,
+        ):
             stopwatch = _Stopwatch(self.step)
             for batch in batches(self.task.batch, self.step, self.train_steps):
                 unfetched.append(compiled(batch))

@@ -15,10 +15,12 @@ class Progress:
         total: the last step.
         initial: the step that the training starts from.
         scores: the names of the measures that are shown in percent.
+        protocol: how these are measured, in words, or None.
     """
 
-    def __init__(self, total, initial, scores):
+    def __init__(self, total, initial, scores, protocol=None):
         self.scores = scores
+        self.protocol = protocol
         hidden = not (sys.stderr and sys.stderr.isatty())
         self.bar = tqdm(total=total, initial=initial, unit="step", disable=hidden, dynamic_ncols=True)
 
@@ -43,6 +45,7 @@ class Progress:
         words += [f"{name} {last['train'][name]:.4g}" for name in numbers if name in last["train"]]
         for split, row in last.items():
             words += [f"{split} {name} {percent(row, name)}" for name in self.scores if name in row]
+        words += [f"({self.protocol})"] if self.protocol else []
         words += [f"{seconds_left / 60:.0f} min left"] if seconds_left else []
         with tqdm.external_write_mode():
             log.info("   ".join(words))

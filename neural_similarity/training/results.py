@@ -72,7 +72,8 @@ class Result(pydantic.BaseModel):
     """What a finished run leaves: one line of JSON, in its `result.json` and in `results/<set>.jsonl`.
 
     docs/results.md explains every field. `scores` are those of the last step, never the best of several steps; the
-    first of them is the headline: `{"test/accuracy": {"value": 0.93}}`. `finished` is a time in UTC, so that the texts
+    first of them is the headline: `{"test/accuracy": {"value": 0.93}}`. `protocol` says in words how they were
+    measured, where there is a choice. `seconds_per_episode` is of the last evaluation on test episodes. `finished` is a time in UTC, so that the texts
     sort as the times do. Texts are printable, since tables and messages show them.
     """
 
@@ -89,6 +90,8 @@ class Result(pydantic.BaseModel):
     scale: float = Field(gt=0)
     parameters: int = Field(ge=0, le=_MOST)
     scores: dict[Text, Score] = Field(min_length=1)
+    protocol: Text | None = None
+    seconds_per_episode: float | None = Field(default=None, ge=0, le=_MOST)
     selected: Selected | None = None
     seconds_per_step: float = Field(ge=0, le=_MOST)
     peak_memory_bytes: int = Field(ge=0, le=_MOST)
@@ -128,7 +131,8 @@ class Result(pydantic.BaseModel):
 
     def in_words(self) -> list[str]:
         """A list with a text for each score, the headline first: `["test accuracy: 93.10 %"]`."""
-        return [f"{spoken(name)}: {score}" for name, score in self.scores.items()]
+        protocol = f" ({self.protocol})" if self.protocol else ""
+        return [f"{spoken(name)}: {score}{protocol}" for name, score in self.scores.items()]
 
 
 def validation_problems(error: pydantic.ValidationError) -> str:
@@ -191,6 +195,7 @@ def what_ran(run) -> dict:
         "seed": config.seed,
         "steps": config.schedule.scaled_train_steps,
         "scale": config.schedule.scale,
+        "protocol": config.protocol(),
         **dataclasses.asdict(details.runtime),
         "device": details.environment["device"],
         "commit": details.environment["commit"],
@@ -214,10 +219,12 @@ def what_was_measured(rows, lost_rows, score_names, headline) -> dict:
     evaluated = [row for row in rows if row["split"] != "train"]
     scores = scores_of([row for row in evaluated if row["step"] == rows[-1]["step"]], score_names)
     seconds = sorted(row["seconds_per_step"] for row in rows if "seconds_per_step" in row)
+    per_episode = [row["seconds_per_episode"] for row in evaluated if "seconds_per_episode" in row]
     return {
         "scores": {headline: scores[headline], **scores},
         "selected": None if lost_rows else _selected(evaluated, score_names, headline),
         "seconds_per_step": seconds[len(seconds) // 2],
+        "seconds_per_episode": per_episode[-1] if per_episode else None,
     }
 
 

@@ -163,10 +163,16 @@ class Run:
         if self.result:
             raise self._finished()
 
-    def check_same(self, config: Experiment) -> None:
-        """Raises a `UserError` unless the run here is one of this config."""
-        differing = [key for key in differing_keys(self.config, config, of_runs=True) if key != "data.root"]
-        if differing:  # `data.root` may differ: data may be moved. Whether they are the same is for `check_facts`
+    def check_same(self, config: Experiment, leave_out: tuple[str, ...] = ()) -> None:
+        """Raises a `UserError` unless the run here is one of this config.
+
+        Args:
+            config: the config.
+            leave_out: dotted paths of keys that may differ.
+        """
+        leave_out = {"data.root", *leave_out}  # data may be moved. Whether they are the same is for `check_facts`
+        differing = [key for key in differing_keys(self.config, config, of_runs=True) if key not in leave_out]
+        if differing:
             keys = ", ".join(f"`{key}`" for key in differing)
             raise UserError(
                 f"{self.shown()}: holds a run of another config; {keys} differ{'s' * (len(differing) == 1)}. "

@@ -51,12 +51,13 @@ class Runtime:
         devices = len(_devices()) if strategy == "mirrored" else 1
         return cls(strategy, devices, section.precision, jit_compile, section.deterministic)
 
-    def check_batch(self, global_batch_size: int) -> None:
-        """Raises a `UserError` unless each device gets the same number of examples of a batch."""
+    def check_batch(self, config) -> None:
+        """Raises a `UserError` unless each device gets the same number of examples of a batch of the config."""
+        global_batch_size, key = config.global_batch_size(), config.batch_size_key()
         if global_batch_size % self.devices:
             raise UserError(
-                f"`data.global_batch_size` is {global_batch_size}, and {self.devices} devices cannot share it equally. "
-                f"Try --set data.global_batch_size={max(global_batch_size // self.devices, 1) * self.devices}, or "
+                f"`{key}` is {global_batch_size}, and {self.devices} devices cannot share it equally. "
+                f"Try --set {key}={max(global_batch_size // self.devices, 1) * self.devices}, or "
                 "--set runtime.strategy=none"
             )
 

@@ -1,0 +1,77 @@
+"""Calls of a model with given values in the place of its weights, and what normalises the images of an episode.
+
+s support images · q queries · h, w pixels
+"""
+
+import keras
+import tensorflow as tf
+
+
+def call_with(model: keras.Model, parameters: dict[str, tf.Tensor], images: tf.Tensor, training: bool) -> tf.Tensor:
+    """Calls a model with other values in the place of some of its trainable weights.
+
+    Args:
+        model: a built model. Neither its weights nor its moving averages change.
+        parameters: a weight's path → its value, as `"conv1/similarity_matrix"`. Other weights keep theirs.
+        images: `(b, h, w, 3)`.
+        training: whether batch normalisation takes the statistics of this batch.
+
+    Returns:
+        The model's output.
+
+    Raises:
+        ValueError: `parameters` name a weight that the model does not have.
+    """
+    return _call(model, parameters, [v.value for v in model.non_trainable_variables], images, training)[0]
+
+
+def call_by_support(
+    model: keras.Model, parameters: dict[str, tf.Tensor], support: tf.Tensor, queries: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Calls a model on an episode, all of whose images are normalised by the statistics of the support images.
+
+    The support images are passed as in training, with moving averages that start anew. After this one update the
+    averages, which are corrected for their start, are the statistics of the support images; the queries are passed as
+    in inference, with these averages.
+
+    Args:
+        model, parameters: as for `call_with`. All weights that are not trained belong to layers of the class
+            `BatchNormalization2D`, with `debias=True`.
+        support, queries: `(s, h, w, 3)` and `(q, h, w, 3)`.
+
+    Returns:
+        The outputs for `support` and for `queries`. No gradient flows from the queries to the statistics.
+    """
+    anew = [tf.zeros_like(v.value) for v in model.non_trainable_variables]
+    of_support, averages = _call(model, parameters, anew, support, training=True)
+    return of_support, _call(model, parameters, averages, queries, training=False)[0]
+
+
+def call_on_episode(
+    model: keras.Model, support: tf.Tensor, queries: tf.Tensor, batch_norm: str
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Calls a model on the images of an episode.
+
+    Args:
+        model: as for `call_by_support`. Its weights and averages do not change.
+        support, queries: `(s, h, w, 3)` and `(q, h, w, 3)`.
+        batch_norm: what normalises the images: `"running"`, the moving averages; `"support"`, the statistics of the
+            support images; `"batch"`, the statistics of support images and queries together.
+
+    Returns:
+        The outputs for `support` and for `queries`.
+    """
+    if batch_norm == "support":
+        return call_by_support(model, {}, support, queries)
+    together = call_with(model, {}, tf.concat([support, queries], 0), training=batch_norm == "batch")
+    s = tf.shape(support)[0]
+    return together[:s], together[s:]
+
+
+def _call(model, parameters, others, images, training):
+    """(output, the values of the weights that are not trained afterwards)."""
+    known = {weight.path for weight in model.trainable_variables}
+    if parameters.keys() - known:
+        raise ValueError(f"The model has no trainable weights {sorted(parameters.keys() - known)}")
+    trainable = [parameters.get(weight.path, weight.value) for weight in model.trainable_variables]
+    return model.stateless_call(trainable, others, images, training=training)
