@@ -12,7 +12,9 @@ DOWNLOADED = [entry for entry in registry.DATA_SETS.values() if isinstance(entry
 
 
 def test_the_order_is_that_of_lists_for_people():
-    assert list(registry.DATA_SETS) == ["cifar10", "cifar100", "digits", "folder"]
+    assert list(registry.DATA_SETS) == [
+        *("cifar10", "cifar100", "cifar_fs", "fc100", "mini_imagenet", "digits", "folder")
+    ]
     assert [entry.name for entry in registry.DATA_SETS.values()] == list(registry.DATA_SETS)
 
 

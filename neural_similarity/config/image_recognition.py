@@ -23,7 +23,7 @@ from neural_similarity.config.fields import (
 from neural_similarity.config.sections import Data
 from neural_similarity.data.registry import DATA_SETS
 
-_PUBLISHED = tuple(name for name, data_set in DATA_SETS.items() if data_set.image_size)
+_PUBLISHED = tuple(name for name, entry in DATA_SETS.items() if entry.image_size and not entry.class_splits)
 
 
 class Images(Data):

@@ -62,7 +62,7 @@ def read_image(path: str | Path, size: int) -> np.ndarray:
             within the limits `MOST_PIXELS` and `MOST_ROWS`.
     """
     with _only_our_limits():
-        return _read(path, size)
+        return _read(path, size, middle_square)
 
 
 def read_images(paths, size, title):
@@ -88,20 +88,48 @@ def read_images(paths, size, title):
             f"{title}: {len(paths):,} images of {size}×{size} pixels need {gigabytes:,.1f} GB of memory, more than "
             "there is. Next: a smaller --set data.image_size=…"
         ) from None
+    hidden = not (sys.stderr and sys.stderr.isatty())
+    with tqdm(desc=title, total=len(paths), unit="image", disable=hidden) as bar:
+        fill(images, paths, middle_square, bar.update)
+    return images
+
+
+def fill(images, paths, scaled, advance):
+    """Reads many images into an array, in several threads.
+
+    Args:
+        images: `(len(paths), size, size, 3)` uint8, which is written to.
+        paths: the files, in the order of `images`.
+        scaled: `middle_square` or `whole_image`.
+        advance: a function without arguments that is called after each image.
+
+    Raises:
+        UserError: an image cannot be read; the message is about the first such image.
+    """
 
     def read(i):
-        images[i] = _read(paths[i], size)
+        images[i] = _read(paths[i], images.shape[1], scaled)
 
     pool = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1))  # Pillow decodes without Python's lock
     try:
         with _only_our_limits():
-            reading = pool.map(read, range(len(paths)))
-            hidden = not (sys.stderr and sys.stderr.isatty())
-            for _ in tqdm(reading, title, len(paths), unit="image", disable=hidden):
-                pass
+            for _ in pool.map(read, range(len(paths))):
+                advance()
     finally:
         pool.shutdown(cancel_futures=True)
-    return images
+
+
+def middle_square(image, size):
+    """The largest square in the middle of a Pillow image, scaled to `size`×`size` bilinearly, with antialiasing."""
+    return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+
+
+def whole_image(image, size):
+    """The whole Pillow image, scaled to `size`×`size` whatever its proportions, by Lanczos' filter.
+
+    An image that has this size already keeps its pixels.
+    """
+    return image.resize((size, size), Image.Resampling.LANCZOS)
 
 
 @contextlib.contextmanager
@@ -119,7 +147,7 @@ def _only_our_limits():
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _read(path, size):
+def _read(path, size, scaled):
     try:
         with _opened(path) as file, Image.open(file, formats=FORMATS) as image:
             _check_size(path, image, os.fstat(file.fileno()).st_size)
@@ -128,7 +156,7 @@ def _read(path, size):
                 image.load()
                 if not is_whole(image, file):
                     raise ValueError("image file is truncated: it ends before its last pixel")
-                return np.asarray(ImageOps.fit(_rgb(_upright(image)), (size, size), Image.Resampling.BILINEAR))
+                return np.asarray(scaled(_rgb(_upright(image)), size))
     except (UserError, MemoryError):
         raise
     except UnidentifiedImageError as error:

@@ -15,7 +15,8 @@ def load(
     """Reads a data set.
 
     Args:
-        name: one of the names in `registry.DATA_SETS`.
+        name: one of the names in `registry.DATA_SETS`, but not of those for few-shot recognition alone, which
+            `few_shot_sets.load_class_splits` reads.
         root: the folder that holds all sets, as dataset_setup.sh fills it. None is the folder that it fills by default.
             For `folder` it is the folder of the set itself. `digits` has no files, and ignores it.
         validation_fraction: share of the training images to hold out as validation images, in [0, 1).
@@ -27,7 +28,7 @@ def load(
 
     Raises:
         DataMissing: the set's files are not there (`neural_similarity.data.images`; a UserError).
-        UserError: the name is unknown, a file is damaged, or the fraction cannot be held out.
+        UserError: there is no such set for image recognition, a file is damaged, or the fraction cannot be held out.
     """
     _check_name(name)
     if name == "folder":
@@ -94,9 +95,11 @@ def class_names(name: str, root: str | Path | None = None) -> tuple[str, ...]:
 
 
 def _check_name(name):
-    if name not in DATA_SETS:
+    known = [name for name, entry in DATA_SETS.items() if not entry.class_splits]
+    if name not in known:
+        other = ", a set for few-shot recognition, whose splits have different classes" if name in DATA_SETS else ""
         raise UserError(
-            f"`data.name` is {name!r}; expected one of {', '.join(DATA_SETS)}.{nearest(name, DATA_SETS)} "
+            f"`data.name` is {name!r}{other}; expected one of {', '.join(known)}.{nearest(name, known)} "
             f"Next: --set data.name=NAME"
         )
 

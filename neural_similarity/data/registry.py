@@ -7,6 +7,11 @@ installed.
 
 from dataclasses import dataclass, field
 
+if __package__:
+    from neural_similarity.data.class_lists import CIFAR_FS, FC100, MINI_IMAGENET
+else:  # setup.py runs by itself
+    from class_lists import CIFAR_FS, FC100, MINI_IMAGENET
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
@@ -22,6 +27,7 @@ class DataSet:
         origin: where the images come from, in words.
         page: address of the publisher's page; None for the user's own images.
         licence: what the publisher says about use, in words.
+        class_splits: its splits have different classes, as few-shot recognition needs. Image recognition cannot use it.
     """
 
     name: str
@@ -32,6 +38,7 @@ class DataSet:
     origin: str
     page: str | None
     licence: str
+    class_splits: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +92,34 @@ class DownloadedSet(DataSet):
     next_command: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class RegroupedSet(DataSet):
+    """A set that takes its images from another one, and splits them in its own way.
+
+    Attributes:
+        images_of: the name of the other set, a DownloadedSet. To set it up is all the set-up there is.
+        next_command: what to run when the set is in place.
+    """
+
+    images_of: str
+    next_command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BroughtSet(DataSet):
+    """A set that nobody may offer for download. `dataset_setup.sh NAME --from DIR` builds it from the user's images.
+
+    Attributes:
+        folder: where the set's files lie, below the folder of all sets.
+        space_mb: disk space that the set-up needs, in megabytes.
+        next_command: what to run when the set is in place.
+    """
+
+    folder: str
+    space_mb: int
+    next_command: str
+
+
 _CIFAR100_CLASSES = """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
     castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
@@ -101,6 +136,24 @@ _CIFAR = {
     "origin": "downloaded from its publisher",
     "page": "https://www.cs.toronto.edu/~kriz/cifar.html",
     "licence": "The publisher states no licence, and asks users to cite the technical report that the page names.",
+}
+
+
+def _by_class(lists):
+    """What the entries of sets with 600 images per class have in common; `lists` is {split: its classes}."""
+    return {
+        "classes": tuple(name for names in lists.values() for name in names),
+        "counts": {split: len(names) * 600 for split, names in lists.items()},
+        "class_splits": True,
+    }
+
+
+_OF_CIFAR100 = {
+    "image_size": 32,
+    "origin": "the images of `cifar100`, those for training and those for test together",
+    "page": _CIFAR["page"],
+    "licence": "that of `cifar100`",
+    "images_of": "cifar100",
 }
 
 DATA_SETS: dict[str, DataSet] = {
@@ -155,6 +208,32 @@ DATA_SETS: dict[str, DataSet] = {
             space_mb=400,
             next_command="python nsl_image_recog/dynamic_dns/train.py --config configs/cifar100/dynamic_dns.yaml",
             **_CIFAR,
+        ),
+        RegroupedSet(
+            name="cifar_fs",
+            title="CIFAR-FS",
+            next_command="python few_shot/cifar_fs/train.py",
+            **_OF_CIFAR100,
+            **_by_class(CIFAR_FS),
+        ),
+        RegroupedSet(
+            name="fc100",
+            title="FC100",
+            next_command="python few_shot/cifar_fs/train.py --config configs/fc100/5shot_protonet.yaml",
+            **_OF_CIFAR100,
+            **_by_class(FC100),
+        ),
+        BroughtSet(
+            name="mini_imagenet",
+            title="Mini-ImageNet",
+            image_size=84,
+            origin="built from images that you bring",
+            page="https://github.com/twitter-research/meta-learning-lstm",
+            licence="ImageNet's terms of access hold: research and teaching that are not commercial.",
+            folder="mini-imagenet",
+            space_mb=1_300,
+            next_command="python few_shot/mini_imagenet/train.py",
+            **_by_class(MINI_IMAGENET),
         ),
         DataSet(
             name="digits",

@@ -1,8 +1,9 @@
 """The command line of `dataset_setup.sh`, which puts data sets where the experiments look for them.
 
 dataset_setup.sh runs this file by itself, before anything is installed. So this file, and those that it needs from this
-folder (registry, places, streams, install, checks, unpack, download), use the standard library alone, and import each
-other in two ways: as parts of the package, or as the files beside this one.
+folder (registry, class_lists, places, streams, install, checks, unpack, download), use the standard library alone, and
+import each other in two ways: as parts of the package, or as the files beside this one. One set is built from images:
+what that takes is imported when it is asked for, from the installed package.
 """
 
 import argparse
@@ -25,13 +26,14 @@ else:  # run by itself: Python looks beside this file
 
 
 def downloaded_sets():
-    """The sets of the registry that need a set-up, by name."""
+    """The sets of the registry that are downloaded, by name."""
     return {name: entry for name, entry in registry.DATA_SETS.items() if isinstance(entry, registry.DownloadedSet)}
 
 
 def find_data_set(name):
-    """The DownloadedSet with this name; SetupError if there is none, with the nearest name."""
-    known = downloaded_sets()
+    """The set with this name that can be set up; SetupError if there is none, with the nearest name."""
+    kinds = (registry.DownloadedSet, registry.RegroupedSet, registry.BroughtSet)
+    known = {name: entry for name, entry in registry.DATA_SETS.items() if isinstance(entry, kinds)}
     if name in known:
         return known[name]
     if name in registry.DATA_SETS:
@@ -73,19 +75,21 @@ def _main(arguments):
     for entry in entries:
         again = setup_command(entry.name, root, source)
         try:
-            set_up(entry, root, source)
+            _put_in_place(entry, root, source)
         except SetupError as error:
             failed = True
             _fail(error)
         except OSError as error:
             failed = True
-            where = error.filename or root / entry.folder
+            files = _set_with_files(entry)
+            where = error.filename or root / files.folder
             _fail(
                 f"{entry.name}: {where}: {error.strerror or error}. Check permissions and free space (the set needs "
-                f"about {entry.space_mb:,} MB), then: {again}   (--root DIR puts the data elsewhere)"
+                f"about {files.space_mb:,} MB), then: {again}   (--root DIR puts the data elsewhere)"
             )
         except KeyboardInterrupt:
-            _fail(f"{entry.name}: interrupted; what came is kept. Next, to go on: {again}")
+            kept = "nothing" if isinstance(entry, registry.BroughtSet) else "what came"
+            _fail(f"{entry.name}: interrupted; {kept} is kept. Next, to go on: {again}")
             return 130
     if failed:
         return 2
@@ -95,6 +99,45 @@ def _main(arguments):
     return 0
 
 
+def _set_with_files(entry):
+    """The set whose files an experiment with this set reads."""
+    return registry.DATA_SETS[entry.images_of] if isinstance(entry, registry.RegroupedSet) else entry
+
+
+def _put_in_place(entry, root, source):
+    if isinstance(entry, registry.BroughtSet):
+        _build(entry, root, source)
+        return
+    files = _set_with_files(entry)
+    if files is not entry:
+        tell(f"{entry.name}: its images are those of {files.name}, which is set up")
+    set_up(files, root, source)
+
+
+def _build(entry, root, source):
+    """Builds a BroughtSet from the images in `source`, or finds it whole; SetupError if it cannot."""
+    try:
+        from neural_similarity.data.images import DataMissing
+        from neural_similarity.data.mini_imagenet_setup import build
+        from neural_similarity.errors import UserError
+    except ImportError as error:
+        raise SetupError(
+            f"{entry.name}: to read images takes the project's packages, which are not installed ({error}). Next, in "
+            f"{REPOSITORY}: make install, then: {setup_command(entry.name, root, source)}"
+        ) from error
+    try:
+        build(source, root)
+    except DataMissing:
+        raise SetupError(
+            f"{entry.name}: there is no official download. Bring the images, in a folder DIR: those of Mini-ImageNet "
+            "with its lists train.csv, val.csv and test.csv, one folder for each class, or ImageNet and the lists "
+            f"(docs/data.md has the layouts). Next: {setup_command(entry.name, root, 'DIR')}"
+        ) from None
+    except UserError as error:
+        message = str(error)
+        raise SetupError(message if message.startswith(f"{entry.name}: ") else f"{entry.name}: {message}") from error
+
+
 def _parse(arguments):
     parser = Parser(
         prog="./dataset_setup.sh",
@@ -102,13 +145,23 @@ def _parse(arguments):
         "are kept. A download that was interrupted goes on where it stopped.",
     )
     known = ", ".join(downloaded_sets())
-    parser.add_argument("names", nargs="*", metavar="SET", help=f"{known}; without a name: all of them")
+    others = [name for name, entry in registry.DATA_SETS.items() if isinstance(entry, registry.RegroupedSet)]
+    brought = [name for name, entry in registry.DATA_SETS.items() if isinstance(entry, registry.BroughtSet)]
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="SET",
+        help=f"{known}; without a name: all of them. "
+        + "".join(f"{name} takes its images from {registry.DATA_SETS[name].images_of}. " for name in others)
+        + "".join(f"{name} is built from images that you have, and needs --from." for name in brought),
+    )
     parser.add_argument(
         "--from",
         dest="source",
         type=_folder,
         metavar="DIR",
-        help="downloads nothing: DIR is a folder that holds the official archive or its unpacked files",
+        help="downloads nothing: DIR is a folder that holds the official archive or its unpacked files; or the images "
+        "of mini_imagenet, in one of the layouts of docs/data.md",
     )
     parser.add_argument(
         "--root",

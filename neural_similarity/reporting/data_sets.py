@@ -13,7 +13,7 @@ def data_sets() -> Table:
         "set": [f"[{entry.title}]({entry.page})" if entry.page else entry.title for entry in entries],
         "images per split": [_counts(entry) for entry in entries],
         "pixels": [f"{e.image_size}×{e.image_size}" if e.image_size else "`data.image_size`" for e in entries],
-        "classes": [str(len(entry.classes)) if entry.classes else "its folders" for entry in entries],
+        "classes": [_classes(entry) for entry in entries],
         "where it comes from": [_origin(entry) for entry in entries],
         "checked by": [_checks(entry) for entry in entries],
         "licence": [entry.licence for entry in entries],
@@ -26,6 +26,12 @@ def _counts(entry):
     return ", ".join(f"{count:,} {split}" for split, count in counts.items()) or "as many as there are"
 
 
+def _classes(entry):
+    if not entry.classes:
+        return "its folders"
+    return f"{len(entry.classes)}, each in one split" if entry.class_splits else str(len(entry.classes))
+
+
 def _origin(entry):
     if not isinstance(entry, registry.DownloadedSet):
         return entry.origin
@@ -35,6 +41,10 @@ def _origin(entry):
 
 def _checks(entry):
     """How the files of a set are checked, in words."""
+    if isinstance(entry, registry.RegroupedSet):
+        return f"as `{entry.images_of}`"
+    if isinstance(entry, registry.BroughtSet):
+        return "the number of images in each class"
     if not isinstance(entry, registry.DownloadedSet):
         return "–"
     ways = []
