@@ -1,6 +1,6 @@
 """Few-shot recognition on Mini-ImageNet, or on your own images: our reconstruction of NSL's unreleased part.
 
-The method is a matter of the config, as for few_shot/cifar_fs: static NSN (`5shot_static_dns`, f(W, X) = WᵀMX with an M
+The config says which method, as for few_shot/cifar_fs: static NSN (`5shot_static_dns`, f(W, X) = WᵀMX with an M
 that adapts to each task), dynamic NSN (`5shot_dynamic_proto`, M(X) is predicted), and the known methods beside them.
 """
 

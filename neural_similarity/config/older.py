@@ -4,12 +4,16 @@ Two things happen to a schema in the course of time. A key is added: `ADDED` say
 done before there was the key. A key moves or its values are renamed: `MOVED` and `RENAMED` say where it stood and what
 its values were called. With these tables the config of an older run folder is read as if it had been written today, so
 that the run can be resumed; and a recipe keeps the hash that it was recorded with.
+
+All that has changed so far is of image recognition, once the only family. The configs of other families pass unchanged.
 """
+
+_FIRST_FAMILY = "image_recognition"
 
 # Dotted path of a key that is younger than recorded results → the value that means "as before". Every variant of the
 # key's section has the key.
 ADDED = {
-    "family": "image_recognition",
+    "family": _FIRST_FAMILY,
     "data.input_scaling": "none",
 }
 
@@ -37,6 +41,8 @@ RENAMED = {
 
 def as_first_recorded(flat: dict) -> dict:
     """Today's `{dotted path: value}` as it was when results were first recorded, for hashing."""
+    if flat["family"] != _FIRST_FAMILY:
+        return flat
     flat = {path: value for path, value in flat.items() if not (path in ADDED and ADDED[path] == value)}
     return {MOVED.get(path, path): RENAMED[path][value] if path in RENAMED else value for path, value in flat.items()}
 
@@ -45,6 +51,8 @@ def as_today(document):
     """What an older run's `config.yaml` holds, in today's form. What is no mapping is returned as it is."""
     if not isinstance(document, dict) or not all(isinstance(document.get(s, {}), dict) for s in _SECTIONS):
         return document  # the check that follows says what is wrong
+    if document.get("family", _FIRST_FAMILY) != _FIRST_FAMILY:
+        return document
     document = {name: dict(value) if isinstance(value, dict) else value for name, value in document.items()}
     for now, before in MOVED.items():
         (section, key), (old_section, old_key) = now.split("."), before.split(".")

@@ -73,8 +73,8 @@ class Result(pydantic.BaseModel):
 
     docs/results.md explains every field. `scores` are those of the last step, never the best of several steps; the
     first of them is the headline: `{"test/accuracy": {"value": 0.93}}`. `protocol` says in words how they were
-    measured, where there is a choice. `seconds_per_episode` is of the last evaluation on test episodes. `finished` is a time in UTC, so that the texts
-    sort as the times do. Texts are printable, since tables and messages show them.
+    measured, where there is a choice. `seconds_per_episode` is of the last evaluation on test episodes. `finished` is a
+    time in UTC, so that the texts sort as the times do. Texts are printable, since tables and messages show them.
     """
 
     model_config = _Strict
