@@ -3,6 +3,7 @@
 Nothing here is downloaded; test_download.py does that.
 """
 
+import dataclasses
 import errno
 import os
 import tarfile
@@ -337,3 +338,23 @@ def test_default_root(monkeypatch, tmp_path):
     assert default_root({"NEURAL_SIMILARITY_DATA": str(tmp_path)}) == tmp_path
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_root({"NEURAL_SIMILARITY_DATA": "~/sets"}) == tmp_path / "sets"
+
+
+def test_a_set_with_the_images_of_another_sets_that_up(capsys, monkeypatch, root, source):
+    fields = {field.name: getattr(TINY, field.name) for field in dataclasses.fields(registry.DataSet)}
+    regrouped = registry.RegroupedSet(**fields | {"name": "tiny_fs"}, images_of="tiny10", next_command="python fs.py")
+    monkeypatch.setitem(registry.DATA_SETS, "tiny_fs", regrouped)
+    write(source, CONTENT)
+    code, out, err = run(capsys, "tiny_fs", "--from", source)
+    assert (code, err) == (0, "")
+    assert "tiny_fs: its images are those of tiny10, which is set up\n" in out
+    assert read(root / "tiny-bin") == CONTENT
+    assert out.endswith(f"Next, in {REPOSITORY}: python fs.py\n")
+    monkeypatch.setitem(registry.DATA_SETS, "tiny10", dataclasses.replace(TINY, folder="elsewhere"))
+    (source / "a.bin").unlink()
+    assert "./dataset_setup.sh tiny10 --from" in run(capsys, "tiny_fs", "--from", source)[2]
+
+
+def test_without_names_what_is_downloaded_is_set_up(monkeypatch):
+    monkeypatch.undo()
+    assert list(setup.downloaded_sets()) == ["cifar10", "cifar100"]

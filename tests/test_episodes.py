@@ -9,7 +9,7 @@ from neural_similarity.data.class_lists import CIFAR_FS, FC100, MINI_IMAGENET
 from neural_similarity.data.class_splits import split_by_class
 from neural_similarity.data.digits import load_digits
 from neural_similarity.data.episodes import check_episodes, episode_rows, training_episodes
-from neural_similarity.data.images import ImageSet, Splits
+from neural_similarity.data.images import DataMissing, ImageSet, Splits
 from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.errors import UserError
 
@@ -151,3 +151,23 @@ def test_cifar_fs_and_fc100_are_the_whole_of_cifar100(monkeypatch):
             for name_of_class, rows in zip(part.classes, part.rows, strict=True):
                 label = DATA_SETS["cifar100"].classes.index(name_of_class)
                 np.testing.assert_array_equal(part.images[rows], np.full((6, 1, 1, 3), label))
+
+
+def test_classes_and_images_are_counted_without_reading_images(monkeypatch, tmp_path):
+    splits = few_shot_sets.load_class_splits("digits", "")
+    counts = {name: (len(part.classes), len(part)) for name, part in splits.parts().items()}
+    assert few_shot_sets.count_class_splits("digits", "") == counts
+    for name in ("cifar_fs", "fc100", "mini_imagenet"):
+        with pytest.raises(DataMissing, match=r"Next.*: \./dataset_setup\.sh "):
+            few_shot_sets.count_class_splits(name, tmp_path)
+    monkeypatch.setattr(few_shot_sets, "check_files_exist", lambda name, root: None)
+    counts = {"train": (64, 38_400), "validation": (16, 9_600), "test": (20, 12_000)}
+    assert few_shot_sets.count_class_splits("cifar_fs", "") == counts
+    counts = {"train": (60, 36_000), "validation": (20, 12_000), "test": (20, 12_000)}
+    assert few_shot_sets.count_class_splits("fc100", "") == counts
+
+
+@pytest.mark.parametrize("function", [few_shot_sets.load_class_splits, few_shot_sets.count_class_splits])
+def test_an_unknown_set_is_refused(function):
+    with pytest.raises(UserError, match=r"'mini-imagenet'; .* Did you mean `mini_imagenet`\?"):
+        function("mini-imagenet", "")

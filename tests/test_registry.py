@@ -4,7 +4,11 @@ import re
 
 import pytest
 
+from configs import STATIC, message
+from neural_similarity import data
 from neural_similarity.data import checks, registry, setup
+from neural_similarity.data.class_lists import CIFAR_FS, FC100, MINI_IMAGENET
+from neural_similarity.errors import UserError
 from neural_similarity.reporting.data_sets import data_sets
 from neural_similarity.reporting.markdown import as_markdown
 
@@ -38,10 +42,33 @@ def test_classes_are_told_apart(entry):
         assert len(set(entry.classes)) == len(entry.classes) > 1
 
 
+@pytest.mark.parametrize(
+    ("name", "lists"), [("cifar_fs", CIFAR_FS), ("fc100", FC100), ("mini_imagenet", MINI_IMAGENET)]
+)
+def test_sets_whose_splits_have_different_classes(name, lists):
+    entry = registry.DATA_SETS[name]
+    assert entry.class_splits
+    assert entry.counts == {split: 600 * len(names) for split, names in lists.items()}
+    assert sum(entry.counts.values()) == 60_000
+    assert set(entry.classes) == {class_name for names in lists.values() for class_name in names}
+    if name != "mini_imagenet":
+        assert set(entry.classes) == set(registry.DATA_SETS[entry.images_of].classes)
+
+
+def test_image_recognition_does_not_take_them():
+    for name in ("cifar_fs", "fc100", "mini_imagenet"):
+        said = message(STATIC, f"data.name={name}")
+        assert f'must be one of `cifar10`, `cifar100`, `digits`, `folder`; got "{name}"' in said
+        with pytest.raises(UserError, match=f"'{name}', a set for few-shot recognition, .* cifar100, digits, folder"):
+            data.load(name)
+
+
 def test_the_set_up_knows_the_sets_that_are_downloaded(capsys):
     with pytest.raises(SystemExit):
         setup.main(["--help"])
-    assert "cifar10, cifar100; without a name: all of them" in capsys.readouterr().out
+    words = " ".join(capsys.readouterr().out.split())
+    assert "cifar10, cifar100; without a name: all of them. cifar_fs takes its images from cifar100." in words
+    assert "mini_imagenet is built from images that you have, and needs --from." in words
 
 
 @pytest.mark.parametrize(("name", "words"), [("digits", "contained in"), ("folder", "in a folder of yours")])

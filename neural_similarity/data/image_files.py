@@ -127,7 +127,7 @@ def middle_square(image, size):
 def whole_image(image, size):
     """The whole Pillow image, scaled to `size`×`size` whatever its proportions, by Lanczos' filter.
 
-    An image that has this size already keeps its pixels.
+    The usual copies of Mini-ImageNet were made so. An image that has this size already keeps its pixels.
     """
     return image.resize((size, size), Image.Resampling.LANCZOS)
 

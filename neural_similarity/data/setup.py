@@ -88,8 +88,9 @@ def _main(arguments):
                 f"about {files.space_mb:,} MB), then: {again}   (--root DIR puts the data elsewhere)"
             )
         except KeyboardInterrupt:
-            kept = "nothing" if isinstance(entry, registry.BroughtSet) else "what came"
-            _fail(f"{entry.name}: interrupted; {kept} is kept. Next, to go on: {again}")
+            brought = isinstance(entry, registry.BroughtSet)
+            kept = "nothing is kept. Next, to begin anew" if brought else "what came is kept. Next, to go on"
+            _fail(f"{entry.name}: interrupted; {kept}: {again}")
             return 130
     if failed:
         return 2
