@@ -154,7 +154,7 @@ def cut(path):
 
 TREE = "expected {root}/{{train,test}}/CLASS/*.{{png,jpg}}"
 LOOK = "Next: make them the same, then look with --dry-run"
-MAKE = "Next: make them, then look with --dry-run"
+MAKE = "Next: make them, and put images there"
 REPLACE = "Next: replace it or leave it out"
 # What is done to the folder → how the message begins (its path), which words it has, and how it ends (its hint).
 MISTAKES = {
@@ -205,7 +205,7 @@ MISTAKES = {
         lambda r: [(r / split / "caf\udce9").mkdir() for split in ("train", "test")],
         "'{root}/train/caf\\udce9': ",
         ["expected printable UTF-8"],
-        "Next: rename the folder, in every split",
+        "Next: rename every folder of this name",
     ),
     "a val without classes": (
         lambda r: (r / "val").mkdir(),

@@ -1,5 +1,6 @@
 """The folders of the classes in one split of somebody's images, and the files in them."""
 
+import logging
 import os
 import unicodedata
 
@@ -7,11 +8,12 @@ from neural_similarity.data.image_kinds import ENDINGS, is_image
 from neural_similarity.data.listing import entries, unreadable
 from neural_similarity.errors import UserError
 
+_log = logging.getLogger("neural_similarity")
 _MOST_NAMES = 5  # that one message lists
 
 
 def classes_of(split):
-    """The names of the folders in a split, sorted. There must be one at least, and no image beside them."""
+    """The names of the folders in a split or in a set, sorted. There must be one at least, and no image beside them."""
     classes, files = entries(split)
     loose = [name for name in files if _is_image(split / name)]
     if loose:
@@ -23,18 +25,18 @@ def classes_of(split):
     if odd:
         raise UserError(
             f"{str(split / odd[0])!a}: a class's name is printed and written down, and this one cannot be; expected "
-            "printable UTF-8. Next: rename the folder, in every split"
+            "printable UTF-8. Next: rename every folder of this name"
         )
     if not classes:
         raise UserError(
             f"{split}: no class; expected a folder of images for each: {split}/CLASS/*.{{png,jpg}}. "
-            "Next: make them, then look with --dry-run"
+            "Next: make them, and put images there"
         )
     forms = {}
     for name in classes:
-        if forms.setdefault(_one_form(name), name) != name:
+        if forms.setdefault(one_form(name), name) != name:
             raise UserError(
-                f"{split / name}: two classes have this name, written in two Unicode forms ({forms[_one_form(name)]!a} "
+                f"{split / name}: two classes have this name, written in two Unicode forms ({forms[one_form(name)]!a} "
                 f"and {name!a}). Next: rename one, or put their images together"
             )
     return tuple(classes)
@@ -45,7 +47,7 @@ def class_folders(split, classes):
 
     Names are compared in one Unicode form: some systems write é as one character, others as e and an accent.
     """
-    wanted, own = ({_one_form(name): name for name in names} for names in (classes, classes_of(split)))
+    wanted, own = ({one_form(name): name for name in names} for names in (classes, classes_of(split)))
     missing, extra = wanted.keys() - own.keys(), own.keys() - wanted.keys()
     if missing or extra:
         differences = [f"lacks {named(missing)}"] if missing else []
@@ -69,8 +71,11 @@ def check_distinct(folders):
             )
 
 
-def files_of(folder):
-    """(the paths of a class's images, those of the other files), both sorted. There must be one image at least."""
+def files_of(folder, instead="remove this class from every split"):
+    """(the paths of a class's images, those of the other files), both sorted. There must be one image at least.
+
+    `instead` says what to do with a class that has no images, for the message.
+    """
     inner, files = entries(folder)
     if inner:
         raise UserError(
@@ -88,7 +93,7 @@ def files_of(folder):
     if not images:
         raise UserError(
             f"{folder}: no image; expected files that end in {', '.join(ENDINGS)}, found {len(files):,} others. "
-            "Next: put images there, or remove this class from every split"
+            f"Next: put images there, or {instead}"
         )
     return images, others
 
@@ -100,7 +105,8 @@ def _is_image(path):
         raise unreadable(path, error) from error
 
 
-def _one_form(name):
+def one_form(name):
+    """A name in the Unicode form in which names are compared: é is one character."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -109,3 +115,9 @@ def named(names):
     names = sorted(name if name.isprintable() else ascii(name) for name in names)
     shown = ", ".join(f"`{name}`" for name in names[:_MOST_NAMES])
     return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES:,} more"
+
+
+def tell(what, root, names):
+    """Logs a line with the number of names and the first of them; nothing if there is none."""
+    if names := list(map(str, names)):
+        _log.warning("%s: %s: %s (%s)", root, what, f"{len(names):,}", named(names))

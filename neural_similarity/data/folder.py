@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_similarity.data.class_folders import check_distinct, class_folders, classes_of, files_of, named
+from neural_similarity.data.class_folders import check_distinct, class_folders, classes_of, files_of, named, tell
 from neural_similarity.data.equal_images import equal_images
 from neural_similarity.data.image_kinds import is_image
 from neural_similarity.data.images import DataMissing, ImageSet, Splits, split_validation
@@ -91,23 +91,17 @@ def list_folder(root, validation_fraction=0.0, seed=0):
             f"{root / 'val'} is the validation set, so nothing can be held out from `train`; expected "
             f"`data.validation_fraction` 0, got {validation_fraction}. Next: --set data.validation_fraction=0"
         )
-    _tell("left out, as they are no images", root, (path.relative_to(root) for path in others))
+    tell("left out, as they are no images", root, (path.relative_to(root) for path in others))
     outside = [name for name in found if name not in folders and _holds_images(root / name)]
     outside += [name for name in files if is_image(root / name)]
-    _tell("folders and images that are not read, as only `train`, `val` and `test` are", root, outside)
+    tell("folders and images that are not read, as only `train`, `val` and `test` are", root, outside)
     if "val" in parts:
         return Splits(parts["train"], parts["val"], parts["test"], classes)
     train, validation = split_validation(parts["train"], validation_fraction, seed)
     if validation:
         lacking = [name for label, name in enumerate(classes) if label not in validation.labels]
-        _tell("classes too small for a validation image with this data.validation_fraction", root, lacking)
+        tell("classes too small for a validation image with this data.validation_fraction", root, lacking)
     return Splits(train, validation, parts["test"], classes)
-
-
-def _tell(what, root, names):
-    """Logs a line with the number of names and the first of them; nothing if there is none."""
-    if names := list(map(str, names)):
-        _log.warning("%s: %s: %s (%s)", root, what, f"{len(names):,}", named(names))
 
 
 def class_names(root):

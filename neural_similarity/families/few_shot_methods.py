@@ -232,9 +232,18 @@ class Maml(Method):
         rates = [self.method.inner_learning_rate] * len(paths)
         if self.method.learn_inner_rates:
             rates = tf.unstack(values["inner_rates/rates"])
+        if self.method.adapt == "head":  # the features stay as they are, and are computed once
+            backbone = features_of(model)
+            of_backbone = {weight.path: values[weight.path] for weight in backbone.trainable_variables}
+            features = call_with(backbone, of_backbone, support, training=True)
 
         def loss(parameters):
-            logits = call_with(model, {**values, **dict(zip(paths, parameters, strict=True))}, support, training=True)
+            if self.method.adapt == "head":
+                kernel, bias = parameters
+                logits = features @ kernel + bias
+            else:
+                chosen = {**values, **dict(zip(paths, parameters, strict=True))}
+                logits = call_with(model, chosen, support, training=True)
             return measures(logits, labels)[0]
 
         start = [values[path] for path in paths]
