@@ -7,8 +7,8 @@ from neural_similarity.training.runs import Run
 
 
 def without_times(rows):
-    """Rows of metrics without how long the steps took."""
-    return [{name: value for name, value in row.items() if name != "seconds_per_step"} for row in rows]
+    """Rows of metrics without how long steps and episodes took."""
+    return [{name: value for name, value in row.items() if not name.startswith("seconds_per_")} for row in rows]
 
 
 def assert_equal_runs(folder, reference):

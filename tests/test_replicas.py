@@ -17,7 +17,9 @@ MIRRORED = Runtime("mirrored", 2, "float32", False, False)
 
 def test_the_batch_must_divide_among_the_devices(tmp_path, capsys):
     with pytest.raises(UserError, match=r"2 devices cannot share it.*global_batch_size=4"):
-        MIRRORED.check_batch(5)
+        MIRRORED.check_batch(configs.load("configs/cifar10/static_dns.yaml", ["data.global_batch_size=5"]))
+    with pytest.raises(UserError, match=r"`method.tasks` is 3, and 2 devices cannot share it.*method.tasks=2"):
+        MIRRORED.check_batch(configs.load("configs/cifar_fs/5shot_maml.yaml", ["method.tasks=3"]))
     uneven = ["--set", "data.global_batch_size=33", "--set", "runtime.strategy=mirrored"]
     for extra in ([], ["--dry-run"]):
         assert "2 devices cannot share it equally" in refusal(capsys, digits(tmp_path / "r", *uneven, *extra))

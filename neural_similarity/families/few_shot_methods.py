@@ -207,6 +207,9 @@ class Maml(Method):
         def step(episodes):
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
             measured, gradients = mean_over_tasks(task, [v.value for v in model.trainable_variables], episodes)
+            if replicas > 1:  # what is clipped is the gradient of the whole meta-batch
+                context = tf.distribute.get_replica_context()
+                gradients = [g / replicas for g in context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)]
             clip = method.gradient_clip
             gradients = [tf.clip_by_value(gradient, -clip, clip) / replicas for gradient in gradients]
             rate = tf.identity(optimizer.learning_rate)
@@ -259,9 +262,8 @@ class Maml(Method):
 
 def method_of(config: FewShot) -> Method:
     """The method that a config names."""
-    return {"protonet": ProtoNet, "baseline": Classifier, "baseline_pp": Classifier, "maml": Maml}[config.method.name](
-        config
-    )
+    methods = {"protonet": ProtoNet, "baseline": Classifier, "baseline_pp": Classifier, "maml": Maml}
+    return methods[config.method.name](config)
 
 
 def features_of(model: keras.Model) -> keras.Model:

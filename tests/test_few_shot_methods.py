@@ -1,0 +1,176 @@
+"""What each few-shot method trains, and how it answers an episode."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from few_shot_tasks import METHODS, build, episode, noise_splits
+from small_tasks import one_replica
+
+from neural_similarity.families import few_shot
+from neural_similarity.families.few_shot_methods import class_labels, measures
+from neural_similarity.few_shot.functional import call_with
+from neural_similarity.few_shot.inner_loop import adapted
+from neural_similarity.training.runtime import Runtime
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_changes_every_weight(name, look_trained):
+    config, _, model = build(name)
+    look_trained(model)  # where γ starts at zero, the filters before it have no gradient
+    task = few_shot.build_task(config, model, one_replica(), noise_splits())
+    before = [weight.numpy() for weight in model.trainable_variables]
+    measured = tf.function(task.step)(task.batch(tf.constant(0, tf.int64)))
+    assert {"loss", "cross_entropy", "accuracy", "learning_rate"} == measured.keys()
+    assert np.isfinite(float(measured["loss"]))
+    for weight, value in zip(model.trainable_variables, before, strict=True):
+        assert np.isfinite(weight.numpy()).all()
+        assert (weight.numpy() != value).any(), weight.path
+
+
+@pytest.mark.parametrize("adapt", ["all", "head", "similarity"])
+def test_the_meta_gradient_agrees_with_finite_differences(adapt):
+    """Of the loss after adaptation, by weights of every kind and by the learned rates."""
+    overrides = [f"method.adapt={adapt}", "method.learn_inner_rates=true", "method.inner_learning_rate=0.05"]
+    config, method, model = build("static_dns", *overrides, dtype="float64")
+    support, labels, queries = episode(config)
+    wanted = class_labels(3, 2)
+    paths = ["conv2/kernel", "conv4/similarity_matrix", "conv1_bn/gamma", "head/bias", "inner_rates/rates"]
+    start = {weight.path: weight.value for weight in model.trainable_variables}
+
+    def loss(values):
+        values = values | method.adapt(model, values, support, labels, 2, second_order=True)
+        return measures(call_with(model, values, queries, training=True), wanted)[0]
+
+    with tf.GradientTape() as tape:
+        tape.watch(start)
+        value = loss(start)
+    gradients = tape.gradient(value, start)
+    rng = np.random.default_rng(0)
+    for path in paths:
+        direction = rng.standard_normal(start[path].shape)
+        up, down = (loss(start | {path: start[path] + sign * 1e-6 * direction}) for sign in (1, -1))
+        slope = float(tf.reduce_sum(gradients[path] * direction))
+        assert abs(slope) > 1e-6, path
+        assert slope == pytest.approx(float(up - down) / 2e-6, rel=1e-5, abs=1e-8), path
+
+
+def test_first_order_is_another_gradient():
+    gradients = []
+    for second_order in (True, False):
+        config, method, model = build("maml", "method.inner_learning_rate=0.1", dtype="float64")
+        support, labels, queries = episode(config)
+        kernel = model.get_layer("conv2").kernel.value
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            values = {"conv2/kernel": kernel}
+            values |= method.adapt(model, values, support, labels, 2, second_order)
+            loss = measures(call_with(model, values, queries, training=True), class_labels(3, 2))[0]
+        gradients.append(tape.gradient(loss, kernel).numpy())
+    second, first = gradients
+    assert np.abs(second - first).max() > 1e-3 * np.abs(second).max()
+
+
+@pytest.mark.parametrize("name", ["maml", "anil", "static_dns", "static_uns"])
+def test_adaptation_changes_what_the_config_says(name):
+    config, method, model = build(name)
+    support, labels, _ = episode(config)
+    before = {weight.path: weight.numpy() for weight in model.weights}
+    after = method.adapt(model, {}, support, labels, 3)
+    for weight in model.weights:  # the model itself stays as it is, bit for bit
+        np.testing.assert_array_equal(weight.numpy(), before[weight.path])
+    trainable = {weight.path for weight in model.trainable_variables}
+    head, matrices = {"head/kernel", "head/bias"}, {f"conv{i}/similarity_matrix" for i in range(1, 5)}
+    assert after.keys() == {"maml": trainable, "anil": head}.get(name, head | matrices)
+    assert all((after[path].numpy() != before[path]).any() for path in after)
+
+
+def test_the_head_alone_adapts_as_in_the_general_loop():
+    """ANIL computes the features once; the loop over the whole network gives the same head."""
+    config, method, model = build("anil", "method.inner_learning_rate=0.1", dtype="float64")
+    support, labels, _ = episode(config)
+    paths = ["head/kernel", "head/bias"]
+
+    def loss(parameters):
+        return measures(call_with(model, dict(zip(paths, parameters, strict=True)), support, training=True), labels)[0]
+
+    head = model.get_layer("head")
+    expected = adapted(loss, [head.kernel, head.bias], [0.1, 0.1], 3)
+    found = method.adapt(model, {}, support, labels, 3)
+    for path, value in zip(paths, expected, strict=True):
+        np.testing.assert_allclose(found[path], value, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("mode", ["running", "support", "batch"])
+def test_answers_to_single_queries(name, mode, look_trained):
+    """Only `batch` lets the answer to a query depend on the other queries."""
+    if (METHODS[name], mode) == ("maml", "running"):
+        return  # refused by the config
+    config, method, model = build(name, f"batch_norm.mode={mode}", dtype="float64")
+    support, labels, queries = episode(config)
+    look_trained(model)
+    before = [weight.numpy() for weight in model.weights]
+    together = method.answer(model, support, labels, queries, 3)
+    single = tf.concat([method.answer(model, support, labels, queries[i : i + 1], 3) for i in range(6)], 0)
+    difference = np.abs(together - single).max() / np.abs(together).max()
+    assert difference > 1e-4 if mode == "batch" else difference < 1e-6
+    for weight, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), value)
+
+
+@pytest.mark.parametrize("name", ["protonet", "baseline", "dynamic_proto"])
+def test_permuting_the_classes_permutes_the_answers(name):
+    config, method, model = build(name, dtype="float64")
+    support, labels, queries = episode(config)
+    order = np.array([2, 0, 1])
+    logits = method.answer(model, support, labels, queries, 3)
+    permuted = method.answer(model, support, order[labels], queries, 3)
+    np.testing.assert_allclose(tf.gather(permuted, order, axis=1), logits, rtol=1e-7, atol=1e-9)
+
+
+def test_classes_may_have_different_numbers_of_images():
+    config, method, model = build("protonet", dtype="float64")
+    support, labels, queries = episode(config)
+    chosen = [0, 2, 3, 4]  # one image, two, one
+    logits = method.answer(model, tf.gather(support, chosen), tf.gather(labels, chosen), queries, 3)
+    features = model(tf.concat([support, queries], 0), training=False).numpy()
+    centres = [features[0], features[2:4].mean(0), features[4]]
+    expected = [[-np.sum((query - centre) ** 2) for centre in centres] for query in features[6:]]
+    np.testing.assert_allclose(logits, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_two_replicas_take_the_step_of_one():
+    """Each adapts to one task. Batch normalisation sees single tasks in both cases."""
+    losses, weights = [], []
+    for replicas in (one_replica(), Runtime("mirrored", 2, "float32", False, False).start()):
+        with replicas.scope():
+            config, _, model = build("static_uns", "method.gradient_clip=0.01", dtype="float32")
+            task = few_shot.build_task(config, model, replicas, noise_splits())
+        compiled = replicas.compile(task.step, reduce="mean")
+        losses.append([float(compiled(task.batch(tf.constant(step, tf.int64)))["loss"]) for step in range(2)])
+        weights.append(model.get_layer("conv3").similarity_matrix.numpy())
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    np.testing.assert_allclose(*weights, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["static_dns", *(pytest.param(name, marks=pytest.mark.slow) for name in METHODS if name != "static_dns")],
+)
+def test_the_whole_step_compiles(name):
+    losses = []
+    for jit_compile in (False, True):
+        config, _, model = build(name)
+        task = few_shot.build_task(config, model, one_replica(), noise_splits())
+        compiled = tf.function(task.step, jit_compile=jit_compile)
+        losses.append([float(compiled(task.batch(tf.constant(step, tf.int64)))["loss"]) for step in range(2)])
+    np.testing.assert_allclose(*losses, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["protonet", "maml"])
+def test_sixteen_bits_train(name):
+    config, _, model = build(name, "model.filters=16", dtype="mixed_bfloat16")
+    task = few_shot.build_task(config, model, one_replica(), noise_splits())
+    measured = tf.function(task.step)(task.batch(tf.constant(0, tf.int64)))
+    assert np.isfinite(float(measured["loss"]))
+    assert model.output.dtype == "float32"

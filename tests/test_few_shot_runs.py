@@ -1,0 +1,127 @@
+"""Few-shot runs on the digits, by way of the command line: training, stopping, going on, evaluating, refusing."""
+
+import shutil
+
+import numpy as np
+import pytest
+from commands import run_tool
+from digits_runs import interrupt_at, refusal, run_main
+from run_checks import assert_equal_runs
+
+from neural_similarity.families import load_run
+from neural_similarity.interop.merge import merge
+from neural_similarity.training.logs import read_rows
+from neural_similarity.training.runs import Run
+
+PROTONET, STATIC = "configs/quickstart/few_shot.yaml", "configs/cifar_fs/5shot_static_dns.yaml"
+FEW = ["data.name=digits", "model.filters=3", "schedule.train_steps=12", "schedule.boundaries_steps=[6]"]
+FEW += ["evaluation.every_steps=6", "evaluation.episodes=8", "evaluation.validation_episodes=8"]
+FEW_TASKS = ["method.tasks=2", "method.inner_steps=1", "method.test_inner_steps=2", "method.learn_inner_rates=true"]
+
+
+def arguments(config, folder, *extra):
+    settings = FEW + (FEW_TASKS if config == STATIC else [])
+    return ["--config", config, *(w for s in settings for w in ("--set", s)), "--run-dir", str(folder), *extra]
+
+
+def train(config, folder, *extra):
+    return run_main(arguments(config, folder, *extra), default=PROTONET)
+
+
+def refused(capsys, config, folder, *extra):
+    return refusal(capsys, arguments(config, folder, *extra), default=PROTONET)
+
+
+@pytest.fixture(scope="module", params=[PROTONET, STATIC], ids=["protonet", "static"])
+def finished(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    assert train(request.param, folder) == 0
+    return request.param, folder
+
+
+def test_a_result_tells_how_it_was_measured(finished):
+    config, folder = finished
+    result = Run(folder).result
+    score = result.scores["test/accuracy"]
+    accuracies = [row["accuracy"] for row in read_rows(folder / "metrics.jsonl") if row["split"] == "test"]
+    assert len(accuracies) == 2
+    assert (score.value, score.n) == (accuracies[-1], 8)
+    assert 0 < score.interval95 < 0.2
+    mode = {PROTONET: "running", STATIC: "batch (transductive)"}[config]
+    assert result.protocol == f"5-way 5-shot, 15 queries, batch norm: {mode}"
+    assert result.seconds_per_episode > 0
+    assert f"± {100 * score.interval95:.2f} % (5-way 5-shot" in result.in_words()[0]
+
+
+def test_a_stopped_run_goes_on_to_the_same_end(finished, tmp_path, monkeypatch):
+    config, reference = finished
+    with monkeypatch.context() as patch:
+        interrupt_at(8, patch)
+        assert train(config, tmp_path / "run") == 130
+    assert train(config, tmp_path / "run", "--resume") == 0
+    assert_equal_runs(tmp_path / "run", reference)
+
+
+def test_an_evaluation_may_take_other_episodes_and_another_mode(finished, capsys):
+    config, folder = finished
+    capsys.readouterr()
+    assert train(config, folder, "--eval-only", "--set", "evaluation.episodes=20") == 0
+    text = capsys.readouterr().out
+    assert "measured: 5-way 5-shot, 15 queries, batch norm: " in text
+    assert "test accuracy: " in text
+    assert train(config, folder, "--eval-only", "--set", "batch_norm.mode=support") == 0
+    assert "batch norm: support" in capsys.readouterr().out
+    text = refused(capsys, config, folder, "--eval-only", "--set", "episode.k_shot=1")
+    assert "`episode.k_shot` differs" in text
+    text = refused(capsys, config, folder, "--resume", "--set", "evaluation.episodes=20")
+    assert "`evaluation.episodes` differs" in text
+
+
+def test_a_trained_network_loads_and_merges(finished):
+    config, folder = finished
+    model = load_run(folder)
+    images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
+    if config == PROTONET:
+        np.testing.assert_allclose(merge(model)(images), model(images, training=False), rtol=1e-4, atol=1e-4)
+    assert model(images).shape[0] == 3
+
+
+def test_results_are_recorded(finished, tmp_path, capsys):
+    _, folder = finished
+    assert run_tool("record", str(folder), "--results", str(tmp_path)) == 0
+    (file,) = tmp_path.glob("*.jsonl")
+    assert file.stem == {"protonet": "quickstart"}.get(finished[0], file.stem)
+    assert '"protocol": "5-way 5-shot' in file.read_text()
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("episode.n_way=6", "the split `test` has 5 classes, and an episode takes 6. Next: --set episode.n_way=5"),
+        ("method.training_n_way=9", "the split `train` has 5 classes, and an episode takes 9"),
+        ("episode.n_query=400", "images, and an episode takes 405 (k_shot + n_query)"),
+        ("data.name=cifar10", "`data.name` must be"),
+    ],
+)
+def test_impossible_episodes_are_refused(override, expected, tmp_path, capsys):
+    assert expected in refused(capsys, PROTONET, tmp_path / "run", "--set", override)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_tells_classes_and_protocol(tmp_path, capsys):
+    capsys.readouterr()
+    assert train(PROTONET, tmp_path / "run", "--dry-run") == 0
+    text = capsys.readouterr().out
+    assert "measured: 5-way 5-shot, 15 queries, batch norm: running" in text
+    assert "data: 5 train classes (901 images), 5 test classes (896 images)" in text
+    assert train("configs/mini_imagenet/5shot_protonet.yaml", tmp_path / "run", "--set", "data.name=cifar_fs") == 2
+    capsys.readouterr()
+
+
+def test_other_classes_than_those_trained_on_are_refused(finished, tmp_path, capsys):
+    config, folder = finished
+    shutil.copytree(folder, tmp_path / "run")
+    path = tmp_path / "run/run.json"
+    path.write_text(path.read_text().replace('"train_classes"', '"classes"'))
+    assert "no longer belong together" in refused(capsys, config, tmp_path / "run", "--eval-only")
