@@ -27,6 +27,19 @@ def test_mean_and_deviation_by_hand():
     assert Spread.of([0.5, 0.5]) == Spread(0.5, 0.0)
 
 
+def test_episodes_have_an_interval_and_a_protocol():
+    lines = [
+        result(seed=seed, protocol="5-way 1-shot", scores={"test/accuracy": {"value": 0.6, "interval95": width}})
+        for seed, width in ((0, 0.007), (1, 0.009))
+    ]
+    columns = {column.name: column.cells for column in summarize([*lines, result(config="cifar10/baseline")]).columns}
+    assert columns["test accuracy, %"] == [Spread(90.0, None), Spread(60.0, 0.0)]
+    assert columns["95 % interval, ±"] == [None, pytest.approx(0.8)]
+    assert columns["measured"] == [None, "5-way 1-shot"]
+    plain = {column.name for column in summarize([result()]).columns}
+    assert not plain & {"95 % interval, ±", "measured"}
+
+
 def test_times_and_memory_are_told_per_device():
     lines = [
         result(seconds_per_step=0.2, peak_memory_bytes=1_000_000_000),
@@ -365,6 +378,8 @@ def test_paper_values_are_of_shipped_configs(tmp_path):
 def test_the_page_explains_every_field_and_every_column():
     page = (REPOSITORY / "docs/results.md").read_text(encoding="utf-8")
     assert [name for name in Result.model_fields if f"| `{name}` |" not in page] == []
-    header = markdown([result(selected={"step": 5, "scores": score(0.5)})], {}).splitlines()[0]
+    scores = {"test/accuracy": {"value": 0.5, "interval95": 0.01}}
+    line = result(selected={"step": 5, "scores": score(0.5)}, scores=scores, protocol="5-way")
+    header = markdown([line], {}).splitlines()[0]
     names = [name.removesuffix(f", {LINE['device']}") for name in header.strip("| ").split(" | ")]
     assert [name for name in names if f"| {name} |" not in page] == []

@@ -110,9 +110,14 @@ def summarize(results: Sequence[Result], paper_values: dict[str, float] | None =
         columns.append(Column("paper", "g", [paper_values.get(row[0].config, "unverified") for row in rows]))
     for score in dict.fromkeys(row[0].headline for row in rows):
         columns.append(Column(f"{spoken(score)}, %", ".2f", [_spread(row, lambda r: r.scores, score) for row in rows]))
+        intervals = [_interval95(row, score) for row in rows]
+        if any(interval is not None for interval in intervals):
+            columns.append(Column("95 % interval, ±", ".2f", intervals))
         if any(result.selected for result in results):
             selected = [_spread(row, lambda r: r.selected.scores if r.selected else {}, score) for row in rows]
             columns.append(Column(f"selected {spoken(score)}, %", ".2f", selected))
+    if any(row[0].protocol for row in rows):
+        columns.append(Column("measured", None, [row[0].protocol for row in rows]))
     columns += [
         Column("n", ",", [len(row) for row in rows]),
         Column("steps", ",", [row[0].steps for row in rows]),
@@ -147,6 +152,13 @@ def _changes(row):
     newest = max(row, key=lambda result: result.finished)
     last = {text.partition("=")[0].strip(): text for text in newest.overrides}  # the later text for a key counts
     return tuple(text for key, text in last.items() if not {key, key.partition(".")[0]} & set(NOT_OF_A_RECIPE))
+
+
+def _interval95(row, score):
+    """Half the width of a score's 95 % interval over episodes, in percent, the mean over the runs; None without one."""
+    found = [result.scores[score].interval95 for result in row if score in result.scores]
+    found = [100 * value for value in found if value is not None]
+    return statistics.fmean(found) if found else None
 
 
 def _spread(row, scores_of, score):
