@@ -3,7 +3,8 @@
 import pytest
 
 from configs import message, settings
-from neural_similarity.config import REPOSITORY, differing_keys
+from neural_similarity.config import REPOSITORY, differing_keys, messages
+from neural_similarity.config.few_shot import FewShot
 
 SETS = {"mini_imagenet": "Mini-ImageNet", "cifar_fs": "CIFAR-FS", "fc100": "FC100"}
 METHODS = (
@@ -107,3 +108,12 @@ def test_what_evaluation_alone_reads_makes_another_recipe():
     for key in config.only_evaluation_reads:
         value = {"batch_norm.mode": "support"}.get(key, 7)
         assert config.config_hash() != settings(MAML, f"{key}={value}").config_hash()
+
+
+def test_the_page_explains_every_key():
+    page = (REPOSITORY / "docs/configuration.md").read_text(encoding="utf-8")
+    page = page[page.index("### Keys of few-shot recognition") : page.index("**A shorter run**")]
+    shared = {"seed", "optimizer", "schedule", "checkpoint", "runtime"}
+    for section in set(messages.sections_of(FewShot)) - shared:
+        for key in messages.keys_of(FewShot, section):
+            assert f"`{key}`" in page, f"{section}.{key}"
