@@ -65,6 +65,7 @@ def _train_both(config, folder):
         "Try next:",
         f"  .venv/bin/python -m neural_similarity predict {where} {where}/digit.png",
         "  .venv/bin/python nsl_image_recog/static/train.py --config configs/cifar10/static_dns.yaml --dry-run",
+        "  .venv/bin/python few_shot/cifar_fs/train.py --config configs/quickstart/few_shot.yaml",
         "  .venv/bin/python -m neural_similarity parity tests/golden",
     ]
     return "\n".join(lines) + "\n"

@@ -36,7 +36,7 @@ def test_quickstart_reports_once_and_repeats_itself(short, capsys):
     assert len(moved) == 9
     assert any(start != end for start, end in moved)
     assert '"config": "quickstart/dynamic_dns"' in out
-    assert out.rstrip().splitlines()[-4:-3] == ["Try next:"]
+    assert out.rstrip().splitlines()[-5:-4] == ["Try next:"]
     folder = short / "quickstart/dynamic_dns"
     # 9 × (3.2 + 0.22) inches, 200 dots each; four images and three layers, 110 dots per inch
     for name, size in (("training_curve.png", (1800, 684)), ("predicted_matrices.png", (968, 880))):

@@ -13,7 +13,9 @@ from neural_similarity.config.experiment import Experiment
 from neural_similarity.config.fields import LARGEST, BelowOne, Count, Fraction, Positive, Section, Switch, Text, list_of
 from neural_similarity.config.sections import Data, Evaluation
 from neural_similarity.config.similarity import DynamicSimilarity, NoSimilarity, StaticSimilarity
+from neural_similarity.data.registry import DATA_SETS
 
+_PUBLISHED = (*(name for name, data_set in DATA_SETS.items() if data_set.class_splits), "digits")
 Ways = Annotated[int, Field(ge=2, le=LARGEST, description=f"an integer from 2 to {LARGEST}")]
 
 
@@ -26,7 +28,12 @@ class Images(Data):
 class PublishedClasses(Images):
     """The published sets, with their published splits of the classes; `root` is the folder that holds the sets."""
 
-    name: Literal["mini_imagenet", "cifar_fs", "fc100", "digits"]
+    name: Literal[_PUBLISHED]
+
+    @property
+    def image_size(self):
+        """Height and width of the images in pixels."""
+        return DATA_SETS[self.name].image_size
 
     @property
     def owner(self):

@@ -11,7 +11,6 @@ from neural_similarity.data.class_splits import ClassImages, ClassSplits
 from neural_similarity.data.episodes import check_episodes, episode_rows
 from neural_similarity.data.few_shot_sets import count_class_splits, load_class_splits
 from neural_similarity.data.images import DataMissing
-from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.errors import UserError
 from neural_similarity.families.few_shot_methods import class_labels, features_of, measures, method_of
 from neural_similarity.models.seeding import seeded
@@ -91,12 +90,7 @@ def build_model(config: FewShot, facts: dict) -> keras.Model:
 def network(config: FewShot, num_classes: int, dtype: str | None = None) -> keras.Model:
     """The network of a config, with the initial weights that belong to its seed; `dtype` replaces its precision."""
     with seeded(config.seed):
-        return method_of(config).network(image_size(config), num_classes, dtype or config.runtime.precision)
-
-
-def image_size(config: FewShot) -> int:
-    """Height and width of the images in pixels."""
-    return config.data.image_size if config.data.name == "folder" else DATA_SETS[config.data.name].image_size
+        return method_of(config).network(config.data.image_size, num_classes, dtype or config.runtime.precision)
 
 
 def build_task(config, model, replicas, splits):
