@@ -81,7 +81,10 @@ def test_a_step_has_its_episodes_class_by_class(splits):
 def test_the_whole_split_as_one_set(splits):
     whole = splits.test.image_set()
     assert len(whole) == len(splits.test) == 16 + 17 + 18
-    np.testing.assert_array_equal(whole.images[:, 0, 0, 0] - 9, whole.labels)
+    chosen = np.array([50, 0, 20, 20])
+    part = whole.take(chosen)
+    assert part.images.shape == (4, *whole.images.shape[1:])
+    np.testing.assert_array_equal(part.images[:, 0, 0, 0] - 9, whole.labels[chosen])
 
 
 def test_facts_name_the_classes_and_notice_a_pixel(splits):

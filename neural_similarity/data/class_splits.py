@@ -29,9 +29,21 @@ class ClassImages:
         return sum(map(len, self.rows))
 
     def image_set(self) -> ImageSet:
-        """All images with their labels, which count the classes from 0."""
+        """All images with their labels, which count the classes from 0. Images are read when they are chosen."""
         labels = np.repeat(np.arange(len(self.rows), dtype=np.int32), [len(rows) for rows in self.rows])
-        return ImageSet(self.images[np.concatenate(self.rows)], labels)
+        return ImageSet(_Chosen(self.images, np.concatenate(self.rows)), labels)
+
+
+class _Chosen:
+    """Some images of an array, `(m, h, w, 3)`, which stay where they are: in memory or in a file."""
+
+    def __init__(self, images, rows):
+        self.images = images
+        self.rows = rows
+        self.shape = (len(rows), *images.shape[1:])
+
+    def __getitem__(self, indices):
+        return self.images[self.rows[indices]]
 
 
 @dataclass(frozen=True, eq=False)
