@@ -270,15 +270,18 @@ def test_command_merges_the_features_and_sends_maml_to_python(run, task, tmp_pat
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_lines_of_the_docs_run(run, files, monkeypatch):
+def test_the_lines_of_the_docs_run(run, task, files, tmp_path, monkeypatch):
     page = (configs.REPOSITORY / "docs/few_shot.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(from neural_similarity\.predict.*?)```", page, re.DOTALL)
+    section = page.split("## Using a trained network on your own images\n")[1].split("\n## ")[0]
+    code = "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
+    for path, name in {"cifar_fs/5shot_protonet": "protonet", "cifar_fs/5shot_static_dns": "maml"}.items():
+        assert code.count(f'"runs/{path}/s0-…"') == 1
+        code = code.replace(f'"runs/{path}/s0-…"', repr(str(run(name))))
+    for number, name in enumerate(("cat1", "cat2", "dog1", "new")):
+        Image.open(files / f"{number}.png").save(tmp_path / f"{name}.jpg")
+    monkeypatch.chdir(tmp_path)
     said = []
-    monkeypatch.chdir(files)
-    images = {f"{name}.jpg": files / f"{number}.png" for number, name in enumerate(("cat1", "cat2", "dog1", "new"))}
-    for name, source in images.items():
-        Image.open(source).save(files / name)
-    code = re.sub(r'"runs/[^"]*"', repr(str(run("protonet"))), code)
-    exec(code, {"print": said.append})
+    exec(code, {"print": said.append, "images": task[0], "labels": task[1]})
     ((label,),) = said
     assert label in ("cat", "dog")
+    assert keras.models.load_model("five_classes.keras").output_shape == (None, 5)
