@@ -20,12 +20,15 @@ def _predict(parser):
     parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder; a train.py prints it")
     parser.add_argument("images", metavar="IMAGE", type=typed_path, nargs="+", help="PNG, JPEG, GIF, BMP or WebP file")
     parser.add_argument("--top", metavar="N", type=count, default=3, help="classes to name (default: %(default)s)")
+    parser.add_argument(
+        "--support", metavar="DIR", type=typed_path, help="for a few-shot run: example images of classes in DIR/CLASS"
+    )
 
     def run(options):
         from neural_similarity.predict import describe
 
         all_read = True
-        for line, was_read in describe(options.run, options.images, options.top):
+        for line, was_read in describe(options.run, options.images, options.top, options.support):
             say(line, sys.stdout if was_read else sys.stderr)
             all_read = all_read and was_read
         return 0 if all_read else 2

@@ -15,11 +15,13 @@ from neural_similarity.data.batches import training_batch
 from neural_similarity.data.class_splits import ClassSplits
 from neural_similarity.data.episodes import training_episodes
 from neural_similarity.families.similarity import convolution
-from neural_similarity.few_shot.functional import call_by_support, call_on_episode, call_with
+from neural_similarity.few_shot.functional import Learned, call_on_episode, call_with, pass_support
 from neural_similarity.few_shot.heads import cosine_head, linear_head, negative_squared_distances, prototypes
 from neural_similarity.few_shot.inner_loop import adapted
 from neural_similarity.few_shot.meta_batch import mean_over_tasks
 from neural_similarity.training.loop import gradient_step
+
+_IMAGES_AT_ONCE = 64  # of the support images, where each is computed alone
 
 
 class Method(abc.ABC):
@@ -62,6 +64,17 @@ class Method(abc.ABC):
             n_way: how many classes the support images are of.
         """
 
+    @abc.abstractmethod
+    def learn(self, model, support, labels, n_way) -> Learned:
+        """What the support images teach. It answers every query alone.
+
+        Where `batch_norm.mode` is `running`, the moving averages of the training images normalise the images, and
+        otherwise the statistics of the support images: `batch` has no answer to a query alone.
+
+        Args:
+            model, support, labels, n_way: as for `answer`.
+        """
+
     def _episodes(self, splits, n_way):
         """`batch(step)` of training episodes `(t, n, m, h, w, 3)`."""
         episode = self.config.episode
@@ -81,9 +94,30 @@ class _OnFeatures(Method):
         of_support, of_queries = call_on_episode(features_of(model), support, queries, mode)
         return self.answer_features(of_support, labels, of_queries, n_way)
 
-    @abc.abstractmethod
     def answer_features(self, support, labels, queries, n_way) -> tf.Tensor:
         """As `answer`, with features `(s, f)` and `(q, f)` in the place of the images."""
+        return self.head(support, labels, n_way)(queries)
+
+    def learn(self, model, support, labels, n_way):
+        """See `Method.learn`."""
+        features = features_of(model)
+        if self.config.batch_norm.mode == "running":
+            starts = range(0, support.shape[0], _IMAGES_AT_ONCE)  # so that memory does not grow with their number
+            parts = [support[start : start + _IMAGES_AT_ONCE] for start in starts]
+            of_support = tf.concat([call_with(features, {}, part, training=False) for part in parts], 0)
+            averages = None
+        else:
+            of_support, averages = pass_support(features, {}, support)
+        return Learned(features, {}, averages, self.head(of_support, labels, n_way))
+
+    @abc.abstractmethod
+    def head(self, support, labels, n_way) -> Callable:
+        """The function from features `(q, f)` to logits `(q, n_way)` that support images teach.
+
+        Args:
+            support: their features, `(s, f)`.
+            labels, n_way: as for `answer`.
+        """
 
 
 class ProtoNet(_OnFeatures):
@@ -119,9 +153,10 @@ class ProtoNet(_OnFeatures):
 
         return gradient_step(model, optimizer, loss)
 
-    def answer_features(self, support, labels, queries, n_way):
-        """See `_OnFeatures.answer_features`."""
-        return negative_squared_distances(queries, prototypes(support, labels, n_way))
+    def head(self, support, labels, n_way):
+        """See `_OnFeatures.head`."""
+        centres = prototypes(support, labels, n_way)
+        return lambda queries: negative_squared_distances(queries, centres)
 
 
 class Classifier(_OnFeatures):
@@ -149,13 +184,13 @@ class Classifier(_OnFeatures):
 
         return gradient_step(model, optimizer, loss)
 
-    def answer_features(self, support, labels, queries, n_way):
-        """See `_OnFeatures.answer_features`. A new head is trained on the support images."""
+    def head(self, support, labels, n_way):
+        """See `_OnFeatures.head`. It is trained on the support images."""
         method = self.method
         arguments = (support, labels, n_way, method.fine_tune_steps, method.fine_tune_learning_rate)
         if method.name == "baseline":
-            return linear_head(*arguments)(queries)
-        return cosine_head(*arguments, method.cosine_scale)(queries)
+            return linear_head(*arguments)
+        return cosine_head(*arguments, method.cosine_scale)
 
 
 class Maml(Method):
@@ -254,10 +289,16 @@ class Maml(Method):
 
     def answer(self, model, support, labels, queries, n_way):
         """See `Method.answer`."""
-        values = self.adapt(model, {}, support, labels, self.method.test_inner_steps)
         if self.config.batch_norm.mode == "support":
-            return call_by_support(model, values, support, queries)[1]
+            return self.learn(model, support, labels, n_way)(queries)
+        values = self.adapt(model, {}, support, labels, self.method.test_inner_steps)
         return call_with(model, values, queries, training=True)
+
+    def learn(self, model, support, labels, n_way):
+        """See `Method.learn`."""
+        values = self.adapt(model, {}, support, labels, self.method.test_inner_steps)
+        _, averages = pass_support(model, values, support)
+        return Learned(model, values, averages, head=None)
 
 
 def method_of(config: FewShot) -> Method:

@@ -3,11 +3,16 @@
 s support images · q queries · h, w pixels
 """
 
+import dataclasses
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
 
-def call_with(model: keras.Model, parameters: dict[str, tf.Tensor], images: tf.Tensor, training: bool) -> tf.Tensor:
+def call_with(
+    model: keras.Model, parameters: dict[str, tf.Tensor], images: tf.Tensor, training: bool, averages=None
+) -> tf.Tensor:
     """Calls a model with other values in the place of some of its trainable weights.
 
     Args:
@@ -15,6 +20,7 @@ def call_with(model: keras.Model, parameters: dict[str, tf.Tensor], images: tf.T
         parameters: a weight's path → its value, as `"conv1/similarity_matrix"`. Other weights keep theirs.
         images: `(b, h, w, 3)`.
         training: whether batch normalisation takes the statistics of this batch.
+        averages: the values of the weights that are not trained, as of `pass_support`; by default the model's own.
 
     Returns:
         The model's output.
@@ -22,7 +28,28 @@ def call_with(model: keras.Model, parameters: dict[str, tf.Tensor], images: tf.T
     Raises:
         ValueError: `parameters` name a weight that the model does not have.
     """
-    return _call(model, parameters, [v.value for v in model.non_trainable_variables], images, training)[0]
+    if averages is None:
+        averages = [v.value for v in model.non_trainable_variables]
+    return _call(model, parameters, averages, images, training)[0]
+
+
+def pass_support(
+    model: keras.Model, parameters: dict[str, tf.Tensor], support: tf.Tensor
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Passes support images as in training, with moving averages that start anew.
+
+    After this one update the averages, which are corrected for their start, are the statistics of the support images.
+
+    Args:
+        model, parameters: as for `call_with`. All weights that are not trained belong to layers of the class
+            `BatchNormalization2D`, with `debias=True`.
+        support: `(s, h, w, 3)`.
+
+    Returns:
+        The model's output; and the values of `model.non_trainable_variables` afterwards, which are the averages.
+    """
+    anew = [tf.zeros_like(v.value) for v in model.non_trainable_variables]
+    return _call(model, parameters, anew, support, training=True)
 
 
 def call_by_support(
@@ -30,21 +57,17 @@ def call_by_support(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Calls a model on an episode, all of whose images are normalised by the statistics of the support images.
 
-    The support images are passed as in training, with moving averages that start anew. After this one update the
-    averages, which are corrected for their start, are the statistics of the support images; the queries are passed as
-    in inference, with these averages.
+    The queries are passed as in inference, with the averages of `pass_support`.
 
     Args:
-        model, parameters: as for `call_with`. All weights that are not trained belong to layers of the class
-            `BatchNormalization2D`, with `debias=True`.
+        model, parameters: as for `pass_support`.
         support, queries: `(s, h, w, 3)` and `(q, h, w, 3)`.
 
     Returns:
         The outputs for `support` and for `queries`. No gradient flows from the queries to the statistics.
     """
-    anew = [tf.zeros_like(v.value) for v in model.non_trainable_variables]
-    of_support, averages = _call(model, parameters, anew, support, training=True)
-    return of_support, _call(model, parameters, averages, queries, training=False)[0]
+    of_support, averages = pass_support(model, parameters, support)
+    return of_support, call_with(model, parameters, queries, training=False, averages=averages)
 
 
 def call_on_episode(
@@ -66,6 +89,30 @@ def call_on_episode(
     together = call_with(model, {}, tf.concat([support, queries], 0), training=batch_norm == "batch")
     s = tf.shape(support)[0]
     return together[:s], together[s:]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Learned:
+    """A network that has learned the classes of a task. Called on queries `(q, h, w, 3)`, it gives logits `(q, n)`.
+
+    The logits of a query do not depend on the other queries.
+
+    Attributes:
+        model: a Keras model from images to features or to logits.
+        parameters: `{path: value}` of the weights that differ from the model's.
+        averages: the values of the weights that are not trained, or None for the model's own.
+        head: a function from the model's output to logits, or None where the model's output is logits.
+    """
+
+    model: keras.Model
+    parameters: dict[str, tf.Tensor]
+    averages: list[tf.Tensor] | None
+    head: Callable | None
+
+    def __call__(self, queries: tf.Tensor) -> tf.Tensor:
+        """The logits `(q, n)` of queries."""
+        outputs = call_with(self.model, self.parameters, queries, training=False, averages=self.averages)
+        return self.head(outputs) if self.head else outputs
 
 
 def _call(model, parameters, others, images, training):

@@ -10,6 +10,7 @@ import numpy as np
 
 from neural_similarity.errors import UserError
 from neural_similarity.families import load_run
+from neural_similarity.families.few_shot_methods import features_of
 from neural_similarity.interop.keras_files import check_new_file, count_parameters, save_whole
 from neural_similarity.layers import (
     BatchNormalization2D,
@@ -18,6 +19,7 @@ from neural_similarity.layers import (
     SphereConv2D,
     StaticSimilarityConv2D,
 )
+from neural_similarity.training.runs import open_run
 
 LOGIT_TOLERANCE = 1e-5  # the largest difference, relative to the largest logit, in float32
 
@@ -123,6 +125,8 @@ def _copy_weights(layer, plain):
 def export(run, out):
     """Writes the trained network of a run as plain Keras; returns a line that says what was written.
 
+    Of a few-shot run the network of the features is written. Its classes are those of images that it has yet to see.
+
     Args:
         run: folder of the run of a static network.
         out: the `.keras` file to write, a new one.
@@ -131,7 +135,7 @@ def export(run, out):
         UserError: the network cannot be merged, the copy has other logits, or `out` cannot be written.
     """
     check_new_file(out)
-    model = load_run(run)
+    model, output = _network(run)
     try:
         merged = merge(model)
     except ValueError as error:
@@ -143,9 +147,24 @@ def export(run, out):
     rounded = any(layer.compute_dtype in ("bfloat16", "float16") for layer in model.layers if layer.weights)
     if not rounded and not difference <= LOGIT_TOLERANCE * largest:
         out.unlink()
-        raise UserError(f"{run}: merged, its logits differ by {difference:.1e} of {largest:.1e}; nothing was written.")
+        by = f"{difference:.1e} of {largest:.1e}"
+        raise UserError(f"{run}: merged, its {output}s differ by {by}; nothing was written.")
     return (
         f"{out}: plain Keras, {count_parameters(model):,} → {count_parameters(saved):,} parameters, "
-        f"max |Δlogit| {difference:.1e} of {largest:.1e} on {len(images)} random images"
+        f"max |Δ{output}| {difference:.1e} of {largest:.1e} on {len(images)} random images"
         + (" (computed in 16 bits: Keras' batch normalisation rounds elsewhere)" if rounded else "")
     )
+
+
+def _network(run):
+    """(the network of a run that can be merged, what a number of its output is called)."""
+    config = open_run(run).config
+    if config.family != "few_shot":
+        return load_run(run), "logit"
+    if config.method.name == "maml":
+        raise UserError(
+            f"{run}: cannot be merged before its network has adapted to new classes (method.name: maml). In Python: "
+            f'FewShotClassifier("{run}").fit(images, labels).merged(), after '
+            "`from neural_similarity.predict import FewShotClassifier`"
+        )
+    return features_of(load_run(run)), "feature"
