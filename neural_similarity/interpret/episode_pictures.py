@@ -16,7 +16,7 @@ _DOTS_PER_INCH = 110
 _SMALL, _POINTS, _LARGE = 11, 12, 14  # sizes of the letters
 _LETTERS_PER_LINE = 12  # of a name under an image
 # In inches:
-_IMAGE, _CELL, _ROW = 0.9, 1.06, 1.45  # an image, what one takes in a row, and the height of a row
+_IMAGE, _CELL, _ROW = 0.9, 1.08, 1.45  # an image, what one takes in a row, and the height of a row
 _NAMES, _GAP, _HEAD, _MARGIN = 1.5, 0.35, 1.2, 0.1
 _NARROWEST = 9.0
 
@@ -67,13 +67,7 @@ def episode_figure(episode, title, static, dynamic):
             axes = canvas.axes(start + _CELL * j, y, _IMAGE, _IMAGE)
             _image(axes, episode.queries[i, j], is_right)
             mark = "✓" if is_right else "✗ " + _wrapped(words[episode.predicted[i, j]])
-            axes.set_xlabel(
-                mark,
-                fontsize=_SMALL - 1,
-                color=_RIGHT if is_right else _WRONG,
-                labelpad=4,
-                linespacing=0.95,
-            )
+            axes.set_xlabel(mark, fontsize=_SMALL - 1, labelpad=4, linespacing=0.95)
     draw_rows(canvas, rows, top_of_rows)
     return figure
 
