@@ -150,6 +150,40 @@ def _attention(parser):
     return run
 
 
+def _compare(parser):
+    parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder of few-shot recognition")
+    parser.add_argument("other", metavar="OTHER", type=typed_path, help="the run folder to compare it with")
+    parser.add_argument("--episodes", metavar="N", type=count, help="test episodes (default: as RUN's config)")
+    parser.add_argument(
+        "--out",
+        metavar="FILE.jsonl",
+        type=typed_path,
+        help="file to add a line of JSON to, as results/differences/few_shot.jsonl",
+    )
+
+    def run(options):
+        from neural_similarity.reporting.compare import compare
+
+        for line in compare(options.run, options.other, options.episodes, options.out):
+            say(line)
+
+    return run
+
+
+def _episode(parser):
+    parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder of few-shot recognition")
+    parser.add_argument("--number", metavar="N", type=_index, default=0, help="of the episode (default: %(default)s)")
+    parser.add_argument("--out", metavar="FILE.png", type=typed_path, help="default: episode_N.png in RUN")
+
+    def run(options):
+        from neural_similarity.interpret.episodes import draw_run
+
+        for line in draw_run(options.run, options.number, options.out):
+            say(line)
+
+    return run
+
+
 COMMANDS = {  # not in docstrings, which python -OO leaves out
     "predict": (_predict, "Names what a trained network sees in images."),
     "merge": (_merge, "Writes a trained static network as plain Keras, M merged into its kernels."),
@@ -159,6 +193,8 @@ COMMANDS = {  # not in docstrings, which python -OO leaves out
     "tables": (_tables, "Writes the tables of README and docs anew from results/*.jsonl."),
     "plots": (_plots, "Draws the training curves of runs, finished or not."),
     "attention": (_attention, "Draws where a network with global similarity looks."),
+    "compare": (_compare, "Compares two few-shot runs on the same test episodes."),
+    "episode": (_episode, "Draws a few-shot test episode: images, answers, similarity."),
 }
 
 
@@ -191,6 +227,12 @@ def _main(arguments):
 def _image(text):
     """The number of a test image, as it was typed, or the path of a file."""
     return text if re.fullmatch(r"\d+", text, re.ASCII) else str(typed_path(text))
+
+
+def _index(text):
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text!r}")
+    return int(text)
 
 
 def _pixel(text):

@@ -19,7 +19,7 @@ from neural_similarity.families.main import _parser
 from neural_similarity.files import shown
 
 NOBODY = "~nobody_of_this_name/x"
-PATHS = {"RUN", "IMAGE", "CKPT", "DIR", "FILE", "FILE.keras", "FILE.png"}
+PATHS = {"RUN", "OTHER", "IMAGE", "CKPT", "DIR", "FILE", "FILE.keras", "FILE.png", "FILE.jsonl"}
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +78,8 @@ def test_every_path_of_every_tool_follows_it():
         ("tables", "--results", ""),
         ("plots", NOBODY, "--out", "x.png"),
         ("attention", "run", "--images", "3", NOBODY),
+        ("compare", "run", NOBODY),
+        ("episode", NOBODY),
     ],
     ids=" ".join,
 )

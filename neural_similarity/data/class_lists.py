@@ -65,3 +65,12 @@ FC100 = _lists(
         raccoon seal skunk whale woman
     """,
 )
+
+# What the test classes of Mini-ImageNet show, in words for pictures.
+_WORDS = _lists(
+    test="""
+        nematode king_crab golden_retriever malamute dalmatian African_hunting_dog lion ant black-footed_ferret
+        bookshop crate cuirass electric_guitar hourglass mixing_bowl school_bus scoreboard theater_curtain vase trifle
+    """
+)
+MINI_IMAGENET_TEST_WORDS = dict(zip(MINI_IMAGENET["test"], _WORDS["test"], strict=True))

@@ -1,6 +1,7 @@
 """Few-shot recognition: which data, network, method and evaluation a config means."""
 
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from neural_similarity.families.few_shot_methods import class_labels, features_o
 from neural_similarity.models.seeding import seeded
 from neural_similarity.training.loop import Task
 from neural_similarity.training.optimizers import build_optimizer, build_schedule
+from neural_similarity.training.runs import Run, open_run
 
 HEADLINE = "test/accuracy"
 SCORES = ("accuracy",)
@@ -151,7 +153,7 @@ def episode_measures(config, model, jit_compile=False):
         episode by episode.
     """
     method, episode = method_of(config), config.episode
-    n_way, images_per_class = episode.n_way, episode.k_shot + episode.n_query
+    n_way = episode.n_way
     labels = class_labels(n_way, episode.k_shot)
     wanted = class_labels(n_way, episode.n_query)
     cached = method.fixed_features and config.batch_norm.mode == "running"
@@ -172,7 +174,7 @@ def episode_measures(config, model, jit_compile=False):
     features_of_model = features_of(model) if cached else None
 
     def measure(part: ClassImages, split: str, episodes: int):
-        rows = [episode_rows(part, _TEST_SEED, split, i, n_way, images_per_class) for i in range(episodes)]
+        rows = [evaluated_rows(config, part, split, i) for i in range(episodes)]
         values = part.images
         if cached:
             values, rows = _embedded(embed, part.images, rows)
@@ -180,6 +182,38 @@ def episode_measures(config, model, jit_compile=False):
         return tuple(np.array([float(value) for value in column]) for column in zip(*measured, strict=True))
 
     return measure
+
+
+def evaluated_rows(config: FewShot, part: ClassImages, split: str, number: int) -> np.ndarray:
+    """The images of an episode of every evaluation.
+
+    Args:
+        config: its section `episode` counts.
+        part: the images of the split.
+        split: "validation" or "test".
+        number: which episode, from 0.
+
+    Returns:
+        `(n_way, k_shot + n_query)` indices into `part.images`. The support images of a class stand first.
+    """
+    episode = config.episode
+    return episode_rows(part, _TEST_SEED, split, number, episode.n_way, episode.k_shot + episode.n_query)
+
+
+def open_few_shot_run(folder: str | Path) -> Run:
+    """The `Run` in a folder.
+
+    Raises:
+        UserError: there is no run, or it is of another family.
+    """
+    run = open_run(folder)
+    if run.config.family != "few_shot":
+        raise UserError(
+            f"{run.shown()}: a run of {run.config.family.replace('_', ' ')} ({run.details.config}); this command takes "
+            "runs of few-shot recognition. One is trained by: python few_shot/cifar_fs/train.py --config "
+            "configs/quickstart/few_shot.yaml"
+        )
+    return run
 
 
 def _embedded(embed, images, rows):

@@ -52,7 +52,7 @@ def record(folder: str | Path, results: str | Path = RESULTS) -> tuple[Path, Res
             "line and record again."
         )
     if not of_this_run:
-        _append(path, result.json_line())
+        append_line(path, result.json_line())
     return path, result, not of_this_run
 
 
@@ -148,8 +148,12 @@ def _identity(result):
     return result.config, result.config_hash, result.seed, result.finished
 
 
-def _append(path, line):
-    """Appends a line to a file, or leaves the file as it was. Creates the file and its folder if need be."""
+def append_line(path, line):
+    """Appends a line to a text file, or leaves the file as it was. Creates the file and its folder if need be.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         text = path.read_text(encoding="utf-8") if path.exists() else ""
