@@ -8,6 +8,7 @@ from PIL import Image
 
 from neural_similarity.data.class_lists import MINI_IMAGENET_TEST_WORDS
 from neural_similarity.families import few_shot, load_run
+from neural_similarity.families.few_shot_evaluation import episode_measures
 from neural_similarity.interpret import episode_pictures
 from neural_similarity.interpret.episodes import Episode, answered_episode, dynamic_matrices, static_matrices
 from neural_similarity.training.runs import open_run
@@ -66,7 +67,7 @@ def test_a_picture_has_every_image_every_answer_and_every_matrix(opened, kind, t
 @pytest.mark.parametrize("kind", ["protonet", "static_dns", "dynamic"])
 def test_answers_are_those_of_the_evaluation(opened, kind):
     _, config, model, splits = opened(kind)
-    _, accuracies = few_shot.episode_measures(config, model)(splits.test, "test", 2)
+    _, accuracies = episode_measures(config, model)(splits.test, "test", 2)
     found = [answered_episode(config, model, splits.test, number).right.mean() for number in range(2)]
     np.testing.assert_allclose(found, accuracies, atol=1e-6)
 

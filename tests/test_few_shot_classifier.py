@@ -13,7 +13,7 @@ from neural_similarity import predict as prediction
 from neural_similarity.data.few_shot_sets import load_class_splits
 from neural_similarity.errors import UserError
 from neural_similarity.families import few_shot, load_run
-from neural_similarity.families.few_shot_methods import method_of
+from neural_similarity.families.few_shot_methods import features_of, method_of
 from neural_similarity.predict import FewShotClassifier, few_shot_classifier
 from neural_similarity.training import runs
 from neural_similarity.training.checkpoints import collect
@@ -209,7 +209,7 @@ def test_other_mistakes_say_what_is_wrong(run, run_folder, task):
         FewShotClassifier(run("protonet")).predict(queries)
     with pytest.raises(ValueError, match=r"there are 2 classes; expected 5, .* --set episode\.n_way=2"):
         FewShotClassifier(run("maml")).fit(support[:2], ["a", "b"])
-    with pytest.raises(UserError, match="a run of the family `image_recognition`; expected `few_shot`"):
+    with pytest.raises(UserError, match=r"a run of image recognition .*; expected a run of few-shot recognition"):
         FewShotClassifier(run_folder)
     with pytest.raises(UserError, match=r"Next: add --support DIR"):
         prediction.predict(run("protonet"), ["a.png"])
@@ -266,7 +266,7 @@ def test_command_merges_the_features_and_sends_maml_to_python(run, task, tmp_pat
     assert code == 0
     assert "max |Δfeature|" in out
     features = keras.models.load_model(tmp_path / "features.keras")(task[2].astype(np.float32), training=False)
-    expected = few_shot.features_of(load_run(run("baseline_pp")))(task[2].astype(np.float32), training=False)
+    expected = features_of(load_run(run("baseline_pp")))(task[2].astype(np.float32), training=False)
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
 
 

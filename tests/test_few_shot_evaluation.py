@@ -8,6 +8,7 @@ from small_tasks import one_replica
 
 from neural_similarity.data.episodes import episode_rows
 from neural_similarity.families import few_shot
+from neural_similarity.families.few_shot_evaluation import episode_measures, interval95
 from neural_similarity.few_shot.functional import call_by_support
 from neural_similarity.few_shot.heads import cosine_head, linear_head
 from neural_similarity.layers import BatchNormalization2D
@@ -15,8 +16,8 @@ from neural_similarity.layers import BatchNormalization2D
 
 def test_the_interval_by_hand():
     # mean 0.6, deviations 0.2 −0.2 0 0, sum of squares 0.08, over n − 1 = 3, square root 0.1633, over √4 = 2
-    assert few_shot.interval95(np.array([0.8, 0.4, 0.6, 0.6])) == pytest.approx(1.96 * 0.163299 / 2, rel=1e-5)
-    assert few_shot.interval95(np.array([0.3])) == 0
+    assert interval95(np.array([0.8, 0.4, 0.6, 0.6])) == pytest.approx(1.96 * 0.163299 / 2, rel=1e-5)
+    assert interval95(np.array([0.3])) == 0
 
 
 def test_evaluation_is_the_mean_of_its_episodes():
@@ -24,11 +25,11 @@ def test_evaluation_is_the_mean_of_its_episodes():
     splits = noise_splits()
     measured = few_shot.evaluation(config, model, one_replica(), splits)()
     assert measured.keys() == {"validation", "test"}
-    cross_entropies, accuracies = few_shot.episode_measures(config, model)(splits.test, "test", 7)
+    cross_entropies, accuracies = episode_measures(config, model)(splits.test, "test", 7)
     assert len(accuracies) == 7
     assert measured["test"]["accuracy"] == pytest.approx(np.mean(accuracies))
     assert measured["test"]["cross_entropy"] == pytest.approx(np.mean(cross_entropies))
-    assert measured["test"]["accuracy_interval95"] == pytest.approx(few_shot.interval95(accuracies))
+    assert measured["test"]["accuracy_interval95"] == pytest.approx(interval95(accuracies))
     assert (measured["test"]["accuracy_n"], measured["validation"]["accuracy_n"]) == (7, 4)
     assert measured["test"]["seconds_per_episode"] > 0
 
@@ -39,7 +40,7 @@ def test_an_episode_is_measured_as_it_is_answered(name, look_trained):
     config, method, model = build(name, dtype="float64")
     look_trained(model)
     part = noise_splits().test
-    cross_entropies, accuracies = few_shot.episode_measures(config, model)(part, "test", 3)
+    cross_entropies, accuracies = episode_measures(config, model)(part, "test", 3)
     for number in range(3):
         rows = episode_rows(part, 0, "test", number, 3, 4)
         images = tf.constant(part.images[rows], tf.float32)
@@ -60,7 +61,7 @@ def test_all_seeds_are_tested_on_the_same_episodes():
         config, _, model = build("protonet", f"seed={seed}")
         for weight in model.weights:
             weight.assign(tf.ones_like(weight))
-        measured.append(few_shot.episode_measures(config, model)(part, "test", 5))
+        measured.append(episode_measures(config, model)(part, "test", 5))
     np.testing.assert_array_equal(*measured)
 
 

@@ -15,7 +15,9 @@ from neural_similarity.data.class_splits import ClassImages
 from neural_similarity.errors import UserError
 
 
-def check_episodes(part: ClassImages, split: str, n_way: int, images_per_class: int) -> None:
+def check_episodes(
+    part: ClassImages, split: str, n_way: int, images_per_class: int, key: str = "episode.n_way"
+) -> None:
     """Raises a `UserError` unless there are enough classes, and enough images in each, for an episode.
 
     Args:
@@ -23,11 +25,12 @@ def check_episodes(part: ClassImages, split: str, n_way: int, images_per_class: 
         split: the name of the split, for the message.
         n_way: the number of classes in an episode.
         images_per_class: k_shot + n_query.
+        key: the dotted path of the config's key that says `n_way`, for the message.
     """
     if len(part.classes) < n_way:
         raise UserError(
             f"the split `{split}` has {len(part.classes)} classes, and an episode takes {n_way}. "
-            f"Next: --set episode.n_way={max(len(part.classes), 2)}, or more classes"
+            f"Next: --set {key}={max(len(part.classes), 2)}, or more classes"
         )
     sizes = [len(rows) for rows in part.rows]
     if min(sizes) < images_per_class:

@@ -15,6 +15,7 @@ from neural_similarity.config.few_shot import FewShot
 from neural_similarity.data.class_splits import ClassImages
 from neural_similarity.errors import UserError
 from neural_similarity.families import few_shot
+from neural_similarity.families.few_shot_evaluation import evaluated_rows
 from neural_similarity.families.few_shot_methods import class_labels, method_of
 from neural_similarity.few_shot.functional import call_by_support, call_on_episode, call_with
 from neural_similarity.files import shown
@@ -52,7 +53,7 @@ def answered_episode(config: FewShot, model: keras.Model, test: ClassImages, num
         test: the images of the test classes.
         number: which episode, from 0.
     """
-    rows = few_shot.evaluated_rows(config, test, "test", number)
+    rows = evaluated_rows(config, test, "test", number)
     k_shot, n_way = config.episode.k_shot, config.episode.n_way
     names = {int(row): name for name, rows_of in zip(test.classes, test.rows, strict=True) for row in rows_of}
     images = np.asarray(test.images[rows])

@@ -10,11 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from neural_similarity.errors import UserError
 from neural_similarity.families import load_run
+from neural_similarity.families.few_shot import open_few_shot_run
 from neural_similarity.families.few_shot_methods import method_of
 from neural_similarity.predict.given import checked_images, checked_labels, pixels
-from neural_similarity.training.runs import open_run
 
 _log = logging.getLogger("neural_similarity")
 _PIXELS_PER_BATCH = 2**16  # of all images that are computed at once: 64 images of 32×32
@@ -43,12 +42,7 @@ class FewShotClassifier:
     """
 
     def __init__(self, run: str | Path, *, transductive: bool = False):
-        config = open_run(run).config
-        if config.family != "few_shot":
-            raise UserError(
-                f"{run}: a run of the family `{config.family}`; expected `few_shot`. Next: name the folder of a run of "
-                "few_shot/cifar_fs/train.py or few_shot/mini_imagenet/train.py"
-            )
+        config = open_few_shot_run(run).config
         self._run, self._model, self._transductive = run, load_run(run), transductive
         if transductive:
             together = config.batch_norm.model_copy(update={"mode": "batch"})

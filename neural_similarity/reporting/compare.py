@@ -18,6 +18,7 @@ from neural_similarity.config import differing_keys
 from neural_similarity.config.experiment import flattened
 from neural_similarity.errors import UserError
 from neural_similarity.families import few_shot
+from neural_similarity.families.few_shot_evaluation import episode_measures, interval95
 from neural_similarity.files import shown
 from neural_similarity.reporting.record import RESULTS, append_line
 from neural_similarity.training.results import Score, what_ran
@@ -58,7 +59,7 @@ def paired_difference(one: np.ndarray, other: np.ndarray) -> Difference:
     differences = np.asarray(other, np.float64) - np.asarray(one, np.float64)
     return Difference(
         float(np.mean(differences)),
-        few_shot.interval95(differences),
+        interval95(differences),
         *(int(np.sum(kind)) for kind in (differences > 0, differences < 0, differences == 0)),
     )
 
@@ -69,7 +70,7 @@ def compare(run, other, episodes: int | None = None, out: Path | None = None):
     Args:
         run, other: the folders of two few-shot runs.
         episodes: how many test episodes; by default as many as the config of `run` evaluates.
-        out: a `.jsonl` file that gets one more line; docs/few_shot_tools.md explains its fields.
+        out: a `.jsonl` file that gets one more line; docs/few_shot.md explains its fields.
 
     Raises:
         UserError: a folder has no few-shot run, the runs are tested on different episodes or have no checkpoint, the
@@ -87,7 +88,7 @@ def compare(run, other, episodes: int | None = None, out: Path | None = None):
     measured = []
     for name, one in zip(("RUN", "OTHER"), runs, strict=True):
         accuracies, step = _accuracies(one, splits.test, episodes)
-        score = Score(value=float(np.mean(accuracies)), interval95=few_shot.interval95(accuracies), n=episodes)
+        score = Score(value=float(np.mean(accuracies)), interval95=interval95(accuracies), n=episodes)
         measured.append((accuracies, step, score))
         yield f"{name:<5}  {one.details.config}, seed {one.config.seed}, {_progress(one, step)} ({one.shown()})"
         yield f"       test accuracy {score}   {one.config.protocol()}"
@@ -139,7 +140,7 @@ def _accuracies(run, test, episodes):
     """The accuracies `(episodes,)` of a run's newest checkpoint on the images `test`, and the checkpoint's step."""
     model = few_shot.build_model(run.config, run.facts)
     step = run.load_weights(model)
-    measure = few_shot.episode_measures(run.config, model, run.runtime.jit_compile)
+    measure = episode_measures(run.config, model, run.runtime.jit_compile)
     _, accuracies = measure(test, "test", episodes)
     queries = run.config.episode.n_way * run.config.episode.n_query
     return np.rint(accuracies * queries) / queries, step  # without the rounding of float32: equal means equal
