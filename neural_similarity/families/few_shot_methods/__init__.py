@@ -1,0 +1,14 @@
+"""The methods of few-shot recognition: what each trains, and how it answers an episode."""
+
+from neural_similarity.config.few_shot import FewShot
+from neural_similarity.families.few_shot_methods.maml import Maml
+from neural_similarity.families.few_shot_methods.method import Method, class_labels, features_of, measures
+from neural_similarity.families.few_shot_methods.on_features import Classifier, ProtoNet
+
+__all__ = ["Method", "class_labels", "features_of", "measures", "method_of"]
+
+
+def method_of(config: FewShot) -> Method:
+    """The method that a config names."""
+    methods = {"protonet": ProtoNet, "baseline": Classifier, "baseline_pp": Classifier, "maml": Maml}
+    return methods[config.method.name](config)
