@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from commands import run_tool
 from digits_runs import interrupt_at, refusal, run_main
+from PIL import Image
 from run_checks import assert_equal_runs
 
 from neural_similarity.families import load_run
@@ -14,6 +15,7 @@ from neural_similarity.training.logs import read_rows
 from neural_similarity.training.runs import Run
 
 PROTONET, STATIC = "configs/quickstart/few_shot.yaml", "configs/cifar_fs/5shot_static_dns.yaml"
+OWN = "configs/mini_imagenet/5shot_protonet.yaml"  # the train.py of this one also trains on people's own images
 FEW = ["data.name=digits", "model.filters=3", "schedule.train_steps=12", "schedule.boundaries_steps=[6]"]
 FEW += ["evaluation.every_steps=6", "evaluation.episodes=8", "evaluation.validation_episodes=8"]
 FEW_TASKS = ["method.tasks=2", "method.inner_steps=1", "method.test_inner_steps=2", "method.learn_inner_rates=true"]
@@ -25,11 +27,11 @@ def arguments(config, folder, *extra):
 
 
 def train(config, folder, *extra):
-    return run_main(arguments(config, folder, *extra), default=PROTONET)
+    return run_main(arguments(config, folder, *extra), default=OWN if config == OWN else PROTONET)
 
 
 def refused(capsys, config, folder, *extra):
-    return refusal(capsys, arguments(config, folder, *extra), default=PROTONET)
+    return refusal(capsys, arguments(config, folder, *extra), default=OWN if config == OWN else PROTONET)
 
 
 @pytest.fixture(scope="module", params=[PROTONET, STATIC], ids=["protonet", "static"])
@@ -125,3 +127,44 @@ def test_other_classes_than_those_trained_on_are_refused(finished, tmp_path, cap
     path = tmp_path / "run/run.json"
     path.write_text(path.read_text().replace('"train_classes"', '"classes"'))
     assert "no longer belong together" in refused(capsys, config, tmp_path / "run", "--eval-only")
+
+
+@pytest.fixture
+def own_images(tmp_path):
+    """Nine classes of eight images: ROOT/class0 to ROOT/class8."""
+    rng = np.random.default_rng(0)
+    for label in range(9):
+        folder = tmp_path / f"images/class{label}"
+        folder.mkdir(parents=True)
+        for number in range(8):
+            pixels = rng.integers(0, 60, (18, 20, 3)) + 20 * label
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    return tmp_path / "images"
+
+
+def test_own_images_are_split_trained_on_and_tested(own_images, tmp_path, capsys):
+    (own_images / "lists.yaml").write_text(
+        "train: [class0, class1, class2, class3, class4]\ntest: [class5, class6, class7]\n"
+    )
+    settings = [f"data.root={own_images}", "data.name=folder", "data.image_size=16", "data.class_splits=lists.yaml"]
+    settings += ["episode.n_way=3", "episode.k_shot=2", "episode.n_query=4", "method.training_n_way=4"]
+    words = [word for text in settings for word in ("--set", text)]
+    assert train(OWN, tmp_path / "run", *words) == 0
+    run = Run(tmp_path / "run")
+    assert run.facts["test_classes"] == ["class5", "class6", "class7"]
+    assert "validation_classes" not in run.facts
+    assert run.result.protocol.startswith("3-way 2-shot, 4 queries")
+    # fractions: a third of nine classes each
+    capsys.readouterr()
+    fractions = [*words, "--set", "data.class_splits=[0.4, 0.3, 0.3]"]
+    assert train(OWN, tmp_path / "other", *fractions, "--dry-run") == 0
+    assert "data: 3 train classes (24 images), 3 validation classes" in capsys.readouterr().out
+    few = [*words, "--set", "episode.k_shot=5"]
+    assert "has 8 images, and an episode takes 9" in refused(capsys, OWN, tmp_path / "other", *few)
+    (own_images / "lists.yaml").write_text("train: [class0, class1, clas2]\ntest: [class5, class6, class7]\n")
+    assert "Did you mean `class2`?" in refused(capsys, OWN, tmp_path / "other", *words)
+    (own_images / "lists.yaml").write_text(
+        "train: [class0, class1, class2, class3, class4]\ntest: [class5, class6, class8]\n"
+    )
+    text = refused(capsys, OWN, tmp_path / "run", *words, "--eval-only")
+    assert "the test_classes of the data are not those that this run began with" in text
