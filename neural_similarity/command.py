@@ -69,7 +69,11 @@ def _code_of(command, advice):
     except KeyboardInterrupt as stop:
         return _stop(f"Stopped. {advice or ' '.join(map(str, stop.args))}".rstrip(), 130)
     except _out_of_memory():
-        return _stop("Out of memory. Try a smaller data.global_batch_size, or smaller model.widths.", 2)
+        return _stop(
+            "Out of memory. Try fewer images in a step (data.global_batch_size; in few-shot recognition method.tasks, "
+            "method.training_n_way or method.global_batch_size), or a narrower network (model.widths, model.filters).",
+            2,
+        )
 
 
 def check_clone(place: str | Path) -> None:

@@ -67,7 +67,7 @@ def test_an_unknown_command_names_the_known_ones(capsys):
         (OSError(28, "No space left on device"), 2, "A file was not read or written: No space left on device.\n"),
         (OSError("truncated"), 2, "A file was not read or written: truncated.\n"),
         (FileNotFoundError(2, "No such file"), 2, "The working folder is not there any more. Next: cd to one"),
-        (MemoryError(), 2, "Out of memory. Try a smaller data.global_batch_size, or smaller model.widths.\n"),
+        (MemoryError(), 2, "Out of memory. Try fewer images in a step (data.global_batch_size; "),
         (tf.errors.ResourceExhaustedError(None, None, ""), 2, "Out of memory."),
         (KeyboardInterrupt(), 130, "Stopped. Go on.\n"),
         (UserError("a\x1b[31m\u202eb\rc"), 2, "a\\x1b[31m\\u202eb\\rc\n"),

@@ -8,7 +8,7 @@ from neural_similarity.data import few_shot_sets
 from neural_similarity.data.class_lists import CIFAR_FS, FC100, MINI_IMAGENET
 from neural_similarity.data.class_splits import split_by_class
 from neural_similarity.data.digits import load_digits
-from neural_similarity.data.episodes import check_episodes, episode_rows, training_episodes
+from neural_similarity.data.episodes import check_classes, check_images, episode_rows, training_episodes
 from neural_similarity.data.images import DataMissing, ImageSet, Splits
 from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.errors import UserError
@@ -116,12 +116,21 @@ def test_a_wrong_list_of_classes_is_refused(lists, said):
         split_by_class(np.zeros((2, 1, 1, 3), np.uint8), np.arange(2), ["cat", "dog"], lists)
 
 
-def test_too_few_classes_or_images_are_refused(splits):
-    check_episodes(splits.validation, "validation", 3, 13)
-    with pytest.raises(UserError, match=r"`validation` has 3 classes, and an episode takes 5\. .*episode\.n_way=3"):
-        check_episodes(splits.validation, "validation", 5, 13)
-    with pytest.raises(UserError, match=r"`c6` of the split `validation` has 13 images, and an episode takes 14"):
-        check_episodes(splits.validation, "validation", 3, 14)
+def test_too_few_classes_are_refused():
+    check_classes("validation", 3, 3, "episode.n_way")
+    with pytest.raises(UserError, match=r"has 3 classes, and `episode\.n_way` is 5\. Next: --set episode\.n_way=3, or"):
+        check_classes("validation", 3, 5, "episode.n_way")
+    with pytest.raises(UserError, match=r"has 1 class, and `method\.training_n_way` is 5\. Next: more classes"):
+        check_classes("train", 1, 5, "method.training_n_way")
+
+
+def test_too_few_images_are_refused():
+    sizes = {"cat": 20, "dog": 13}
+    check_images("test", sizes, 5, 8)
+    with pytest.raises(UserError, match=r"`dog` of the split `test` has 13 images, .* takes 14 .*episode\.n_query=8"):
+        check_images("test", sizes, 5, 9)
+    with pytest.raises(UserError, match=r"takes 14 .* or a smaller --set episode\.k_shot=N"):
+        check_images("test", sizes, 13, 1)
 
 
 def test_the_digits_are_split_by_class():

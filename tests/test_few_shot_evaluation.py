@@ -17,7 +17,6 @@ from neural_similarity.layers import BatchNormalization2D
 def test_the_interval_by_hand():
     # mean 0.6, deviations 0.2 −0.2 0 0, sum of squares 0.08, over n − 1 = 3, square root 0.1633, over √4 = 2
     assert interval95(np.array([0.8, 0.4, 0.6, 0.6])) == pytest.approx(1.96 * 0.163299 / 2, rel=1e-5)
-    assert interval95(np.array([0.3])) == 0
 
 
 def test_evaluation_is_the_mean_of_its_episodes():

@@ -54,6 +54,91 @@ def test_the_meta_gradient_agrees_with_finite_differences(adapt):
         assert slope == pytest.approx(float(up - down) / 2e-6, rel=1e-5, abs=1e-8), path
 
 
+class Gradients:
+    """An optimiser that keeps the gradients and changes nothing."""
+
+    learning_rate = tf.constant(0.1)
+
+    def apply(self, gradients, variables=None):
+        self.kept = gradients
+
+
+@pytest.mark.parametrize("clip", [10.0, 0.01])
+@pytest.mark.parametrize("second_order", [True, False])
+def test_a_meta_step_beside_a_loop(clip, second_order):
+    """The gradient of the mean loss of two tasks after `inner_steps` steps, every number of it clipped."""
+    overrides = [f"method.gradient_clip={clip}", f"method.second_order={str(second_order).lower()}"]
+    _, method, model = build("static_dns", *overrides, dtype="float64")
+    episodes = tf.constant(np.random.default_rng(0).uniform(0, 255, (2, 3, 4, 16, 16, 3)), tf.float32)
+    optimizer = Gradients()
+    measured = method.step(model, optimizer)(episodes)
+    weights = [weight.value for weight in model.trainable_variables]
+    paths = [weight.path for weight in model.trainable_variables]
+    losses = []
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        for images in episodes:
+            values = dict(zip(paths, weights, strict=True))
+            adapting = [path for path in paths if path.startswith("head/") or "similarity_matrix" in path]
+            support, queries = (tf.reshape(x, (6, 16, 16, 3)) for x in (images[:, :2], images[:, 2:]))
+            for _ in range(2):
+                with tf.GradientTape() as inner:
+                    inner.watch(values)
+                    logits = call_with(model, values, support, training=True)
+                    loss = tf.nn.sparse_softmax_cross_entropy_with_logits([0, 0, 1, 1, 2, 2], logits)
+                    loss = tf.reduce_mean(loss)
+                slopes = inner.gradient(loss, values)
+                for path in adapting:
+                    slope = slopes[path] if second_order else tf.stop_gradient(slopes[path])
+                    values[path] = values[path] - 0.1 * slope
+            logits = call_with(model, values, queries, training=True)
+            losses.append(measures(logits, tf.constant([0, 0, 1, 1, 2, 2]))[0])
+        mean = (losses[0] + losses[1]) / 2
+    assert float(measured["loss"]) == pytest.approx(float(mean), rel=1e-9)
+    expected = [np.clip(gradient, -clip, clip) for gradient in tape.gradient(mean, weights)]
+    assert (clip < 1) == any((np.abs(gradient) == clip).any() for gradient in expected)
+    for path, found, wanted in zip(paths, optimizer.kept, expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-10, err_msg=path)
+
+
+def test_the_loss_of_prototypes_beside_a_loop():
+    _, method, model = build("protonet", "method.tasks=2", dtype="float64")
+    episodes = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 16, 16, 3)).astype(np.float32)
+    measured = method.step(model, Gradients())(tf.constant(episodes))
+    features = model(tf.constant(episodes.reshape(-1, 16, 16, 3)), training=True).numpy()
+    losses, right = [], []
+    for task in features.reshape(2, 4, 4, -1):
+        centres = [(task[way, 0] + task[way, 1]) / 2 for way in range(4)]
+        for way in range(4):
+            for query in task[way, 2:]:
+                logits = np.array([-np.sum((query - centre) ** 2) for centre in centres])
+                losses.append(-logits[way] + logits.max() + np.log(np.sum(np.exp(logits - logits.max()))))
+                right.append(np.argmax(logits) == way)
+    assert float(measured["loss"]) == pytest.approx(np.mean(losses), rel=1e-6)
+    assert float(measured["accuracy"]) == pytest.approx(np.mean(right))
+
+
+def test_a_test_adapts_by_its_own_number_of_steps():
+    config, method, model = build("maml", "method.inner_steps=1", "method.test_inner_steps=4", dtype="float64")
+    support, labels, queries = episode(config)
+    values = method.adapt(model, {}, support, labels, 4)
+    expected = call_with(model, values, queries, training=True)
+    np.testing.assert_allclose(method.answer(model, support, labels, queries, 3), expected, rtol=1e-10)
+    fewer = call_with(model, method.adapt(model, {}, support, labels, 1), queries, training=True)
+    assert np.abs(fewer - expected).max() > 1e-6
+
+
+@pytest.mark.parametrize("name", ["baseline_pp", pytest.param("static_dns", marks=pytest.mark.slow)])
+def test_a_compiled_answer_is_the_same(name):
+    config, method, model = build(name)
+    support, labels, queries = episode(config)
+    found = [
+        tf.function(lambda: method.answer(model, support, labels, queries, 3), jit_compile=jit_compile)()
+        for jit_compile in (False, True)
+    ]
+    np.testing.assert_allclose(*found, rtol=1e-3, atol=1e-4)
+
+
 def test_first_order_is_another_gradient():
     gradients = []
     for second_order in (True, False):

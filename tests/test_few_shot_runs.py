@@ -100,8 +100,8 @@ def test_results_are_recorded(finished, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("episode.n_way=6", "the split `test` has 5 classes, and an episode takes 6. Next: --set episode.n_way=5"),
-        ("method.training_n_way=9", "an episode takes 9. Next: --set method.training_n_way=5"),
+        ("episode.n_way=6", "the split `test` has 5 classes, and `episode.n_way` is 6. Next: --set episode.n_way=5"),
+        ("method.training_n_way=9", "`method.training_n_way` is 9. Next: --set method.training_n_way=5"),
         ("episode.n_query=400", "images, and an episode takes 405 (k_shot + n_query)"),
         ("data.name=cifar10", "`data.name` must be"),
     ],

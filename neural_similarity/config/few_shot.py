@@ -16,7 +16,7 @@ from neural_similarity.config.similarity import DynamicSimilarity, NoSimilarity,
 from neural_similarity.data.registry import DATA_SETS
 
 _PUBLISHED = (*(name for name, data_set in DATA_SETS.items() if data_set.class_splits), "digits")
-Ways = Annotated[int, Field(ge=2, le=LARGEST, description=f"an integer from 2 to {LARGEST}")]
+AtLeastTwo = Annotated[int, Field(ge=2, le=LARGEST, description=f"an integer from 2 to {LARGEST}")]
 
 
 class Images(Data):
@@ -61,7 +61,7 @@ class FolderClasses(Images):
 class Episode(Section):
     """The episodes of every evaluation: `n_way` classes, and of each `k_shot` support images and `n_query` queries."""
 
-    n_way: Ways
+    n_way: AtLeastTwo
     k_shot: Count
     n_query: Count
 
@@ -80,7 +80,7 @@ class ProtoNet(Section):
     """
 
     name: Literal["protonet"]
-    training_n_way: Ways
+    training_n_way: AtLeastTwo
     tasks: Count
     batch_size_key: ClassVar[str] = "method.tasks"
 
@@ -160,10 +160,13 @@ class BatchNorm(Section):
 
 
 class EpisodeEvaluation(Evaluation):
-    """`episodes` of the test classes, and `validation_episodes` of the validation classes, if there are any."""
+    """`episodes` of the test classes, and `validation_episodes` of the validation classes, if there are any.
 
-    episodes: Count
-    validation_episodes: Count
+    One episode alone would have no interval.
+    """
+
+    episodes: AtLeastTwo
+    validation_episodes: AtLeastTwo
 
 
 class FewShot(Experiment):
@@ -178,6 +181,9 @@ class FewShot(Experiment):
     batch_norm: BatchNorm
     evaluation: EpisodeEvaluation
     only_evaluation_reads: ClassVar[tuple[str, ...]] = (
+        "method.test_inner_steps",
+        "method.fine_tune_steps",
+        "method.fine_tune_learning_rate",
         "batch_norm.mode",
         "evaluation.episodes",
         "evaluation.validation_episodes",
@@ -196,8 +202,8 @@ class FewShot(Experiment):
     def _averages_to_use(self):
         if self.method.name == "maml" and self.batch_norm.mode == "running":
             raise ValueError(
-                "`batch_norm.mode: running` does not go with `method.name: maml`: averages over tasks are of no "
-                "adapted network. Take `support` or `batch`."
+                "`batch_norm.mode: running` does not go with `method.name: maml`: moving averages are over many tasks, "
+                "and fit none of the networks that adapted to one. Take `support` or `batch`."
             )
         return self
 

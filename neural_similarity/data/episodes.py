@@ -5,7 +5,7 @@ depend on a run's seed, so that every run is tested on the same ones.
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -15,29 +15,39 @@ from neural_similarity.data.class_splits import ClassImages
 from neural_similarity.errors import UserError
 
 
-def check_episodes(
-    part: ClassImages, split: str, n_way: int, images_per_class: int, key: str = "episode.n_way"
-) -> None:
-    """Raises a `UserError` unless there are enough classes, and enough images in each, for an episode.
+def check_classes(split: str, count: int, needed: int, key: str) -> None:
+    """Raises a `UserError` unless a split has enough classes.
 
     Args:
-        part: the images of a split.
-        split: the name of the split, for the message.
-        n_way: the number of classes in an episode.
-        images_per_class: k_shot + n_query.
-        key: the dotted path of the config's key that says `n_way`, for the message.
+        split: its name, for the message.
+        count: how many classes it has.
+        needed: how many are needed.
+        key: the dotted path of the config's key that says so.
     """
-    if len(part.classes) < n_way:
+    if count < needed:
+        classes = "1 class" if count == 1 else f"{count} classes"
+        fewer = f"--set {key}={count}, or " if count >= 2 else ""
         raise UserError(
-            f"the split `{split}` has {len(part.classes)} classes, and an episode takes {n_way}. "
-            f"Next: --set {key}={max(len(part.classes), 2)}, or more classes"
+            f"the split `{split}` has {classes}, and `{key}` is {needed}. Next: {fewer}more classes in this split"
         )
-    sizes = [len(rows) for rows in part.rows]
-    if min(sizes) < images_per_class:
-        smallest = part.classes[int(np.argmin(sizes))]
+
+
+def check_images(split: str, sizes: Mapping[str, int], k_shot: int, n_query: int) -> None:
+    """Raises a `UserError` unless every class of a split has enough images for an episode.
+
+    Args:
+        split: its name, for the message.
+        sizes: the number of images of each class.
+        k_shot, n_query: how many support images and queries an episode takes of a class.
+    """
+    smallest = min(sizes, key=sizes.get)
+    if sizes[smallest] < k_shot + n_query:
+        fewer = "a smaller --set episode.k_shot=N"
+        if sizes[smallest] > k_shot:
+            fewer = f"--set episode.n_query={sizes[smallest] - k_shot}"
         raise UserError(
-            f"the class `{smallest}` of the split `{split}` has {min(sizes)} images, and an episode takes "
-            f"{images_per_class} (k_shot + n_query). Next: more images, or a smaller --set episode.n_query=N"
+            f"the class `{smallest}` of the split `{split}` has {sizes[smallest]} images, and an episode takes "
+            f"{k_shot + n_query} (k_shot + n_query). Next: more images, or {fewer}"
         )
 
 

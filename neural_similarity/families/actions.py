@@ -7,7 +7,7 @@ import yaml
 
 from neural_similarity import config as configs
 from neural_similarity.config import Experiment
-from neural_similarity.errors import Interrupted
+from neural_similarity.errors import Interrupted, UserError
 from neural_similarity.families import family_of
 from neural_similarity.files import write_atomically
 from neural_similarity.training.details import Details
@@ -16,7 +16,7 @@ from neural_similarity.training.lock import locked
 from neural_similarity.training.logs import log
 from neural_similarity.training.loop import Loop
 from neural_similarity.training.results import Result, build_result, percent
-from neural_similarity.training.runs import Run, open_run
+from neural_similarity.training.runs import Run
 from neural_similarity.training.runtime import Runtime
 
 
@@ -60,8 +60,7 @@ def train(config: Experiment, name: str, run: Run, overrides: Iterable[str] = ()
                 config=name,
                 recipe=configs.recipe_of(config, name),
                 experiment=config.owner(),
-                # without the path of somebody's folder, as the record is published
-                overrides=[text for text in overrides if text.partition("=")[0].strip() != "data.root"],
+                overrides=[text for text in overrides if not _is_a_path(text)],
                 facts=data.facts(),
                 runtime=runtime,
                 environment=environment(),
@@ -73,6 +72,12 @@ def train(config: Experiment, name: str, run: Run, overrides: Iterable[str] = ()
             raise Interrupted(stop.step, f"Go on: {run.resume_command()}") from None
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"Go on: {run.resume_command()}") from None
+
+
+def _is_a_path(override):
+    """Whether a text of `--set` names somebody's folder or file. The record is published, and leaves these out."""
+    key, _, value = override.partition("=")
+    return key.strip() == "data.root" or (key.strip() == "data.class_splits" and not value.strip().startswith("["))
 
 
 def _train(config, run, replicas, data, check_place):
@@ -122,7 +127,12 @@ def evaluate(config: Experiment, run: Run) -> None:
         UserError: no run of this config is here, or it has no checkpoint; the data are missing, or of other classes.
     """
     family = family_of(config)
-    open_run(run.folder).check_same(config, leave_out=config.only_evaluation_reads)
+    if not run.exists:
+        raise UserError(
+            f"{run.shown()}: no run here. A config that is changed by --set has a run folder of its own; name the run "
+            "that you mean with --run-dir DIR."
+        )
+    run.check_same(config, leave_out=config.only_evaluation_reads)
     data = family.load_data(config)
     run.check_facts(data.facts(), leave_out=("data_checksum",))  # other images of the same classes are welcome
     run.runtime.check_batch(config)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import keras
 
+from neural_similarity import config as configs
 from neural_similarity.config.few_shot import FewShot
 from neural_similarity.data.class_splits import ClassSplits
-from neural_similarity.data.episodes import check_episodes
+from neural_similarity.data.episodes import check_classes, check_images
 from neural_similarity.data.few_shot_sets import count_class_splits, load_class_splits
 from neural_similarity.data.images import DataMissing
 from neural_similarity.errors import UserError
@@ -20,6 +21,7 @@ from neural_similarity.training.runs import Run, open_run
 HEADLINE = "test/accuracy"
 SCORES = ("accuracy",)
 TRAINING_LOSS = "cross_entropy"
+_CLASS_SEED = 0  # of fractions of classes, whatever the seed of a run, so that all seeds have the same test classes
 
 
 def describe(config: FewShot) -> dict[str, str]:
@@ -38,38 +40,74 @@ def describe(config: FewShot) -> dict[str, str]:
 
 
 def _counts(config):
-    """{split: (number of classes, number of images)}, without reading the images."""
+    """{split: (number of classes, number of images)}, without reading the images. Checks what can be checked so."""
     data = config.data
     if data.name == "folder":
         from neural_similarity.data.class_folder_sets import list_class_folder
 
-        files = list_class_folder(data.root_path, data.class_splits, config.seed)
-        return {
-            split: (len(classes), sum(len(paths) for paths in classes.values())) for split, classes in files.items()
-        }
-    return count_class_splits(data.name, data.root_path)
+        files = list_class_folder(data.root_path, data.class_splits, _CLASS_SEED)
+        sizes = {split: {name: len(paths) for name, paths in classes.items()} for split, classes in files.items()}
+        _check(config, {split: len(classes) for split, classes in sizes.items()}, sizes)
+        return {split: (len(classes), sum(classes.values())) for split, classes in sizes.items()}
+    counts = count_class_splits(data.name, data.root_path)
+    _check(config, {split: classes for split, (classes, _) in counts.items()}, {})
+    return counts
+
+
+def _check(config, counts, sizes):
+    """Raises a `UserError` if a split has too few classes or images for the config.
+
+    Args:
+        config: the config.
+        counts: {split: number of classes}.
+        sizes: {split: {class: number of images}}, as far as known.
+    """
+    method, episode = config.method, config.episode
+    for split, count in counts.items():
+        key, needed = "episode.n_way", episode.n_way
+        if split == "train" and method.name != "maml":
+            key = "method.training_n_way"
+            needed = method.training_n_way if method.name == "protonet" else 2
+            if method.name != "protonet" and count < 2:
+                raise UserError("the split `train` has 1 class, which leaves nothing to tell apart. Next: more classes")
+        check_classes(split, count, needed, key)
+        in_episodes = split != "train" or method.name in ("protonet", "maml")
+        if in_episodes and split in sizes:
+            check_images(split, sizes[split], episode.k_shot, episode.n_query)
 
 
 def load_data(config: FewShot) -> ClassSplits:
     """The config's images.
 
     Raises:
-        UserError: a split has too few classes or images for the config's episodes.
+        UserError: a split has too few classes or images for the config.
     """
-    data, episode = config.data, config.episode
+    data = config.data
     if data.name == "folder":
         from neural_similarity.data.class_folder_sets import load_class_folder
 
-        splits = load_class_folder(data.root_path, data.image_size, data.class_splits, config.seed)
+        splits = load_class_folder(data.root_path, data.image_size, data.class_splits, _CLASS_SEED)
     else:
         splits = load_class_splits(data.name, data.root_path)
-    images_per_class = episode.k_shot + episode.n_query
-    for split, part in splits.parts().items():
-        if split != "train" or config.method.name == "maml":
-            check_episodes(part, split, episode.n_way, images_per_class)
-        elif config.method.name == "protonet":
-            check_episodes(part, split, config.method.training_n_way, images_per_class, "method.training_n_way")
+    parts = splits.parts()
+    sizes = {split: dict(zip(part.classes, map(len, part.rows), strict=True)) for split, part in parts.items()}
+    _check(config, {split: len(part.classes) for split, part in parts.items()}, sizes)
     return splits
+
+
+def load_run_data(run: Run) -> ClassSplits:
+    """The images that a run's config names. Published sets may have been moved to NEURAL_SIMILARITY_DATA.
+
+    Raises:
+        UserError: they are not there.
+    """
+    config = configs.load(run.folder / "config.yaml")
+    try:
+        return load_data(config)
+    except DataMissing:
+        where = config.data.root_path
+        advice = "" if config.data.root_is_the_set else ", or name their new place in NEURAL_SIMILARITY_DATA"
+        raise UserError(f"{run.shown()}: its images are not in {where} any more. Next: put them back{advice}") from None
 
 
 def build_model(config: FewShot, facts: dict) -> keras.Model:

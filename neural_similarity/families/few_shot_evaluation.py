@@ -44,8 +44,8 @@ def evaluation(config, model, replicas, splits):
 
 
 def interval95(values: np.ndarray) -> float:
-    """Half the width of the 95 % interval of a mean: 1.96 · standard deviation / √n. 0 for a single value."""
-    return float(1.96 * np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+    """Half the width of the 95 % interval of the mean of two values or more: 1.96 · standard deviation / √n."""
+    return float(1.96 * np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def episode_measures(config, model, jit_compile=False):
@@ -74,8 +74,9 @@ def episode_measures(config, model, jit_compile=False):
         return measures(logits, wanted)
 
     compiled = tf.function(of_episode, jit_compile=jit_compile)
-    embed = tf.function(lambda images: features_of_model(tf.cast(images, tf.float32), training=False))
-    features_of_model = features_of(model) if cached else None
+    if cached:
+        backbone = features_of(model)
+        embed = tf.function(lambda images: backbone(tf.cast(images, tf.float32), training=False))
 
     def measure(part: ClassImages, split: str, episodes: int):
         rows = [evaluated_rows(config, part, split, i) for i in range(episodes)]

@@ -85,12 +85,17 @@ def cosine_head(features, labels, n_way, steps, rate, scale) -> Callable:
     """
     features = at_least_float32(features)
     size = features.shape[-1]
-    start = [tf.random.stateless_normal((n_way, size), (0, 0), stddev=size**-0.5, dtype=features.dtype)]
+    start = [_normal((n_way, size), size**-0.5, features.dtype)]
 
     def logits(parameters, features):
         return cosine_logits(features, parameters[0], scale)
 
     return _trained(logits, start, features, labels, steps, rate)
+
+
+def _normal(shape, stddev, dtype):
+    """Random numbers, the same ones wherever they are drawn: without a name, XLA would take another generator."""
+    return tf.random.stateless_normal(shape, (0, 0), stddev=stddev, dtype=dtype, alg="philox")
 
 
 def _trained(logits, parameters: Sequence[tf.Tensor], features, labels, steps, rate):

@@ -124,6 +124,11 @@ def export(checkpoint, config_path, overrides, out):
     """
     check_new_file(out)
     config = configs.load(config_path, overrides)
+    if config.family != "image_recognition":
+        raise UserError(
+            f"{config_path}: a config of the family `{config.family}`; the released checkpoints are of image "
+            "recognition. Next: --config configs/cifar10/released/NAME.yaml"
+        )
     saved = save_whole(convert(checkpoint, config), out)
     text = f"{out}: {configs.name_of(config_path)}, {count_parameters(saved):,} parameters"
     if config.similarity.kind == "dynamic":

@@ -127,8 +127,10 @@ def draw_run(folder: str | Path, number: int = 0, out: Path | None = None) -> It
     out = out or run.folder / f"episode_{number}.png"
     if out.suffix != ".png":
         raise UserError(f"{shown(out)}: the picture is a PNG. Next: --out {shown(out.with_suffix('.png'))}")
+    if not out.parent.is_dir():
+        raise UserError(f"{shown(out)}: there is no folder {shown(out.parent)}. Next: make it, or --out another")
     config = run.config
-    splits = few_shot.load_data(config)
+    splits = few_shot.load_run_data(run)
     run.check_facts(splits.facts(), leave_out=("data_checksum",))
     model = few_shot.build_model(config, run.facts)
     step = run.load_weights(model)

@@ -83,7 +83,7 @@ def compare(run, other, episodes: int | None = None, out: Path | None = None):
     episodes = episodes or config.evaluation.episodes
     if episodes < 2:
         raise UserError("One episode has no interval. Compare on more: --episodes 600")
-    splits = few_shot.load_data(config)
+    splits = few_shot.load_run_data(runs[0])
     runs[0].check_facts(splits.facts())
     measured = []
     for name, one in zip(("RUN", "OTHER"), runs, strict=True):
