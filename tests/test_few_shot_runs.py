@@ -9,7 +9,8 @@ from digits_runs import interrupt_at, refusal, run_main
 from PIL import Image
 from run_checks import assert_equal_runs
 
-from neural_similarity.families import load_run
+from neural_similarity import config as configs
+from neural_similarity.families import few_shot, load_run
 from neural_similarity.interop.merge import merge
 from neural_similarity.training.logs import read_rows
 from neural_similarity.training.runs import Run
@@ -107,7 +108,8 @@ def test_results_are_recorded(finished, tmp_path, capsys):
     ],
 )
 def test_impossible_episodes_are_refused(override, expected, tmp_path, capsys):
-    assert expected in refused(capsys, PROTONET, tmp_path / "run", "--set", override)
+    for action in ([], ["--dry-run"]):
+        assert expected in refused(capsys, PROTONET, tmp_path / "run", "--set", override, *action)
     assert not (tmp_path / "run").exists()
 
 
@@ -154,6 +156,7 @@ def test_own_images_are_split_trained_on_and_tested(own_images, tmp_path, capsys
     assert run.facts["test_classes"] == ["class5", "class6", "class7"]
     assert "validation_classes" not in run.facts
     assert run.result.protocol.startswith("3-way 2-shot, 4 queries")
+    assert not any("lists.yaml" in text for text in run.result.overrides)  # a path says nothing to others
     # fractions: a third of nine classes each
     capsys.readouterr()
     fractions = [*words, "--set", "data.class_splits=[0.4, 0.3, 0.3]"]
@@ -168,3 +171,27 @@ def test_own_images_are_split_trained_on_and_tested(own_images, tmp_path, capsys
     )
     text = refused(capsys, OWN, tmp_path / "run", *words, "--eval-only")
     assert "the test_classes of the data are not those that this run began with" in text
+    own_images.rename(tmp_path / "moved")
+    for tool in (["compare", str(run.folder), str(run.folder)], ["episode", str(run.folder)]):
+        assert run_tool(*tool) == 2
+        text = capsys.readouterr().err
+        assert f"its images are not in {own_images} any more. Next: put them back" in text
+        assert "--set" not in text
+
+
+def test_fractions_give_all_seeds_the_same_classes(own_images):
+    settings = [
+        f"data.root={own_images}",
+        "data.name=folder",
+        "data.image_size=16",
+        "data.class_splits=[0.4, 0.3, 0.3]",
+    ]
+    settings += ["episode.n_way=3", "episode.k_shot=2", "episode.n_query=4", "method.training_n_way=3"]
+    facts = [few_shot.load_data(configs.load(OWN, [*settings, f"seed={seed}"])).facts() for seed in (0, 1, 2)]
+    assert facts[0] == facts[1] == facts[2]
+
+
+def test_an_evaluation_of_no_run_names_the_option(tmp_path, capsys):
+    text = refused(capsys, PROTONET, tmp_path / "none", "--eval-only")
+    assert "no run here. A config that is changed by --set has a run folder of its own" in text
+    assert "--run-dir DIR" in text
