@@ -206,6 +206,12 @@ def test_messages_name_the_users_files(static, tmp_path):
         convert(tmp_path / "1", config_of("static_dns"))
 
 
+def test_a_few_shot_config_is_refused(static, tmp_path, capsys):
+    config = ("--config", "configs/quickstart/few_shot.yaml")
+    assert run_main(static, *config, "--out", tmp_path / "m.keras") == 2
+    assert "of the family `few_shot`; the released checkpoints are of image recognition" in capsys.readouterr().err
+
+
 # What is written
 
 

@@ -108,7 +108,8 @@ def test_results_are_recorded(finished, tmp_path, capsys):
     ],
 )
 def test_impossible_episodes_are_refused(override, expected, tmp_path, capsys):
-    for action in ([], ["--dry-run"]):
+    dry_run = [["--dry-run"]] if "n_query" not in override else []  # how many images a class has, the images tell
+    for action in ([], *dry_run):
         assert expected in refused(capsys, PROTONET, tmp_path / "run", "--set", override, *action)
     assert not (tmp_path / "run").exists()
 
