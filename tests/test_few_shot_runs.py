@@ -160,7 +160,7 @@ def test_own_images_are_split_trained_on_and_tested(own_images, tmp_path, capsys
     assert not any("lists.yaml" in text for text in run.result.overrides)  # a path says nothing to others
     # fractions: a third of nine classes each
     capsys.readouterr()
-    fractions = [*words, "--set", "data.class_splits=[0.4, 0.3, 0.3]"]
+    fractions = [*words, "--set", "data.class_splits=[0.4, 0.3, 0.3]", "--set", "method.training_n_way=3"]
     assert train(OWN, tmp_path / "other", *fractions, "--dry-run") == 0
     assert "data: 3 train classes (24 images), 3 validation classes" in capsys.readouterr().out
     few = [*words, "--set", "episode.k_shot=5"]
