@@ -129,8 +129,8 @@ def evaluate(config: Experiment, run: Run) -> None:
     family = family_of(config)
     if not run.exists:
         raise UserError(
-            f"{run.shown()}: not a run folder (no run.json). Name the run's own with --run-dir DIR: a config that --set "
-            "changes has another one."
+            f"{run.shown()}: not a run folder (no run.json). Name the run's own with --run-dir DIR: a config that "
+            "--set changes has another one."
         )
     run.check_same(config, leave_out=config.only_evaluation_reads)
     data = family.load_data(config)
