@@ -194,4 +194,4 @@ def test_fractions_give_all_seeds_the_same_classes(own_images):
 
 def test_an_evaluation_of_no_run_names_the_option(tmp_path, capsys):
     text = refused(capsys, PROTONET, tmp_path / "none", "--eval-only")
-    assert "not a run folder (no run.json). Name the run's own with --run-dir DIR: a config that --set changes has" in text
+    assert "not a run folder (no run.json). Name the run's own with --run-dir DIR: a config" in text
