@@ -7,12 +7,12 @@ import argparse
 import json
 import statistics
 
-from benchmarks import attention, inference, input_pipeline, layers, measure, memory, train_step
+from benchmarks import attention, inference, input_pipeline, layers, measure, memory, meta_batch, train_step
 from neural_similarity.data.places import typed_path
 
 COLUMNS = {
     module.__name__.split(".")[1]: module.COLUMNS
-    for module in (attention, inference, input_pipeline, layers, memory, train_step)
+    for module in (attention, inference, input_pipeline, layers, memory, meta_batch, train_step)
 }
 SUMMARY = {
     "released, float32": ("released", "float32"),

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import signal
 
 import numpy as np
@@ -133,6 +134,25 @@ def command(capsys):
         return code, out, err
 
     return call
+
+
+@pytest.fixture
+def list_backwards(monkeypatch):
+    """Called, it lets `os.scandir` name what is in a folder in the reverse order of the names."""
+    scan = os.scandir
+
+    class Backwards:
+        def __init__(self, folder):
+            with scan(folder) as entries:
+                self.entries = sorted(entries, key=lambda entry: entry.name, reverse=True)
+
+        def __enter__(self):
+            return iter(self.entries)
+
+        def __exit__(self, *error):
+            pass
+
+    return lambda: monkeypatch.setattr(os, "scandir", Backwards)
 
 
 @pytest.fixture

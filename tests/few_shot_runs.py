@@ -2,11 +2,13 @@
 
 import functools
 
+import keras
 from conftest import look_trained
 
 from neural_similarity import config as configs
 from neural_similarity.data.few_shot_sets import load_class_splits
 from neural_similarity.families import few_shot
+from neural_similarity.layers import InnerRates
 from neural_similarity.training import runs
 from neural_similarity.training.checkpoints import collect
 from neural_similarity.training.details import Details
@@ -30,6 +32,9 @@ def few_shot_run(folder, *settings, name="quickstart/few_shot", weights=0, facts
     details = {"config": name, "recipe": "custom", "experiment": config.owner(), "overrides": overrides, "facts": facts}
     run.create(config, Details(**details, runtime=Runtime.resolve(config.runtime), environment=environment()))
     model = look_trained(few_shot.build_model(config, facts), weights)
+    for layer in model.layers:
+        if isinstance(layer, InnerRates):
+            layer.rates.assign(keras.ops.full(layer.rates.shape, 0.05))  # at other rates the head would diverge
     run.checkpoints.save(5, collect(model=model.variables))
     return folder
 

@@ -1,12 +1,14 @@
 """Tasks of the families' narrow networks on noise, and single steps of them, without a run folder."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
 from neural_similarity import config as configs
 from neural_similarity.data import ImageSet, Splits
 from neural_similarity.families import image_recognition
-from neural_similarity.training.runtime import Replicas
+from neural_similarity.training.runtime import Replicas, Runtime
 
 NARROW = ["model.widths=[3, 4, 5]", "data.global_batch_size=16", "schedule.warmup_steps=0"]
 NARROW += ["optimizer.learning_rate=0.01"]
@@ -21,6 +23,13 @@ def noise(n):
 
 def one_replica(jit_compile=False):
     return Replicas(tf.distribute.get_strategy(), jit_compile=jit_compile)
+
+
+@functools.cache
+def two_replicas():
+    """The same for all tests of a process: a second `MirroredStrategy` would count its collective sums from 0 again,
+    and TensorFlow would take them for those of the first."""
+    return Runtime("mirrored", 2, "float32", False, False).start()
 
 
 def build(name, replicas=None, overrides=(), splits=None, dtype=None):

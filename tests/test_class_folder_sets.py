@@ -70,22 +70,9 @@ def test_fractions_depend_on_names_and_seed_alone():
     assert len({str(assign_by_fractions(CLASSES, THIRDS, seed, "set")) for seed in range(20)}) > 5
 
 
-def test_the_order_is_not_the_file_systems(root, monkeypatch):
-    scan = os.scandir
-
-    class Backwards:
-        def __init__(self, folder):
-            with scan(folder) as entries:
-                self.entries = sorted(entries, key=lambda entry: entry.name, reverse=True)
-
-        def __enter__(self):
-            return iter(self.entries)
-
-        def __exit__(self, *error):
-            pass
-
+def test_the_order_is_not_the_file_systems(root, list_backwards):
     expected = list_class_folder(root, THIRDS, 0)
-    monkeypatch.setattr(os, "scandir", Backwards)
+    list_backwards()
     found = list_class_folder(root, THIRDS, 0)
     assert [*found.items()] == [*expected.items()]
     assert names(found) == names(expected)

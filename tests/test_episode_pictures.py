@@ -146,4 +146,4 @@ def test_only_a_png_is_written(opened, command, tmp_path):
     assert "x.png" in said
     code, _, said = command("episode", folder, "--out", tmp_path / "no" / "x.png")
     assert code == 2
-    assert "cannot be written (No such file or directory)" in said
+    assert f"there is no folder {tmp_path / 'no'}. Next: make it" in said

@@ -6,22 +6,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from few_shot_runs import few_shot_run
 from PIL import Image
 
 from neural_similarity import config as configs
 from neural_similarity import predict as prediction
 from neural_similarity.data.few_shot_sets import load_class_splits
 from neural_similarity.errors import UserError
-from neural_similarity.families import few_shot, load_run
+from neural_similarity.families import load_run
 from neural_similarity.families.few_shot_methods import features_of, method_of
-from neural_similarity.predict import FewShotClassifier, few_shot_classifier
+from neural_similarity.predict import FewShotClassifier, few_shot_classifier, given
 from neural_similarity.training import runs
-from neural_similarity.training.checkpoints import collect
-from neural_similarity.training.details import Details
-from neural_similarity.training.environment import environment
-from neural_similarity.training.runtime import Runtime
 
-SMALL = ["data.name=digits", "data.augmentation=none", "model.filters=4"]
 CONFIGS = {
     "protonet": ("quickstart/few_shot", []),
     "protonet_batch": ("quickstart/few_shot", ["batch_norm.mode=batch"]),
@@ -33,25 +29,14 @@ NAMES = ("nine", "six", "seven", "five", "eight")  # not sorted
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, look_trained):
+def run(tmp_path_factory):
     """`run(name)` is the folder of a run of `CONFIGS[name]`. No step was trained: `look_trained` made the weights."""
     folders = {}
 
     def folder(name):
         if name not in folders:
             path, settings = CONFIGS[name]
-            settings = [*SMALL, *settings]
-            config = configs.load(f"configs/{path}.yaml", settings, environment={})
-            facts = {"train_classes": list("01234"), "data_checksum": "00000000"}
-            one = runs.Run(tmp_path_factory.mktemp(name))
-            details = {"config": path, "recipe": "custom", "experiment": config.owner(), "overrides": settings}
-            runtime = Runtime.resolve(config.runtime)
-            one.create(config, Details(**details, facts=facts, runtime=runtime, environment=environment()))
-            model = look_trained(few_shot.build_model(config, facts))
-            if config.method.name == "maml" and config.method.learn_inner_rates:
-                model.get_layer("inner_rates").rates.assign(tf.fill(model.get_layer("inner_rates").rates.shape, 0.05))
-            one.checkpoints.save(5, collect(model=model.variables))
-            folders[name] = one.folder
+            folders[name] = few_shot_run(tmp_path_factory.mktemp(name) / "run", *settings, name=path)
         return folders[name]
 
     return folder
@@ -145,7 +130,7 @@ def test_files_are_read_and_answered_in_batches(run, task, files, monkeypatch):
     expected = classifier.predict_proba(queries)
     paths = [files / f"{number}.png" for number in range(len(queries))]
     sizes = []
-    monkeypatch.setattr(few_shot_classifier, "_PIXELS_PER_BATCH", 4 * 32 * 32)
+    monkeypatch.setattr(given, "_PIXELS_PER_BATCH", 4 * 32 * 32)
     read = few_shot_classifier.pixels
     monkeypatch.setattr(few_shot_classifier, "pixels", lambda part, size: sizes.append(len(part)) or read(part, size))
     np.testing.assert_allclose(classifier.predict_proba(paths), expected, rtol=1e-4)

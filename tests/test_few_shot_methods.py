@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from few_shot_tasks import METHODS, build, episode, noise_splits
-from small_tasks import one_replica
+from small_tasks import one_replica, two_replicas
 
 from neural_similarity.families import few_shot
 from neural_similarity.families.few_shot_methods import class_labels, measures
 from neural_similarity.few_shot.functional import call_with
 from neural_similarity.few_shot.inner_loop import adapted
-from neural_similarity.training.runtime import Runtime
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -227,7 +226,7 @@ def test_classes_may_have_different_numbers_of_images():
 def test_two_replicas_take_the_step_of_one():
     """Each adapts to one task. Batch normalisation sees single tasks in both cases."""
     losses, weights = [], []
-    for replicas in (one_replica(), Runtime("mirrored", 2, "float32", False, False).start()):
+    for replicas in (one_replica(), two_replicas()):
         with replicas.scope():
             config, _, model = build("static_uns", "method.gradient_clip=0.01", dtype="float32")
             task = few_shot.build_task(config, model, replicas, noise_splits())

@@ -1,7 +1,6 @@
 """The user's own images: which files make a set, in which order, what is refused, and a run on them."""
 
 import builtins
-import os
 import re
 import shutil
 
@@ -44,22 +43,9 @@ def test_images_come_in_the_order_of_their_names(root):
     assert splits.train.labels.dtype == np.int32
 
 
-def test_the_order_is_not_the_file_systems(root, monkeypatch):
-    scan = os.scandir
-
-    class Backwards:
-        def __init__(self, folder):
-            with scan(folder) as entries:
-                self.entries = sorted(entries, key=lambda entry: entry.name, reverse=True)
-
-        def __enter__(self):
-            return iter(self.entries)
-
-        def __exit__(self, *error):
-            pass
-
+def test_the_order_is_not_the_file_systems(root, list_backwards):
     expected = names(list_folder(root).train, root)
-    monkeypatch.setattr(os, "scandir", Backwards)
+    list_backwards()
     assert names(list_folder(root).train, root) == expected
 
 

@@ -12,7 +12,7 @@ from neural_similarity import load_run
 from neural_similarity import predict as prediction
 from neural_similarity.data.image_files import read_image
 from neural_similarity.errors import UserError
-from neural_similarity.predict import describe, predict
+from neural_similarity.predict import describe, given, predict
 
 
 @pytest.fixture
@@ -88,14 +88,14 @@ def test_bad_files_leave_the_others_their_answers(run_folder, three_images, tmp_
 
 def test_answers_come_batch_by_batch(run_folder, three_images, monkeypatch):
     expected = [line for line, _ in describe(run_folder, three_images)]
-    monkeypatch.setattr(prediction, "_PIXELS_PER_BATCH", 2 * 32 * 32)
+    monkeypatch.setattr(given, "_PIXELS_PER_BATCH", 2 * 32 * 32)
     read = []
     monkeypatch.setattr(prediction, "read_image", lambda path, size: read.append(path) or read_image(path, size))
     answers = describe(run_folder, three_images)
     assert [next(answers), next(answers)] == [(line, True) for line in expected[:2]]
     assert read == three_images[:2]
     assert next(answers) == (expected[2], True)
-    monkeypatch.setattr(prediction, "_PIXELS_PER_BATCH", 1)  # one image is a batch, however large
+    monkeypatch.setattr(given, "_PIXELS_PER_BATCH", 1)  # one image is a batch, however large
     assert [line for line, _ in describe(run_folder, three_images)] == expected
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from digits_runs import digits, refusal
-from small_tasks import build, noise, one_replica, train_steps
+from small_tasks import build, noise, one_replica, train_steps, two_replicas
 
 from neural_similarity import config as configs
 from neural_similarity import ops
@@ -39,7 +39,7 @@ def test_mirrored_is_not_compiled():
 
 
 def test_a_mirrored_step_is_the_mean_of_its_halves():
-    replicas = MIRRORED.start()
+    replicas = two_replicas()
     assert replicas.count == 2
     splits = noise(48)
     _, mirrored = build("static_dns", replicas, splits=splits)
@@ -85,13 +85,13 @@ def test_compiled_pieces_serve_replicas(monkeypatch):
         return {"total": total, "image": tf.reduce_sum(image**2), "matrix": tf.reduce_sum(matrix**2)}
 
     batch = (tf.constant(image), tf.constant(matrix))
-    single, mirrored = one_replica(), MIRRORED.start()
+    single, mirrored = one_replica(), two_replicas()
     expected, found = (replicas.compile(squares, reduce="sum")(batch) for replicas in (single, mirrored))
     assert {k: float(v) for k, v in found.items()} == pytest.approx({k: float(v) for k, v in expected.items()})
 
 
 def test_mirrored_evaluation_counts_every_image_once():
-    replicas = MIRRORED.start()
+    replicas = two_replicas()
     splits = noise(19)
     _, mirrored = build("baseline", replicas, splits=splits)
     _, single = build("baseline", splits=splits)

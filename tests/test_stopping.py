@@ -16,8 +16,9 @@ ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """Puts back what a test changes."""
+    """What a terminal gives a program, also where the tests run under `nohup`; puts back what a test changes."""
     before = {number: signal.getsignal(number) for number in ALL}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -82,12 +82,7 @@ class ProtoNet(Section):
     name: Literal["protonet"]
     training_n_way: AtLeastTwo
     tasks: Count
-    batch_size_key: ClassVar[str] = "method.tasks"
-
-    @property
-    def batch_size(self):
-        """What one step takes, and several devices share: episodes."""
-        return self.tasks
+    shared: ClassVar[str] = "tasks"  # the key that says how many of them a step takes, on all devices together
 
 
 class _Classifier(Section):
@@ -99,12 +94,7 @@ class _Classifier(Section):
     global_batch_size: Count
     fine_tune_steps: Count
     fine_tune_learning_rate: Positive
-    batch_size_key: ClassVar[str] = "method.global_batch_size"
-
-    @property
-    def batch_size(self):
-        """What one step takes, and several devices share: images."""
-        return self.global_batch_size
+    shared: ClassVar[str] = "global_batch_size"
 
 
 class Baseline(_Classifier):
@@ -139,12 +129,7 @@ class Maml(Section):
     learn_inner_rates: Switch
     second_order: Switch
     gradient_clip: Positive
-    batch_size_key: ClassVar[str] = "method.tasks"
-
-    @property
-    def batch_size(self):
-        """What one step takes, and several devices share: tasks."""
-        return self.tasks
+    shared: ClassVar[str] = "tasks"
 
 
 class BatchNorm(Section):
@@ -209,11 +194,11 @@ class FewShot(Experiment):
 
     def global_batch_size(self) -> int:
         """See `Experiment.global_batch_size`."""
-        return self.method.batch_size
+        return getattr(self.method, self.method.shared)
 
     def batch_size_key(self) -> str:
         """See `Experiment.batch_size_key`."""
-        return self.method.batch_size_key
+        return f"method.{self.method.shared}"
 
     def protocol(self) -> str:
         """See `Experiment.protocol`: "5-way 5-shot, 15 queries, batch norm: running"."""

@@ -64,15 +64,15 @@ def _check(config, counts, sizes):
     """
     method, episode = config.method, config.episode
     for split, count in counts.items():
-        key, needed = "episode.n_way", episode.n_way
-        if split == "train" and method.name != "maml":
-            key = "method.training_n_way"
-            needed = method.training_n_way if method.name == "protonet" else 2
-            if method.name != "protonet" and count < 2:
+        if split == "train" and method.name in ("baseline", "baseline_pp"):  # no episodes
+            if count < 2:
                 raise UserError("the split `train` has 1 class, which leaves nothing to tell apart. Next: more classes")
-        check_classes(split, count, needed, key)
-        in_episodes = split != "train" or method.name in ("protonet", "maml")
-        if in_episodes and split in sizes:
+            continue
+        if split == "train" and method.name == "protonet":
+            check_classes(split, count, method.training_n_way, "method.training_n_way")
+        else:
+            check_classes(split, count, episode.n_way, "episode.n_way")
+        if split in sizes:
             check_images(split, sizes[split], episode.k_shot, episode.n_query)
 
 

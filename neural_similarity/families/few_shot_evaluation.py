@@ -8,7 +8,7 @@ import tensorflow as tf
 from neural_similarity.config.few_shot import FewShot
 from neural_similarity.data.class_splits import ClassImages
 from neural_similarity.data.episodes import episode_rows
-from neural_similarity.families.few_shot_methods import class_labels, features_of, measures, method_of
+from neural_similarity.families.few_shot_methods import class_labels, features_of, flat, measures, method_of
 
 _TEST_SEED = 0  # whatever the seed of a run, so that all runs are tested on the same episodes
 _IMAGES_PER_BATCH = 250  # when features are computed for later use
@@ -64,9 +64,7 @@ def episode_measures(config, model, jit_compile=False):
 
     def of_episode(x):
         """The measures of one episode: `x` is `(n, m, h, w, 3)`, or `(n, m, f)` where the features are known."""
-        support, queries = (
-            tf.reshape(part, (-1, *x.shape[2:])) for part in (x[:, : episode.k_shot], x[:, episode.k_shot :])
-        )
+        support, queries = flat(x[:, : episode.k_shot]), flat(x[:, episode.k_shot :])
         if cached:
             logits = method.answer_features(support, labels, queries, n_way)
         else:

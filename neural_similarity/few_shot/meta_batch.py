@@ -1,20 +1,23 @@
-"""The loss and the gradient of a meta-batch: the mean over several tasks, one after the other in one graph."""
+"""The loss and the gradient of a meta-batch: the mean over several tasks, in one graph."""
 
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 
-def mean_over_tasks(task: Callable, parameters: Sequence[tf.Tensor], data) -> tuple[dict, list[tf.Tensor]]:
+def mean_over_tasks(
+    task: Callable, parameters: Sequence[tf.Tensor], data, tasks_at_once: int = 1
+) -> tuple[dict, list[tf.Tensor]]:
     """The mean of what tasks measure, and the gradient of their mean loss.
 
-    The graph holds the inner loop of one task, whatever their number, and runs it once for each. To write the tasks one
-    after the other into the graph was no faster, and took about twice the memory (benchmarks/meta_batch.py).
+    The graph holds the inner loop of one task, whatever their number, and runs it once for each. A graph with all tasks
+    written out takes twice the memory and is hardly faster (benchmarks/meta_batch.py).
 
     Args:
         task: `task(parameters, data)` adapts to one task and returns `{name: scalar}`, with `"loss"` among the names.
         parameters: what the gradient is taken of, tensors or variables.
         data: a tensor `(t, …)`, or a structure of them; a task gets its entry of each.
+        tasks_at_once: tasks that are computed side by side and whose activations are in memory together.
 
     Returns:
         `{name: mean}` and the gradients, in the order of `parameters`.
@@ -37,6 +40,6 @@ def mean_over_tasks(task: Callable, parameters: Sequence[tf.Tensor], data) -> tu
         return tf.stack([tf.cast(value, dtype) for value in measured.values()]), gradients
 
     signature = (tf.TensorSpec([None], dtype), [tf.TensorSpec(p.shape, p.dtype) for p in parameters])
-    measured, gradients = tf.map_fn(one, data, fn_output_signature=signature, parallel_iterations=1)
+    measured, gradients = tf.map_fn(one, data, fn_output_signature=signature, parallel_iterations=tasks_at_once)
     means = tf.unstack(tf.reduce_mean(measured, 0), len(names))
     return dict(zip(names, means, strict=True)), [tf.reduce_mean(gradient, 0) for gradient in gradients]

@@ -9,12 +9,10 @@ from neural_similarity.data.image_files import read_image
 from neural_similarity.data.support_folder import read_support
 from neural_similarity.errors import UserError
 from neural_similarity.families import load_run
+from neural_similarity.predict.given import images_at_once
 from neural_similarity.training.runs import open_run
 
 __all__ = ["FewShotClassifier", "describe", "predict"]
-
-# Of all images in a batch: 64 images of 32×32. The largest of our networks then takes half a gigabyte.
-_PIXELS_PER_BATCH = 2**16
 
 
 def __getattr__(name):
@@ -111,7 +109,7 @@ def _learned(run, support):
 
 def _predictions(size, probabilities, paths):
     """Yields (path, its probabilities `(classes,)` float64, or the UserError that it cannot be read), in order."""
-    batch_size = max(1, _PIXELS_PER_BATCH // size**2)
+    batch_size = images_at_once(size)
     for start in range(0, len(paths), batch_size):
         part = paths[start : start + batch_size]
         found = [_read(path, size) for path in part]

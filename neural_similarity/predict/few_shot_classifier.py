@@ -13,10 +13,9 @@ import tensorflow as tf
 from neural_similarity.families import load_run
 from neural_similarity.families.few_shot import open_few_shot_run
 from neural_similarity.families.few_shot_methods import method_of
-from neural_similarity.predict.given import checked_images, checked_labels, pixels
+from neural_similarity.predict.given import checked_images, checked_labels, images_at_once, pixels
 
 _log = logging.getLogger("neural_similarity")
-_PIXELS_PER_BATCH = 2**16  # of all images that are computed at once: 64 images of 32×32
 
 
 class FewShotClassifier:
@@ -128,9 +127,7 @@ class FewShotClassifier:
         """
         self._check_fitted()
         images = checked_images(images, self.image_size)
-        at_once = max(1, _PIXELS_PER_BATCH // self.image_size**2)
-        if self._transductive:
-            at_once = max(1, len(images))
+        at_once = max(1, len(images)) if self._transductive else images_at_once(self.image_size)
         rows = np.empty((len(images), len(self.classes_)))
         for start in range(0, len(images), at_once):
             part = slice(start, start + at_once)

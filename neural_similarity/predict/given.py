@@ -8,6 +8,14 @@ import numpy as np
 
 from neural_similarity.data.image_files import fill, middle_square
 
+# Of all images in a batch: 64 images of 32×32. The largest of our networks then takes half a gigabyte.
+_PIXELS_PER_BATCH = 2**16
+
+
+def images_at_once(size: int) -> int:
+    """How many images of `size`×`size` pixels are computed at once."""
+    return max(1, _PIXELS_PER_BATCH // size**2)
+
 
 def checked_images(images, size: int) -> Sequence[str | Path] | np.ndarray:
     """The images as a list of paths or as an array `(m, size, size, 3)`.

@@ -2,10 +2,10 @@
 
 from neural_similarity.config.few_shot import FewShot
 from neural_similarity.families.few_shot_methods.maml import Maml
-from neural_similarity.families.few_shot_methods.method import Method, class_labels, features_of, measures
+from neural_similarity.families.few_shot_methods.method import Method, class_labels, features_of, flat, measures
 from neural_similarity.families.few_shot_methods.on_features import Classifier, ProtoNet
 
-__all__ = ["Method", "class_labels", "features_of", "measures", "method_of"]
+__all__ = ["Method", "class_labels", "features_of", "flat", "measures", "method_of"]
 
 
 def method_of(config: FewShot) -> Method:
