@@ -33,10 +33,6 @@ ODD_VALUES = (
         "none",
         "identity",
         "ones",
-        "running",
-        "support",
-        "batch",
-        "head",
         "\0",
         "ä" * 300,
     ),
@@ -146,7 +142,7 @@ def test_configs_with_another_structure(tmp_path):
                 document["data"].setdefault("image_size", 32)  # the one default
             assert config.to_dict() == document, (original, what, path, value)
     print(*sorted(table.items()), sep="\n")
-    assert table["replace", "accepted"] > MUTATIONS / 50
+    assert table["replace", "accepted"] > MUTATIONS / 100
     assert not table["rename", "accepted"]
 
 

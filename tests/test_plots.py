@@ -55,6 +55,16 @@ def test_a_figure_holds_the_raw_points_and_three_curves_per_run(make_run):
     assert [line.get_color() for line in loss.lines[1::2]] == [color for color, _ in looks]
 
 
+def test_a_validation_split_has_a_curve_of_its_own(make_run):
+    validation = [{"step": step, "split": "validation", "accuracy": step / 200} for step in (20, 30)]
+    runs = [make_run("one", rows=train_rows() + validation), make_run("two", rows=train_rows())]
+    accuracy = plots.training_figure(runs).axes[1]
+    hollow = [line for line in accuracy.lines if line.get_markerfacecolor() == "white"]
+    assert len(accuracy.lines) == 5
+    np.testing.assert_allclose([line.get_xydata() for line in hollow], [[[20, 10], [30, 15]]])
+    assert accuracy.get_ylabel() == "accuracy (%): test;\nvalidation, hollow; training, thin"
+
+
 def test_a_picture_has_the_promised_size(make_run, tmp_path, command):
     run = make_run(rows=train_rows())
     code, out, err = command("plots", run, "--out", tmp_path / "curves.png", "--title", "one run")

@@ -61,7 +61,7 @@ def training_figure(runs: Sequence[str | Path], title: str | None = None) -> Fig
 
     The left panel shows the training loss without penalties: the logged values as dots, and `smoothed` as a line. The
     right panel shows the headline score in percent: that of each evaluation, and as a thin line that of the training
-    batches, if they have one.
+    batches, if they have one. If a run has a validation split, its score there has hollow markers.
 
     Args:
         runs: run folders. The legend calls a run by its config. If several runs have one config, it adds the folder.
@@ -81,7 +81,7 @@ def training_figure(runs: Sequence[str | Path], title: str | None = None) -> Fig
     FigureCanvasAgg(figure)
     loss, score = figure.subplots(1, 2, sharex=True)
     handles = []
-    for i, (label, (train, train_score, test)) in enumerate(zip(labels, curves, strict=True)):
+    for i, (label, (train, train_score, validation, test)) in enumerate(zip(labels, curves, strict=True)):
         color, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
         line = {"color": color, "linestyle": DASHES[i // len(COLOURS) % len(DASHES)], "linewidth": 1.5, "label": label}
         steps, values = train
@@ -91,12 +91,15 @@ def training_figure(runs: Sequence[str | Path], title: str | None = None) -> Fig
         steps, values = train_score
         score.plot(steps, 100 * smoothed(values), **{**line, "linewidth": 0.8}, alpha=0.6, zorder=1)
         steps, values = test
-        handles += score.plot(
-            steps, 100 * values, **line, marker=marker if len(steps) <= _MOST_MARKERS else "", markersize=4
-        )
+        line |= {"marker": marker if len(steps) <= _MOST_MARKERS else "", "markersize": 4}
+        handles += score.plot(steps, 100 * values, **line)
+        if validation.size:
+            steps, values = validation
+            score.plot(steps, 100 * values, **{**line, "linewidth": 0.8}, markerfacecolor="white", zorder=1.5)
     _describe(loss, "training loss (without penalties)")
     measures = dict.fromkeys(_headline(folder)[1] for folder in runs)
-    _describe(score, f"{spoken(', '.join(measures))} (%): {_headline(runs[0])[0]}; training, thin")
+    hollow = ";\nvalidation, hollow" if any(validation.size for _, _, validation, _ in curves) else ""
+    _describe(score, f"{spoken(', '.join(measures))} (%): {_headline(runs[0])[0]}{hollow}; training, thin")
     losses = np.concatenate([values for (_, values), *_ in curves])
     if 0 < _LOGARITHMIC_FROM * losses.min() < losses.max():
         loss.set_yscale("log")
@@ -137,7 +140,10 @@ def smoothed(values: np.ndarray) -> np.ndarray:
 
 
 def _curves(folder):
-    """(steps, loss), (steps, training score) and (steps, test score) of a run. The last two may be empty."""
+    """The curves of a run, each as (steps, values): training loss, and training, validation and test score.
+
+    The last three may be empty.
+    """
     run = open_run(folder)
     family = family_of(run.config)
     split, measure = family.HEADLINE.split("/")
@@ -151,7 +157,7 @@ def _curves(folder):
     if not train.size:
         advice = "Restore the file" if run.result else "Let the run go on"
         raise UserError(f"{run.shown()}: no row of the training loss in metrics.jsonl. {advice}.")
-    return train, curve("train", measure), curve(split, measure)
+    return train, curve("train", measure), curve("validation", measure), curve(split, measure)
 
 
 def _headline(folder):
