@@ -15,19 +15,22 @@ from neural_similarity.config import REPOSITORY
 from neural_similarity.training.logs import read_rows
 
 DIGITS = ["data.name=digits", "data.augmentation=none", "model.widths=[4, 6, 8]", "schedule.train_steps=70"]
+FEW_SHOT = ["data.name=digits", "model.filters=8", "schedule.train_steps=200", "schedule.boundaries_steps=[100]"]
+FEW_SHOT += ["method.training_n_way=5", "evaluation.episodes=8", "evaluation.validation_episodes=8"]
 CIFAR = ["schedule.train_steps=450", "evaluation.every_steps=150"]
 
 
 def start(folder, settings, *extra):
-    """Starts static/train.py."""
+    """Starts static/train.py, or for FEW_SHOT the train.py of few-shot recognition."""
+    script = "few_shot/cifar_fs/train.py" if settings is FEW_SHOT else "nsl_image_recog/static/train.py"
     settings = [*settings, "checkpoint.every_minutes=0.05"]  # so that there is a checkpoint to go on from
-    command = [sys.executable, str(REPOSITORY / "nsl_image_recog/static/train.py"), "--run-dir", str(folder), *extra]
+    command = [sys.executable, str(REPOSITORY / script), "--run-dir", str(folder), *extra]
     command += [word for setting in settings for word in ("--set", setting)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def train(folder, settings, *extra, kill_at=None):
-    """Runs static/train.py to its end, or kills it once the row of step `kill_at` is there; returns the exit code."""
+    """Trains to the end, or kills the process once the row of step `kill_at` is there; returns the exit code."""
     process = start(folder, settings, *extra)
     while kill_at is not None and process.poll() is None:
         rows = read_rows(Path(folder) / "metrics.jsonl")
@@ -47,9 +50,14 @@ def train_with_kills(folder, settings, kills):
     assert train(folder, settings, "--resume") == 0
 
 
-def test_a_killed_run_resumes_to_the_same_bytes(tmp_path):
-    assert train(tmp_path / "reference", DIGITS) == 0
-    train_with_kills(tmp_path / "killed", DIGITS, kills=[40])
+@pytest.mark.parametrize(
+    ("settings", "step"),
+    [(DIGITS, 40), pytest.param(FEW_SHOT, 130, marks=pytest.mark.slow)],
+    ids=["static", "few_shot"],
+)
+def test_a_killed_run_resumes_to_the_same_bytes(settings, step, tmp_path):
+    assert train(tmp_path / "reference", settings) == 0
+    train_with_kills(tmp_path / "killed", settings, kills=[step])
     assert_equal_runs(tmp_path / "killed", tmp_path / "reference")
 
 
