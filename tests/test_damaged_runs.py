@@ -316,13 +316,23 @@ def test_a_hash_that_was_taken_out_is_missed(stopped, capsys):
     assert "of another run than run.json tells of" in refusal(capsys, digits(stopped, "--resume"))
 
 
-@pytest.mark.parametrize(("step", "split"), [(5, None), (10, "validation"), (10, "train")])
-def test_an_older_run_that_lost_a_row_names_no_selected_step(tmp_path, monkeypatch, capsys, step, split):
-    folder = tmp_path / "r"
-    words = digits(folder, "--set", "data.validation_fraction=0.2", "--set", "evaluation.every_steps=5")
-    with monkeypatch.context() as patch:
+VALIDATED = ["--set", "data.validation_fraction=0.2", "--set", "evaluation.every_steps=5"]
+
+
+@pytest.fixture(scope="module")
+def validated_run(tmp_path_factory):
+    """The folder of a run with a validation split, stopped after step 14."""
+    folder = tmp_path_factory.mktemp("runs") / "validated"
+    with pytest.MonkeyPatch.context() as patch:
         interrupt_at(14, patch)
-        assert run_main(words) == 130
+        assert run_main(digits(folder, *VALIDATED)) == 130
+    return folder
+
+
+@pytest.mark.parametrize(("step", "split"), [(5, None), (10, "validation"), (10, "train")])
+def test_an_older_run_that_lost_a_row_names_no_selected_step(validated_run, tmp_path, monkeypatch, capsys, step, split):
+    folder = shutil.copytree(validated_run, tmp_path / "r")
+    words = digits(folder, *VALIDATED)
     as_of_an_earlier_version(folder)
     path = folder / "metrics.jsonl"
     rows = read_rows(path)
