@@ -59,7 +59,10 @@ class FolderClasses(Images):
 
 
 class Episode(Section):
-    """The episodes of every evaluation: `n_way` classes, and of each `k_shot` support images and `n_query` queries."""
+    """The episodes of every evaluation: `n_way` classes, and of each `k_shot` support images and `n_query` queries.
+
+    Training episodes have as many images of a class; with `method.name: maml` also as many classes.
+    """
 
     n_way: AtLeastTwo
     k_shot: Count

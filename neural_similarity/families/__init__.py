@@ -33,6 +33,9 @@ def family_of(config: Experiment) -> ModuleType:
 def load_run(folder: str | Path):
     """The trained network of a run: a Keras model with the weights of the newest checkpoint.
 
+    Of a few-shot run with `method.name: maml` it is where adaptation starts. Its batch normalisation has no averages;
+    `predict.FewShotClassifier` adapts it.
+
     Raises:
         UserError: there is no run in `folder`, or it has no checkpoint yet.
     """

@@ -142,7 +142,7 @@ def draw_run(folder: str | Path, number: int = 0, out: Path | None = None) -> It
     try:
         episode_figure(episode, title, static, dynamic).savefig(out)
     except OSError as error:
-        raise UserError(f"{shown(out)}: cannot be written ({error.strerror}).") from None
+        raise UserError(f"{shown(out)}: cannot be written ({error.strerror}). Next: --out another file") from None
     yield f"test episode {number}: {accuracy}, {config.protocol()}"
     yield shown(out)
 
