@@ -237,6 +237,7 @@ save_whole(model, Path(sys.argv[1]) / "model.keras")
 """
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_leaves_no_file(tmp_path):
     """The operating system itself refuses the write, here because of a limit on the size of files."""
     done = subprocess.run(

@@ -223,6 +223,7 @@ def test_classes_may_have_different_numbers_of_images():
     np.testing.assert_allclose(logits, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_two_replicas_take_the_step_of_one():
     """Each adapts to one task. Batch normalisation sees single tasks in both cases."""
     losses, weights = [], []

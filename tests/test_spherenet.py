@@ -216,7 +216,8 @@ def test_mixed_precision_gives_float32_logits():
     assert np.abs(logits - expected).max() < 0.2 * np.std(expected)
 
 
-@pytest.mark.parametrize("row", ["sa_spherenet", pytest.param("spherenet_learnable_sigmoid", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ["sa_spherenet", "spherenet_learnable_sigmoid"])
 def test_whole_step_compiles(row):
     """One XLA program gives the step that TensorFlow runs."""
     results = []
