@@ -72,7 +72,7 @@ def step_of(form, tasks, second_order=True, image_size=32, filters=64, inner_ste
         return loss, tape.gradient(loss, parameters)
 
     def ours(parameters, episodes):
-        means, gradients = mean_over_tasks(task, parameters, episodes, 1 if second_order else 2)
+        means, gradients = mean_over_tasks(task, parameters, episodes, second_order)
         return means["loss"], gradients
 
     function = {"eager": loop, "unrolled": loop, "vectorised": vectorised, "ours": ours}[form]

@@ -240,7 +240,7 @@ def test_an_interrupted_append_leaves_the_file_as_it_was(make_run, tmp_path, mon
 
     monkeypatch.setattr("neural_similarity.files.os.replace", fail)
     message = refusal(record.record, other, tmp_path)
-    assert message == f"{path}: cannot be written (No space left on device). Next: make it writable"
+    assert message == f"{path}: cannot be written (No space left on device). Next: make room, or make it writable"
     assert path.read_bytes() == before
 
 

@@ -6,18 +6,18 @@ import tensorflow as tf
 
 
 def mean_over_tasks(
-    task: Callable, parameters: Sequence[tf.Tensor], data, tasks_at_once: int = 1
+    task: Callable, parameters: Sequence[tf.Tensor], data, second_order: bool = True
 ) -> tuple[dict, list[tf.Tensor]]:
     """The mean of what tasks measure, and the gradient of their mean loss.
 
     The graph holds the inner loop of one task, whatever their number, and runs it once for each. A graph with all tasks
-    written out takes twice the memory and is hardly faster (benchmarks/meta_batch.py).
+    written out is hardly faster, and takes more memory: twice as much in second order (benchmarks/meta_batch.py).
 
     Args:
         task: `task(parameters, data)` adapts to one task and returns `{name: scalar}`, with `"loss"` among the names.
         parameters: what the gradient is taken of, tensors or variables.
         data: a tensor `(t, …)`, or a structure of them; a task gets its entry of each.
-        tasks_at_once: tasks that are computed side by side and whose activations are in memory together.
+        second_order: whether tasks differentiate through their inner gradients. It does not change the result.
 
     Returns:
         `{name: mean}` and the gradients, in the order of `parameters`.
@@ -39,7 +39,9 @@ def mean_over_tasks(
         names[:] = measured
         return tf.stack([tf.cast(value, dtype) for value in measured.values()]), gradients
 
+    # With second order a task keeps the activations of all its inner steps, and a second task would double them.
+    at_once = 1 if second_order else 2
     signature = (tf.TensorSpec([None], dtype), [tf.TensorSpec(p.shape, p.dtype) for p in parameters])
-    measured, gradients = tf.map_fn(one, data, fn_output_signature=signature, parallel_iterations=tasks_at_once)
+    measured, gradients = tf.map_fn(one, data, fn_output_signature=signature, parallel_iterations=at_once)
     means = tf.unstack(tf.reduce_mean(measured, 0), len(names))
     return dict(zip(names, means, strict=True)), [tf.reduce_mean(gradient, 0) for gradient in gradients]

@@ -161,7 +161,9 @@ def append_line(path, line):
             text += "\n"
         write_atomically(path, f"{text}{line}\n")
     except OSError as error:
-        raise UserError(f"{shown(path)}: cannot be written ({error.strerror}). Next: make it writable") from None
+        raise UserError(
+            f"{shown(path)}: cannot be written ({error.strerror}). Next: make room, or make it writable"
+        ) from None
 
 
 def record_all(folders: Iterable[str | Path], results: str | Path = RESULTS) -> Iterator[str]:

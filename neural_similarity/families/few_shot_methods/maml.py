@@ -61,9 +61,8 @@ class Maml(Method):
 
         def step(episodes):
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            # Second order: the activations of all inner steps are kept, and a second task would double them.
-            at_once = 1 if method.second_order else 2
-            measured, gradients = mean_over_tasks(task, [v.value for v in model.trainable_variables], episodes, at_once)
+            parameters = [v.value for v in model.trainable_variables]
+            measured, gradients = mean_over_tasks(task, parameters, episodes, method.second_order)
             if replicas > 1:  # what is clipped is the gradient of the whole meta-batch
                 context = tf.distribute.get_replica_context()
                 gradients = [g / replicas for g in context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)]
