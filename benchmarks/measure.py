@@ -131,6 +131,13 @@ def report(name, columns, rows, options):
         print(f"{options.json}: appended one line", file=sys.stderr)
 
 
+def recorded(file):
+    """The measurements in a file that `--json` has written, a dict for each line; none if there is no such file."""
+    if file is None or not file.exists():
+        return []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
 def table(columns, rows):
     """A Markdown table with a line for each of `rows`; `columns` as for `report`."""
     cells = [list(columns), ["---", *["---:"] * (len(columns) - 1)]]

@@ -7,6 +7,7 @@ python -m benchmarks.train_step [--quick]
 
 import dataclasses
 import functools
+import statistics
 
 import tensorflow as tf
 
@@ -25,6 +26,12 @@ OPERATORS = ("cosine", "linear", "sigmoid", "learnable_sigmoid")
 SPHERENETS = ("cnn9_128", "sa_spherenet", *(f"spherenet_{operator}" for operator in OPERATORS))
 ALL = (*NETWORKS, *SPHERENETS)  # SphereNets are measured only where `--only` names them
 COMPILED = ("baseline", "static_dns", "dynamic_dns")
+SUMMARY = {
+    "released, float32": ("released", "float32"),
+    "ours, float32": ("ours", "float32"),
+    "ours, bfloat16": ("ours", "mixed_bfloat16"),
+    "equal work, float32": ("equal_work", "float32"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +125,27 @@ def two_steps(form, batch_size):
         step()
 
     return work
+
+
+def summary(lines):
+    """The Markdown table of all measurements of `train_step`: ms per step, for each network in each form.
+
+    A cell is the median of the measurements' medians.
+    """
+    times = {}
+    for line in lines:
+        for row in line["rows"]:
+            times.setdefault((row["network"], row["kind"], row["precision"]), []).append(row["median_s"])
+
+    def cell(form):
+        def median(network):
+            found = times.get((network, *form))
+            return f"{1e3 * statistics.median(found):,.0f}" if found else ""
+
+        return median
+
+    networks = list(dict.fromkeys(network for network, *_ in times))
+    return measure.table({"ms a step": str, **{title: cell(form) for title, form in SUMMARY.items()}}, networks)
 
 
 def main(arguments=None):

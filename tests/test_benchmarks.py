@@ -168,14 +168,14 @@ def test_tables_in_the_docs_are_the_recorded_ones(document):
 
 def test_show(tmp_path, capsys):
     file = configs.REPOSITORY / "results/benchmarks/layers.jsonl"
-    count = len(show.measurements(file))
+    count = len(measure.recorded(file))
     show.main([str(file)])
     assert capsys.readouterr().out.count("| operation | form | precision |") == count
     for words, expected in [
         (["--number", "0"], f"--number 0: {file} has {count} measurements"),
         (["--number", "99"], f"--number 99: {file} has {count} measurements"),
         (["--column", "GB"], f"--column GB: {file} has operation, form, precision, ms, times faster than released"),
-        (["--summary"], f"--summary: {file} holds no measurements of train_step"),
+        (["--summary"], f"--summary: {file} holds no measurements of train_step or released_start"),
     ]:
         with pytest.raises(SystemExit):
             show.main([str(file), *words])
