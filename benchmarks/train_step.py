@@ -12,10 +12,11 @@ import statistics
 import tensorflow as tf
 
 from benchmarks import measure
-from benchmarks.count import multiply_adds, widths_of_equal_work
+from benchmarks.equal_work import widths_of_equal_work
 from benchmarks.released import released_form
 from neural_similarity import config as configs
 from neural_similarity.families import image_recognition
+from neural_similarity.reporting.multiply_adds import multiply_adds
 from neural_similarity.training.loop import gradient_step
 from neural_similarity.training.optimizers import build_optimizer
 

@@ -103,13 +103,12 @@ def _record(parser):
 
 
 def _tables(parser):
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if there is something to")
     parser.add_argument("--results", type=typed_path, default=_RESULTS, metavar="DIR", help="default: %(default)s")
 
     def run(options):
         from neural_similarity.reporting.tables import write
 
-        return write(options.results, options.check)
+        return write(options.results)
 
     return run
 
@@ -210,7 +209,8 @@ def _main(arguments):
         usage="%(prog)s COMMAND …",
         description="\n".join(f"  {name:<10} {about}" for name, (_, about) in COMMANDS.items()),
         epilog="Help on one: %(prog)s COMMAND --help\n"
-        "To train: the train.py of an experiment, as: python nsl_image_recog/static/train.py --help",
+        "To train: the train.py of an experiment, as: python nsl_image_recog/static/train.py --help\n"
+        "To train all rows of a table: python reproduce_tables.py",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(help=argparse.SUPPRESS, prog=parser.prog)

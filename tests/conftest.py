@@ -17,6 +17,7 @@ from configs import TEXT
 from neural_similarity import config as configs
 from neural_similarity import ops
 from neural_similarity.config import REPOSITORY
+from neural_similarity.data import class_names
 from neural_similarity.families import image_recognition
 from neural_similarity.training import runs
 from neural_similarity.training.checkpoints import collect
@@ -60,7 +61,7 @@ def run_folder(request, tmp_path_factory):
     """
     name = getattr(request, "param", "static_uns")
     config = configs.load(f"configs/cifar10/{name}.yaml", ["model.widths=[4, 4, 4]"], environment={})
-    classes = list(image_recognition.class_names(config))
+    classes = list(class_names(config.data.name))
     model = look_trained(image_recognition.network(config, len(classes)))
     run = runs.Run(tmp_path_factory.mktemp(name))
     details = Details(

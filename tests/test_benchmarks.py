@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from benchmarks import (
     attention,
-    count,
     docs,
+    equal_work,
     hlo,
     input_pipeline,
     layers,
@@ -37,6 +37,7 @@ from neural_similarity.layers import (
     NeuralSimilarityPredictor,
 )
 from neural_similarity.models import cnn9
+from neural_similarity.reporting.multiply_adds import multiply_adds
 
 
 def tiny_network(name):
@@ -76,19 +77,19 @@ def test_multiply_adds():
     """
     plain = 32**2 * 9 * (3 * 32 + 3 * 32 * 32) + 16**2 * 9 * (32 * 64 + 2 * 64**2) + 8**2 * 9 * (64 * 128 + 2 * 128**2)
     plain += 4**2 * 128 * 10
-    assert count.multiply_adds(cnn9(10)) == plain
+    assert multiply_adds(cnn9(10)) == plain
     pixels = [(32**2, 32)] * 3 + [(16**2, 32)] + [(16**2, 64)] * 2 + [(8**2, 64)] + [(8**2, 128)] * 2
     dns = sum(n * (9 * (i * 64 + 64 * 9) + 9 * i) for n, i in pixels)
     uns = sum(n * (9 * (i * 128 + 128 * 81) + 81 * i) for n, i in pixels)
     for structure, more in (("diagonal", dns), ("unconstrained", uns)):
         network = cnn9(10, convolution=lambda *a, s=structure, **k: DynamicSimilarityConv2D(*a, structure=s, **k))
-        assert count.multiply_adds(network) == plain + more
+        assert multiply_adds(network) == plain + more
 
 
 def test_multiply_adds_of_attention():
     image = keras.Input((3, 4, 16))
     projections = 12 * 16 * (2 + 2 + 16)
-    found = count.multiply_adds(keras.Model(image, GlobalSimilarity2D()(image)))
+    found = multiply_adds(keras.Model(image, GlobalSimilarity2D()(image)))
     assert found == projections + 12 * 12 * 2 + 12 * 12 * 16
 
 
@@ -96,13 +97,13 @@ def test_multiply_adds_count_what_a_stride_leaves():
     image = keras.Input((7, 5, 2))
     layer = DynamicSimilarityConv2D(3, 3, strides=2, predictor=NeuralSimilarityPredictor(filters=4))
     predictor = 7 * 5 * 9 * (2 * 4 + 4 * 9)
-    assert count.multiply_adds(keras.Model(image, layer(image))) == 3 * 2 * (9 * 2 * 3 + 9 * 2) + predictor
+    assert multiply_adds(keras.Model(image, layer(image))) == 3 * 2 * (9 * 2 * 3 + 9 * 2) + predictor
 
 
 def test_the_plain_network_needs_about_as_many_multiply_adds():
-    widths = count.widths_of_equal_work(1.9e8)
+    widths = equal_work.widths_of_equal_work(1.9e8)
     assert all(width % 16 == 0 for width in widths)
-    assert count.multiply_adds(cnn9(10, widths=widths)) == pytest.approx(1.9e8, rel=0.05)
+    assert multiply_adds(cnn9(10, widths=widths)) == pytest.approx(1.9e8, rel=0.05)
 
 
 def test_forms_are_called_in_turn_and_timed(monkeypatch):

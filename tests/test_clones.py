@@ -44,7 +44,7 @@ def test_a_train_py_of_another_clone_is_refused(clone, monkeypatch, capsys):
 @pytest.mark.parametrize("inside", [".", "configs", "nsl_image_recog/static"])
 def test_the_tools_are_refused_inside_another_clone(inside, clone, monkeypatch, capsys):
     monkeypatch.chdir(clone / inside)
-    assert run_tool("tables", "--check") == 2
+    assert run_tool("tables") == 2
     assert f"of the clone {clone}, but" in capsys.readouterr().err
 
 

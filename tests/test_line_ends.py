@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from neural_similarity import config as configs
-from neural_similarity.config import CONFIGS, REPOSITORY
+from neural_similarity.config import REPOSITORY, experiment_files
 
 
 def git(folder, *words):
@@ -31,7 +31,7 @@ def test_the_scripts_keep_their_line_ends(tmp_path):
 
 
 def test_a_config_with_line_ends_of_windows_is_the_same(tmp_path):
-    for path in CONFIGS.rglob("*.yaml"):
+    for path in experiment_files():
         other = tmp_path / "x.yaml"
         for ends in (b"\r\n", b"\r"):
             other.write_bytes(path.read_bytes().replace(b"\n", ends))

@@ -3,7 +3,7 @@
 import pytest
 
 from configs import DYNAMIC, FOLDER, SHIPPED, settings
-from neural_similarity.config import REPOSITORY, Experiment, differing_keys
+from neural_similarity.config import REPOSITORY, Experiment, differing_keys, experiment_files
 
 SETS = ("cifar10", "cifar100")
 ROWS = ("baseline", "baseline_matched", "static_dns", "static_uns", "dynamic_dns", "dynamic_uns", "nsl_fspherenet")
@@ -31,9 +31,7 @@ def test_the_rows_are_all_there():
     assert set(expected) <= set(SHIPPED)
 
 
-@pytest.mark.parametrize(
-    "path", sorted(file.relative_to(REPOSITORY).as_posix() for file in (REPOSITORY / "configs").rglob("*.yaml"))
-)
+@pytest.mark.parametrize("path", [file.relative_to(REPOSITORY).as_posix() for file in experiment_files()])
 def test_every_file_loads_and_has_an_owner(path):
     config = settings(path)
     assert isinstance(config, Experiment)

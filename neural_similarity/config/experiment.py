@@ -44,6 +44,18 @@ class Experiment(Section, abc.ABC):
         """The dotted path of the key that says so."""
         return "data.global_batch_size"
 
+    def training_images(self) -> int:
+        """How many images a whole run trains on, each time that one is used counted."""
+        return self.schedule.scaled_train_steps * self.images_per_step()
+
+    def images_per_step(self) -> int:
+        """How many images one step takes, on all devices together."""
+        return self.global_batch_size()
+
+    def tested_on(self) -> str:
+        """What the scores are measured on, in words. Two runs can be compared only if it is the same."""
+        return self.data.name
+
     def protocol(self) -> str | None:
         """How the scores are measured, in words, where the family's configs can differ in it."""
         return None

@@ -203,11 +203,26 @@ class FewShot(Experiment):
         """See `Experiment.batch_size_key`."""
         return f"method.{self.method.shared}"
 
+    def images_per_step(self) -> int:
+        """See `Experiment.images_per_step`."""
+        method, episode = self.method, self.episode
+        if method.name in ("baseline", "baseline_pp"):
+            return method.global_batch_size
+        n_way = method.training_n_way if method.name == "protonet" else episode.n_way
+        return method.tasks * n_way * (episode.k_shot + episode.n_query)
+
+    def tested_on(self) -> str:
+        """See `Experiment.tested_on`: "cifar_fs, 5-way 5-shot, 15 queries"."""
+        return f"{self.data.name}, {self._test_episodes()}"
+
     def protocol(self) -> str:
         """See `Experiment.protocol`: "5-way 5-shot, 15 queries, batch norm: running"."""
-        episode, mode = self.episode, self.batch_norm.mode
-        mode += " (transductive)" if mode == "batch" else ""
-        return f"{episode.n_way}-way {episode.k_shot}-shot, {episode.n_query} queries, batch norm: {mode}"
+        mode = self.batch_norm.mode + (" (transductive)" if self.batch_norm.mode == "batch" else "")
+        return f"{self._test_episodes()}, batch norm: {mode}"
+
+    def _test_episodes(self):
+        episode = self.episode
+        return f"{episode.n_way}-way {episode.k_shot}-shot, {episode.n_query} queries"
 
     def owner(self) -> str:
         """See `Experiment.owner`."""

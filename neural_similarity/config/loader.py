@@ -10,7 +10,7 @@ from neural_similarity.config import messages, older
 from neural_similarity.config.experiment import Experiment, flattened
 from neural_similarity.config.few_shot import FewShot
 from neural_similarity.config.image_recognition import ImageRecognition
-from neural_similarity.config.paths import CONFIGS, REPOSITORY
+from neural_similarity.config.paths import CONFIGS, REPOSITORY, experiment_files
 from neural_similarity.config.yaml12 import cut, parse, shown_value
 from neural_similarity.data.places import VARIABLE
 from neural_similarity.errors import UserError, nearest
@@ -119,7 +119,7 @@ def _is_there(file):
 
 
 def _not_found(path):
-    known = [file.relative_to(REPOSITORY).as_posix() for file in CONFIGS.rglob("*.yaml")]
+    known = [file.relative_to(REPOSITORY).as_posix() for file in experiment_files()]
     path = Path(path)
     asked = path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path
     hint = nearest(asked, sorted(known)) or " The shipped ones: ls configs/*/"
@@ -158,6 +158,10 @@ def _read(file, place):
 
 def _schema_of(document, place):
     """The schema of the family that a config names."""
+    if "family" not in document and "rows" in document:
+        raise UserError(
+            f"{place}: the rows of a table, and no config. Next: python reproduce_tables.py --table {Path(place).stem}"
+        )
     if "family" not in document:
         raise UserError(f"{place}: missing key `family` ({messages.one_of(SCHEMAS)}). It is a config's first line.")
     family = document["family"]

@@ -4,12 +4,15 @@ import math
 import re
 from typing import get_args
 
+import pydantic
+
 from neural_similarity.config import older
 from neural_similarity.config.fields import Section, in_32_bits
 from neural_similarity.config.yaml12 import cut, shown_value
 from neural_similarity.errors import nearest
 
 _MOST_PROBLEMS = 10  # in one message
+_MOST_IN_ONE_LINE = 3
 _LOST = (0.0, 1.0, math.inf, -math.inf)  # what may stand for another number
 
 
@@ -177,3 +180,13 @@ def _section_problem(schema, kind, section, document):
 def _expected(field):
     """A field in words."""
     return field.description or one_of(get_args(field.annotation))
+
+
+def validation_problems(error: pydantic.ValidationError) -> str:
+    """What a `pydantic.ValidationError` says, in one line; of many problems the first few."""
+    words = []
+    for item in error.errors(include_url=False, include_input=False):
+        names = (name for name in item["loc"] if "[" not in str(name))  # a type of pydantic's, as `list[str]`
+        words.append(": ".join([*(f"`{name}`" for name in names), item["msg"]]))
+    more = [f"and {len(words) - _MOST_IN_ONE_LINE} more"] if len(words) > _MOST_IN_ONE_LINE else []
+    return "; ".join(words[:_MOST_IN_ONE_LINE] + more)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from neural_similarity.data.cifar import check_files_exist, load_cifar
-from neural_similarity.data.class_lists import CIFAR_FS, FC100
+from neural_similarity.data.class_lists import CIFAR_FS, FC100, MINI_IMAGENET
 from neural_similarity.data.class_splits import ClassSplits, split_by_class
 from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.errors import UserError, nearest
@@ -71,6 +71,13 @@ def count_class_splits(name: str, root: str | Path) -> dict[str, tuple[int, int]
         return {split: (len(names), len(names) * of_class) for split, names in mini_imagenet.SPLIT.items()}
     check_files_exist("cifar100", root)
     return {split: (len(names), DATA_SETS[name].counts[split]) for split, names in _OF_CIFAR100[name].items()}
+
+
+def count_training_classes(name: str) -> int:
+    """The number of training classes of a published set, whose files need not be there; `name` as above."""
+    _check_name(name)
+    lists = {"digits": _DIGITS, "mini_imagenet": MINI_IMAGENET, **_OF_CIFAR100}
+    return len(lists[name]["train"])
 
 
 def _check_name(name):

@@ -7,6 +7,9 @@ knows the module by these names alone:
     SCORES                      the measures that are scores, in every split: ("accuracy",). Scores are fractions
     TRAINING_LOSS               the measure of a training step that is drawn: the loss without penalties
     describe(config)            {name: text} for a dry run; reads no data
+    check_data(config)          raises a UserError if the data are not there; reads no images
+    num_classes(config)         of the training images; only the user's own images are looked at for it
+    network(config, num_classes, dtype)  the Keras model; `dtype`, if given, replaces the config's precision
     load_data(config)           the data; their `facts()` are what a run must find again when it is resumed
     build_model(config, facts)  the Keras model, with the initial weights that belong to the config's seed
     build_task(config, model, replicas, data)  the `training.loop.Task`

@@ -8,7 +8,7 @@ from neural_similarity import config as configs
 from neural_similarity.config.few_shot import FewShot
 from neural_similarity.data.class_splits import ClassSplits
 from neural_similarity.data.episodes import check_classes, check_images
-from neural_similarity.data.few_shot_sets import count_class_splits, load_class_splits
+from neural_similarity.data.few_shot_sets import count_class_splits, count_training_classes, load_class_splits
 from neural_similarity.data.images import DataMissing
 from neural_similarity.errors import UserError
 from neural_similarity.families.few_shot_evaluation import evaluation
@@ -37,6 +37,18 @@ def describe(config: FewShot) -> dict[str, str]:
     except DataMissing as missing:
         words |= {"parameters": "unknown until the data are there", "data": f"missing. {missing}"}
     return words
+
+
+def check_data(config: FewShot) -> None:
+    """Raises a UserError if the config's images are not there, or too few. They are not read."""
+    _counts(config)
+
+
+def num_classes(config: FewShot) -> int:
+    """The number of training classes. Only a folder of one's own images is looked at for it."""
+    if config.data.name == "folder":
+        return _counts(config)["train"][0]
+    return count_training_classes(config.data.name)
 
 
 def _counts(config):

@@ -27,7 +27,7 @@ def describe(config: ImageRecognition) -> dict[str, str]:
     """The classes, the trained numbers and the images of each split, in words; says so where the data are missing."""
     words = {}
     try:
-        classes = class_names(config)
+        classes = data.class_names(config.data.name, config.data.root_path)
         named = textwrap.shorten(", ".join(classes), 80, placeholder=" …")
         words["classes"] = f"{len(classes):,} ({named})"
         weights = network(config, len(classes)).trainable_variables
@@ -35,18 +35,25 @@ def describe(config: ImageRecognition) -> dict[str, str]:
     except DataMissing:
         words |= dict.fromkeys(("classes", "parameters"), "unknown until the data are there")
     try:
-        counts = data.count_images(
-            config.data.name, config.data.root_path, config.data.validation_fraction, config.seed
-        )
-        words["data"] = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+        words["data"] = ", ".join(f"{count:,} {split}" for split, count in _counts(config).items())
     except DataMissing as missing:
         words["data"] = f"missing. {missing}"
     return words
 
 
-def class_names(config: ImageRecognition) -> tuple[str, ...]:
-    """The names of the classes, without reading the images."""
-    return data.class_names(config.data.name, config.data.root_path)
+def check_data(config: ImageRecognition) -> None:
+    """Raises a UserError if the config's images are not there. They are not read."""
+    _counts(config)
+
+
+def _counts(config):
+    """{split: number of images}."""
+    return data.count_images(config.data.name, config.data.root_path, config.data.validation_fraction, config.seed)
+
+
+def num_classes(config: ImageRecognition) -> int:
+    """The number of classes, without reading the images."""
+    return len(data.class_names(config.data.name, config.data.root_path))
 
 
 def load_data(config: ImageRecognition) -> data.Splits:

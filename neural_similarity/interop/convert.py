@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from neural_similarity import config as configs
 from neural_similarity.errors import UserError
-from neural_similarity.families.image_recognition import class_names, network
+from neural_similarity.families.image_recognition import network, num_classes
 from neural_similarity.interop.checkpoint_files import opened, prefix_of
 from neural_similarity.interop.keras_files import check_new_file, count_parameters, save_whole
 from neural_similarity.interop.released_names import RELEASED_NETWORKS, released_variables
@@ -39,7 +39,7 @@ def convert(checkpoint, config):
         UserError: there is no checkpoint, it is damaged, or it is of another network.
     """
     path = prefix_of(checkpoint)
-    model = network(config, len(class_names(config)), dtype="float32")
+    model = network(config, num_classes(config), dtype="float32")
     table = released_variables(model)
     with opened(path) as variables:
         _check(path, variables.shapes, variables.types, table)

@@ -13,9 +13,9 @@ import numpy as np
 import pydantic
 
 from neural_similarity.arrays import headers_of, read_npz
+from neural_similarity.config.messages import validation_problems
 from neural_similarity.errors import UserError
 from neural_similarity.files import read_at_most
-from neural_similarity.training.results import validation_problems
 
 _MOST_BYTES = 10_000_000  # in NAME.json; those of the project have 60,000
 _MOST_STEPS = 1_000  # of a trajectory

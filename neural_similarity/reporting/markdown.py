@@ -3,15 +3,25 @@
 import re
 
 from neural_similarity.errors import UserError
-from neural_similarity.reporting.summary import Markdown, Name, Spread, Table
+from neural_similarity.reporting.summary import Markdown, Name, Table, number_text
 
 
-def as_markdown(table: Table) -> str:
-    """A `Table` as the text of a Markdown table: words are aligned to the left, numbers to the right."""
+def as_markdown(table: Table, root: str = "") -> str:
+    """A `Table` as the text of a Markdown table: words are aligned to the left, numbers to the right.
+
+    Args:
+        table: the `Table`. Its title is left to the document; its notes become a list below it.
+        root: the way from the document to the repository's root, for links: "../" from docs/.
+    """
     head = [_escaped(column.name) for column in table.columns]
     rule = ["---" if column.form is None else "---:" for column in table.columns]
-    body = [[_cell(cell, column.form) for cell, column in zip(row, table.columns, strict=True)] for row in table.rows()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
+    body = [
+        [_cell(cell, column.form, root) for cell, column in zip(row, table.columns, strict=True)]
+        for row in table.rows()
+    ]
+    lines = [f"| {' | '.join(line)} |" for line in (head, rule, *body)]
+    notes = ["", *(f"- {_escaped(note)}" for note in table.notes)] if table.notes else []
+    return "\n".join([*lines, *notes])
 
 
 def put_between_markers(document: str, name: str, text: str, place: str) -> str:
@@ -33,16 +43,15 @@ def put_between_markers(document: str, name: str, text: str, place: str) -> str:
     return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
-def _cell(cell, form):
-    """A cell as Markdown. `form` is how its column writes numbers."""
+def _cell(cell, form, root):
+    """A cell as Markdown. `form` is how its column writes numbers; `root` leads to the repository's root."""
     if cell is None:
         return "–"
     if isinstance(cell, Name):
         changes = f" with {', '.join(map(_code, cell.changes))}" if cell.changes else ""
-        return _code(cell.config) + changes + (f" ({cell.config_hash})" if cell.config_hash else "")
-    if isinstance(cell, Spread):
-        return format(cell.mean, form) + ("" if cell.std is None else f" ± {cell.std:{form}}")
-    return _escaped(cell) if isinstance(cell, str) else format(cell, form)
+        config = f"[{_code(cell.config)}]({root}{cell.file})" if cell.file else _code(cell.config)
+        return config + changes + (f" ({cell.config_hash})" if cell.config_hash else "")
+    return _escaped(cell) if isinstance(cell, str) else number_text(cell, form)
 
 
 def _code(text):

@@ -3,7 +3,10 @@
 python -m neural_similarity record RUN [RUN …]
 """
 
+import contextlib
+import fcntl
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,11 +14,12 @@ import pydantic
 
 from neural_similarity.config import CONFIGS, REPOSITORY, differing_keys, load
 from neural_similarity.config.experiment import flattened
+from neural_similarity.config.messages import validation_problems
 from neural_similarity.errors import UserError
 from neural_similarity.families import family_of
 from neural_similarity.files import read_at_most, shown, write_atomically
 from neural_similarity.training.logs import first_lost_step, read_rows
-from neural_similarity.training.results import Result, validation_problems, what_ran, what_was_measured
+from neural_similarity.training.results import Result, what_ran, what_was_measured
 from neural_similarity.training.runs import open_run
 
 RESULTS = REPOSITORY / "results"
@@ -43,17 +47,34 @@ def record(folder: str | Path, results: str | Path = RESULTS) -> tuple[Path, Res
     result = _result_of(folder)
     name = "folder" if result.data == "folder" else result.config.split("/")[0]
     path = Path(results) / f"{name}.jsonl"
-    recorded = read_results(path) if path.exists() else []
-    of_this_run = [other for other in recorded if _identity(other) == _identity(result)]
-    if any(other.json_line() != result.json_line() for other in of_this_run):
-        raise UserError(
-            f"{shown(path)}: holds a line of {result.config}, seed {result.seed}, finished {result.finished}, that "
-            f"differs from {shown(Path(folder) / 'result.json')}. One of them was edited: restore it, or delete the "
-            "line and record again."
-        )
-    if not of_this_run:
-        append_line(path, result.json_line())
+    with _alone_in(path.parent):
+        recorded = read_results(path) if path.exists() else []
+        of_this_run = [other for other in recorded if _identity(other) == _identity(result)]
+        if any(other.json_line() != result.json_line() for other in of_this_run):
+            raise UserError(
+                f"{shown(path)}: holds a line of {result.config}, seed {result.seed}, finished {result.finished}, that "
+                f"differs from {shown(Path(folder) / 'result.json')}. One of them was edited: restore it, or delete "
+                "the line and record again."
+            )
+        if not of_this_run:
+            append_line(path, result.json_line())
     return path, result, not of_this_run
+
+
+@contextlib.contextmanager
+def _alone_in(folder):
+    """Keeps others from recording in a folder meanwhile: of two that append at once, one would lose its line."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"{shown(folder)}: cannot be written to ({error.strerror}). Next: make it a folder") from None
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def read_results(path: str | Path) -> list[Result]:
@@ -76,6 +97,15 @@ def read_results(path: str | Path) -> list[Result]:
                 "Restore the line from git, or delete it and record its run again."
             ) from None
     return results
+
+
+def read_all_results(results: str | Path = RESULTS) -> list[Result]:
+    """The `Result`s of all `.jsonl` files in a folder.
+
+    Raises:
+        UserError: as `read_results`.
+    """
+    return [result for path in sorted(Path(results).glob("*.jsonl")) for result in read_results(path)]
 
 
 def _result_of(folder):

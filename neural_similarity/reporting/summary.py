@@ -27,11 +27,13 @@ class Name:
         config: the config's name.
         changes: the texts of `--set` that changed the config's recipe; none for a shipped recipe.
         config_hash: of the recipe, if another row has the same `config` and `changes`; else None.
+        file: the config's path from the repository's root, for a link; None for a config that is not shipped.
     """
 
     config: str
     changes: tuple[str, ...] = ()
     config_hash: str | None = None
+    file: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +51,29 @@ class Spread:
 
 
 @dataclasses.dataclass(frozen=True)
+class Difference:
+    """A cell with how much larger a score is than that of another row, in points.
+
+    Attributes:
+        mean: over the seeds that both rows have.
+        interval: half the width of the 95 % interval of that mean; None for a single seed, which tells nothing of it.
+        n: the number of those seeds.
+    """
+
+    mean: float
+    interval: float | None
+    n: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Column:
     """One column of a table.
 
     Attributes:
         name: its head, a text or `Markdown`.
         form: how its numbers are written, as the built-in `format` takes it: ".2f" for 91.50. None for words.
-        cells: one for each row: a text, `Markdown`, a number, a `Name`, a `Spread`, or None where nothing is known.
+        cells: one for each row: a text, `Markdown`, a number, a `Name`, a `Spread`, a `Difference`, or None where
+            nothing is known.
     """
 
     name: str
@@ -65,13 +83,29 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Columns of equal length."""
+    """Columns of equal length; `title` stands above them and `notes`, each a text, below."""
 
     columns: list[Column]
+    title: str = ""
+    notes: tuple[str, ...] = ()
 
     def rows(self):
         """The rows, each a tuple of one cell per column."""
         return list(zip(*(column.cells for column in self.columns), strict=True))
+
+
+def number_text(cell, form: str) -> str:
+    """A cell that is a number, a `Spread` or a `Difference`, as text: "91.50", "91.50 ± 0.71", "−0.28 ± 0.38 (n 3)"."""
+    return _number_text(cell, form).replace("-", "−")
+
+
+def _number_text(cell, form):
+    if isinstance(cell, Spread):
+        return format(cell.mean, form) + ("" if cell.std is None else f" ± {cell.std:{form}}")
+    if isinstance(cell, Difference):
+        interval = "" if cell.interval is None else f" ± {cell.interval:{form}}"
+        return f"{cell.mean:+{form}}{interval} (n {cell.n})"
+    return format(cell, form)
 
 
 def group(results: Iterable[Result]) -> list[list[Result]]:
@@ -97,27 +131,11 @@ def group(results: Iterable[Result]) -> list[list[Result]]:
     return sorted(rows, key=place)
 
 
-def summarize(results: Sequence[Result], paper_values: dict[str, float] | None = None) -> Table:
-    """The `Table` of some `Result`s. docs/results.md explains its columns.
-
-    Args:
-        results: `Result`s, as a rule of one data set.
-        paper_values: what `read_paper_values` returns, for a column "paper". None for a table without that column.
-    """
+def summarize(results: Sequence[Result]) -> Table:
+    """The `Table` of some `Result`s, as a rule of one data set. docs/results.md explains its columns."""
     rows = group(results)
     columns = [Column("config", None, _names(rows)), Column("recipe", None, [row[0].recipe for row in rows])]
-    if paper_values is not None:
-        columns.append(Column("paper", "g", [paper_values.get(row[0].config, "unverified") for row in rows]))
-    for score in dict.fromkeys(row[0].headline for row in rows):
-        columns.append(Column(f"{spoken(score)}, %", ".2f", [_spread(row, lambda r: r.scores, score) for row in rows]))
-        intervals = [_interval95(row, score) for row in rows]
-        if any(interval is not None for interval in intervals):
-            columns.append(Column("95 % interval, ±", ".2f", intervals))
-        if any(result.selected for result in results):
-            selected = [_spread(row, lambda r: r.selected.scores if r.selected else {}, score) for row in rows]
-            columns.append(Column(f"selected {spoken(score)}, %", ".2f", selected))
-    if any(row[0].protocol for row in rows):
-        columns.append(Column("measured", None, [row[0].protocol for row in rows]))
+    columns += score_columns(rows)
     columns += [
         Column("n", ",", [len(row) for row in rows]),
         Column("steps", ",", [row[0].steps for row in rows]),
@@ -131,6 +149,26 @@ def summarize(results: Sequence[Result], paper_values: dict[str, float] | None =
         gigabytes = [max(r.peak_memory_bytes for r in row) / 1e9 if row else None for row in on_device]
         columns += [Column(f"s/step, {device}", ".3g", seconds), Column(f"peak GB, {device}", ".2f", gigabytes)]
     return Table(columns)
+
+
+def score_columns(rows: Sequence[Sequence[Result]]) -> list[Column]:
+    """The columns of what was measured: scores, intervals over episodes, selected scores, and how it was measured.
+
+    Args:
+        rows: the `Result`s of each row, one per seed; none for a row that nothing is known of.
+    """
+    columns = []
+    for score in dict.fromkeys(row[0].headline for row in rows if row):
+        columns.append(Column(f"{spoken(score)}, %", ".2f", [_spread(row, lambda r: r.scores, score) for row in rows]))
+        intervals = [_interval95(row, score) for row in rows]
+        if any(interval is not None for interval in intervals):
+            columns.append(Column("95 % interval, ±", ".2f", intervals))
+        if any(result.selected for row in rows for result in row):
+            selected = [_spread(row, lambda r: r.selected.scores if r.selected else {}, score) for row in rows]
+            columns.append(Column(f"selected {spoken(score)}, %", ".2f", selected))
+    if any(row[0].protocol for row in rows if row):
+        columns.append(Column("measured", None, [row[0].protocol if row else None for row in rows]))
+    return columns
 
 
 def _names(rows):

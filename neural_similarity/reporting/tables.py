@@ -1,66 +1,109 @@
 """Writes the tables of the documents anew: `python -m neural_similarity tables`.
 
-README.md has the table of experiments, and the rows of the shipped recipes. docs/partial_runs.md has all other rows.
-docs/data.md has the data sets.
+README.md has the table of experiments and some tables of results. docs/tables.md has all tables of configs/tables, and
+what their runs cost. docs/partial_runs.md has the result lines that stand in none of them. docs/data.md has the data
+sets.
 """
 
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from neural_similarity.config import REPOSITORY
 from neural_similarity.data.streams import say, tell
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown, write_atomically
+from neural_similarity.reporting import plans
+from neural_similarity.reporting.costs import cost_table, estimate, read_measurements
 from neural_similarity.reporting.data_sets import data_sets
 from neural_similarity.reporting.experiments import experiments
 from neural_similarity.reporting.markdown import as_markdown, put_between_markers
 from neural_similarity.reporting.paper_values import read_paper_values
-from neural_similarity.reporting.record import RESULTS, read_results
+from neural_similarity.reporting.record import RESULTS, read_all_results, read_results
+from neural_similarity.reporting.result_table import how_it_was_run, measured_at, result_table
 from neural_similarity.reporting.summary import summarize
 
-README, PARTIAL_RUNS, DATA = "README.md", "docs/partial_runs.md", "docs/data.md"
+README, TABLES, PARTIAL_RUNS, DATA = "README.md", "docs/tables.md", "docs/partial_runs.md", "docs/data.md"
+IN_README = ("cifar10", "cifar_fs_equal", "quickstart")  # these tables, each at the longest scale that has lines
+_NOTHING = "No finished run is recorded yet."
 
 
-def tables(document: str, results: str | Path = RESULTS) -> str:
-    """The Markdown of the result tables of one document, a table for each file of results.
+def readme_tables(results: str | Path = RESULTS) -> str:
+    """The Markdown of the README's result tables."""
+    lines, paper_values = read_all_results(results), _paper_values(results)
+    parts = []
+    for name in IN_README:
+        for plan in measured_at(plans.load_plan(name), lines)[:1]:
+            table = result_table(plan, lines, paper_values)
+            parts.append(f"**{plan.title}**, {how_it_was_run(plan)}\n\n{as_markdown(table)}")
+    return "\n\n".join(parts or [_NOTHING])
 
-    Args:
-        document: `README` or `PARTIAL_RUNS`, a path from the repository's root. The links are relative to it.
-        results: folder of the `.jsonl` files and of `paper_values.yaml`.
-    """
-    root = "../" * document.count("/")
-    paper_values = read_paper_values(Path(results) / "paper_values.yaml")
+
+def all_tables(results: str | Path = RESULTS) -> str:
+    """The Markdown of all tables of configs/tables: each at every scale and precision that has lines."""
+    return "\n\n".join(_sections(read_all_results(results), read_measurements(results), _paper_values(results)))
+
+
+def _sections(lines, measurements, paper_values) -> Iterator[str]:
+    for name in plans.names():
+        plan = plans.load_plan(name)
+        runs = plan.runs()
+        reproduces = "" if plan.reproduces == plans.NOTHING else f" Reproduces: {plan.reproduces}."
+        cost = f"{len(runs)} runs on two CPU cores: {estimate(runs, None, lines, measurements)}."
+        yield (
+            f"### {plan.title}\n\n`python reproduce_tables.py --table {name}` (its rows: "
+            f"[configs/tables/{name}.yaml](../configs/tables/{name}.yaml)).{reproduces} {cost}"
+        )
+        measured = measured_at(plan, lines)
+        for one in measured:
+            yield f"**{how_it_was_run(one)}**\n\n{as_markdown(result_table(one, lines, paper_values), '../')}"
+        if not measured:
+            yield _NOTHING
+
+
+def partial_runs(results: str | Path = RESULTS) -> str:
+    """The Markdown of the result lines that stand in no table of configs/tables, a table for each file of lines."""
+    planned = {run.key[:2] for name in plans.names() for run in plans.load_plan(name).runs()}
     parts = []
     for path in sorted(Path(results).glob("*.jsonl")):
-        lines = [line for line in read_results(path) if (line.recipe == "custom") == (document == PARTIAL_RUNS)]
+        lines = [line for line in read_results(path) if (line.config, line.config_hash) not in planned]
         if lines:
-            links = f"[its lines]({root}results/{path.name}) ([what the columns mean]({root}docs/results.md#a-table))"
-            in_paper = document == README and path.stem != "quickstart"
-            table = summarize(lines, paper_values if in_paper else None)
-            parts.append(f"**{path.stem}**, from {links}\n\n{as_markdown(table)}")
-    return "\n\n".join(parts or ["No finished run is recorded yet."])
+            links = f"[its lines](../results/{path.name}) ([what the columns mean](results.md#a-table))"
+            parts.append(f"**{path.stem}**, from {links}\n\n{as_markdown(summarize(lines))}")
+    return "\n\n".join(parts or [_NOTHING])
+
+
+def costs(results: str | Path = RESULTS) -> str:
+    """The Markdown of the table of costs: a row for each config of a table whose cost was measured."""
+    rows = {}
+    for name in plans.names():
+        for run in plans.load_plan(name, scale=1).runs():
+            if not run.row.set:
+                rows[run.row.config] = run.config
+    return as_markdown(cost_table(rows, read_all_results(results), read_measurements(results)), "../")
 
 
 def marked_texts(document: str, results: str | Path = RESULTS) -> dict[str, str]:
     """What stands between the markers of a document: {name of the markers: Markdown}.
 
     Args:
-        document: `README`, `PARTIAL_RUNS` or `DATA`.
+        document: `README`, `TABLES`, `PARTIAL_RUNS` or `DATA`.
         results: folder of the `.jsonl` files.
     """
     if document == DATA:
         return {"data-sets": as_markdown(data_sets())}
-    texts = {"results": tables(document, results)}
-    if document == README:
-        recorded = Path(results) / "cifar10.jsonl"
-        lines = read_results(recorded) if recorded.exists() else []
-        texts["experiments"] = as_markdown(experiments(lines))
-    return texts
+    if document == TABLES:
+        return {"tables": all_tables(results), "costs": costs(results)}
+    if document == PARTIAL_RUNS:
+        return {"results": partial_runs(results)}
+    recorded = Path(results) / "cifar10.jsonl"
+    lines = read_results(recorded) if recorded.exists() else []
+    return {"results": readme_tables(results), "experiments": as_markdown(experiments(lines))}
 
 
 def write(results: str | Path = RESULTS, check: bool = False, repository: str | Path = REPOSITORY) -> int:
-    """Writes the tables of all documents between their markers, and prints the README's result tables.
+    """Writes the tables of all documents between their markers.
 
     Args:
         results: folder of the `.jsonl` files.
@@ -73,16 +116,8 @@ def write(results: str | Path = RESULTS, check: bool = False, repository: str | 
     Raises:
         UserError: a result line is damaged, a document cannot be read, or a document lacks the markers.
     """
-    readme_tables = tables(README, results)
-    try:
-        return _write_documents(results, check, repository)
-    finally:  # last, so that the documents are written whoever reads; and also where one cannot be written
-        say(readme_tables)
-
-
-def _write_documents(results, check, repository):
     code = 0
-    for document in (README, PARTIAL_RUNS, DATA):
+    for document in (README, TABLES, PARTIAL_RUNS, DATA):
         path = Path(repository) / document
         try:
             before = path.read_text(encoding="utf-8")
@@ -91,12 +126,19 @@ def _write_documents(results, check, repository):
         after = before
         for name, text in marked_texts(document, results).items():
             after = put_between_markers(after, name, text, shown(path))
-        if check and after != before:
+        if after == before:
+            continue
+        if check:
             command = "make tables"
             if Path(results).resolve() != RESULTS:
                 command = f"python -m neural_similarity tables --results {shlex.quote(str(results))}"
             tell(f"{shown(path)}: its tables are not up to date. Run: {command}", sys.stderr)
             code = 1
-        elif after != before:
+        else:
             write_atomically(path, after)
+            say(f"{shown(path)}: written")
     return code
+
+
+def _paper_values(results):
+    return read_paper_values(Path(results) / "paper_values.yaml")

@@ -12,10 +12,10 @@ import pydantic
 from pydantic import Field
 
 from neural_similarity.arrays import ArraysError, read_npz
+from neural_similarity.config.messages import validation_problems
 from neural_similarity.errors import UserError
 from neural_similarity.files import how_to_go_on, put_in_place, set_aside
 from neural_similarity.training.logs import Measures, Row, log
-from neural_similarity.training.results import validation_problems
 
 
 class State(pydantic.BaseModel):

@@ -12,9 +12,9 @@ from typing import Annotated
 
 import pydantic
 
+from neural_similarity.config.messages import validation_problems
 from neural_similarity.errors import UserError
 from neural_similarity.files import how_to_go_on, read_at_most, set_aside, write_atomically
-from neural_similarity.training.results import validation_problems
 
 log = logging.getLogger("neural_similarity")
 

@@ -35,7 +35,6 @@ Time = Annotated[
 ]
 _MOST = 2**60  # of whatever is counted
 Fraction = Annotated[float, Field(ge=0, le=1)]
-_MOST_PROBLEMS = 3  # that one message tells
 _VERSIONS = ("neural_similarity", "python", "tensorflow", "keras", "numpy")
 _Strict = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -133,16 +132,6 @@ class Result(pydantic.BaseModel):
         """A list with a text for each score, the headline first: `["test accuracy: 93.10 %"]`."""
         protocol = f" ({self.protocol})" if self.protocol else ""
         return [f"{spoken(name)}: {score}{protocol}" for name, score in self.scores.items()]
-
-
-def validation_problems(error: pydantic.ValidationError) -> str:
-    """What a `pydantic.ValidationError` says, in one line; of many problems the first few."""
-    words = []
-    for item in error.errors(include_url=False, include_input=False):
-        names = (name for name in item["loc"] if "[" not in str(name))  # a type of pydantic's, as `list[str]`
-        words.append(": ".join([*(f"`{name}`" for name in names), item["msg"]]))
-    more = [f"and {len(words) - _MOST_PROBLEMS} more"] if len(words) > _MOST_PROBLEMS else []
-    return "; ".join(words[:_MOST_PROBLEMS] + more)
 
 
 def spoken(score: str) -> str:

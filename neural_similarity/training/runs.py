@@ -9,11 +9,12 @@ import pydantic
 import yaml
 
 from neural_similarity.config import REPOSITORY, Experiment, differing_keys, load
+from neural_similarity.config.messages import validation_problems
 from neural_similarity.errors import UserError
 from neural_similarity.files import read_at_most, shown, write_atomically
 from neural_similarity.training.checkpoints import Checkpoints, restore
 from neural_similarity.training.details import Details
-from neural_similarity.training.results import Result, validation_problems
+from neural_similarity.training.results import Result
 from neural_similarity.training.runtime import Runtime
 
 _BEFORE_A_RUN = {"config.yaml", "config.yaml.unfinished", "run.json.unfinished", "lock"}  # left by a start cut short

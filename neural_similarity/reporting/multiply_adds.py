@@ -1,0 +1,38 @@
+"""Counts the multiply-adds of a network."""
+
+import math
+
+import keras
+
+from neural_similarity.layers import CosineClassifier, DynamicSimilarityConv2D, GlobalSimilarity2D
+
+_LINEAR = (keras.layers.Dense, CosineClassifier)  # they act on one vector of features per image
+
+
+def multiply_adds(model):
+    """How many multiply-adds the forward pass of one image takes.
+
+    Counted are convolutions, linear layers, predictors, the product with M, and attention; not normalisation, ReLU and
+    pooling.
+    """
+    total = sum(_of_convolution(layer) for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    total += sum(math.prod(layer.kernel.shape) for layer in model.layers if isinstance(layer, _LINEAR))
+    return total + sum(_of_attention(layer) for layer in model.layers if isinstance(layer, GlobalSimilarity2D))
+
+
+def _of_convolution(layer):
+    _, height, width, _ = layer.output.shape
+    total = height * width * math.prod(layer.kernel.shape)
+    if isinstance(layer, DynamicSimilarityConv2D):
+        _, height_in, width_in, channels = layer.input.shape
+        taps = math.prod(layer.kernel_size)
+        total += height_in * width_in * sum(math.prod(kernel.shape) for kernel in layer.predictor.kernels)
+        total += height * width * channels * (taps if layer.structure == "diagonal" else taps**2)
+    return total
+
+
+def _of_attention(layer):
+    _, height, width, channels = layer.output.shape
+    pixels, query_channels = height * width, layer.query_kernel.shape[-1]
+    projections = sum(math.prod(kernel.shape) for kernel in (layer.query_kernel, layer.key_kernel, layer.value_kernel))
+    return pixels * projections + pixels**2 * (query_channels + channels)
