@@ -50,18 +50,19 @@ def as_latex(table: Table) -> str:
     rows = [[text_of(cell, form) for cell, form in zip(row, forms, strict=True)] for row in table.rows()]
 
     def line(cells):
-        return " & ".join("".join(_LATEX.get(c, c) for c in str(cell)) for cell in cells) + r" \\"
+        return " & ".join("".join(_LATEX.get(c, c) for c in cell) for cell in cells) + r" \\"
 
     body = [line([column.name for column in table.columns]), r"\midrule", *map(line, rows)]
+    comments = [" ".join(f"% {text}".split()) for text in (table.title, *table.notes)]
     return "\n".join(
         [
-            f"% {table.title}",
+            comments[0],
             rf"\begin{{tabular}}{{{alignment}}}",
             r"\toprule",
             *body,
             r"\bottomrule",
             r"\end{tabular}",
-            *(f"% {note}" for note in table.notes),
+            *comments[1:],
         ]
     )
 
@@ -72,13 +73,13 @@ def as_html(table: Table) -> str:
 
 
 def text_of(cell, form: str | None) -> str:
-    """A cell as plain text."""
+    """A cell as plain text in one line."""
     if cell is None:
         return "–"
     if isinstance(cell, Name):
         changes = f" with {', '.join(cell.changes)}" if cell.changes else ""
-        return cell.config + changes + (f" ({cell.config_hash})" if cell.config_hash else "")
-    return cell if isinstance(cell, str) else number_text(cell, form)
+        cell = cell.config + changes + (f" ({cell.config_hash})" if cell.config_hash else "")
+    return " ".join(cell.split()) if isinstance(cell, str) else number_text(cell, form)
 
 
 FORMATS = {"markdown": as_markdown, "csv": as_csv, "latex": as_latex, "html": as_html}

@@ -136,31 +136,31 @@ class Runner:
     def _train(self, job, resume, left, stop_asked):
         """(exit code, last lines of what it printed) of the training of one job, in a process of its own."""
         command = command_of(self.plan, job) + (["--resume"] if resume else [])
-        process = subprocess.Popen(
+        last_lines = deque(maxlen=_LINES_KEPT)
+        with subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-        )
-        last_lines = deque(maxlen=_LINES_KEPT)
-        reader = threading.Thread(target=_pass_on, args=(process.stdout, last_lines), daemon=True)
-        reader.start()
-        asked, said_at = False, time.monotonic()
-        self._at_work = job, said_at
-        while process.poll() is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_POLL_SECONDS)
-            if stop_asked() and not asked:
-                asked = True
-                process.terminate()  # it saves and ends; a Ctrl-C on a terminal has reached it, too
-            if time.monotonic() - said_at > _SAY_EVERY_SECONDS and process.poll() is None:
-                said_at = time.monotonic()
-                say(f"  {job}: step {last_step(job.folder):,}. {self._how_far(left)}")
-        self._spent, self._foreseen = self._so_far()
-        self._at_work = None
-        reader.join(timeout=5)
+        ) as process:
+            reader = threading.Thread(target=_pass_on, args=(process.stdout, last_lines), daemon=True)
+            reader.start()
+            asked, said_at = False, time.monotonic()
+            self._at_work = job, said_at
+            while process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_POLL_SECONDS)
+                if stop_asked() and not asked:
+                    asked = True
+                    process.terminate()  # it saves and ends; a Ctrl-C on a terminal has reached it, too
+                if time.monotonic() - said_at > _SAY_EVERY_SECONDS and process.poll() is None:
+                    said_at = time.monotonic()
+                    say(f"  {job}: step {last_step(job.folder):,}. {self._how_far(left)}")
+            self._spent, self._foreseen = self._so_far()
+            self._at_work = None
+            reader.join(timeout=5)
         return process.returncode, list(last_lines)
 
     def _how_far(self, left):
