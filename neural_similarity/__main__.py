@@ -149,6 +149,27 @@ def _attention(parser):
     return run
 
 
+def _matrices(parser):
+    parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder of a static or dynamic network")
+    parser.add_argument(
+        "--images",
+        metavar="IMAGE",
+        nargs="+",
+        type=_image,
+        default=["0", "1", "2"],
+        help="for a dynamic network: number of a test image, from 0, or an image file (default: 0 1 2)",
+    )
+    parser.add_argument("--out", metavar="FILE.png", type=typed_path, help="default: matrices.png in RUN")
+
+    def run(options):
+        from neural_similarity.interpret.matrix_pictures import draw_run
+
+        for line in draw_run(options.run, options.images, options.out):
+            say(line)
+
+    return run
+
+
 def _compare(parser):
     parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder of few-shot recognition")
     parser.add_argument("other", metavar="OTHER", type=typed_path, help="the run folder to compare it with")
@@ -191,6 +212,7 @@ COMMANDS = {  # not in docstrings, which python -OO leaves out
     "record": (_record, "Adds the result lines of finished runs to results/<set>.jsonl."),
     "tables": (_tables, "Writes the tables of README and docs anew from results/*.jsonl."),
     "plots": (_plots, "Draws the training curves of runs, finished or not."),
+    "matrices": (_matrices, "Draws the similarity matrices of a static or dynamic network."),
     "attention": (_attention, "Draws where a network with global similarity looks."),
     "compare": (_compare, "Compares two few-shot runs on the same test episodes."),
     "episode": (_episode, "Draws a few-shot test episode: images, answers, similarity."),

@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 from result_lines import refusal
 
-from neural_similarity.reporting import plots
+from neural_similarity.reporting import curves, plots
 
 
 def train_rows(steps=30, loss=2.0):
@@ -108,10 +108,10 @@ def test_smoothing_against_a_loop():
     for i in range(1000):
         reach = min(5, i, 999 - i)
         slow.append(np.mean(values[i - reach : i + reach + 1]))
-    np.testing.assert_allclose(plots.smoothed(values), slow, atol=1e-12)
-    np.testing.assert_allclose(plots.smoothed(np.arange(1000.0)), np.arange(1000.0))  # no lag, no bent ends
-    np.testing.assert_allclose(plots.smoothed(values[:199]), values[:199], atol=1e-12)
-    np.testing.assert_allclose(plots.smoothed(values[:1]), values[:1])
+    np.testing.assert_allclose(curves.smoothed(values), slow, atol=1e-12)
+    np.testing.assert_allclose(curves.smoothed(np.arange(1000.0)), np.arange(1000.0))  # no lag, no bent ends
+    np.testing.assert_allclose(curves.smoothed(values[:199]), values[:199], atol=1e-12)
+    np.testing.assert_allclose(curves.smoothed(values[:1]), values[:1])
 
 
 @pytest.mark.parametrize(("steps", "scale"), [(30, "linear"), (200, "log")])
@@ -155,3 +155,50 @@ def test_plots_refuse_what_they_cannot_draw(make_run, tmp_path, command):
 def test_a_text_with_dollars_is_no_formula(make_run, tmp_path):
     run = make_run(line={"config": "custom/a$_{b$"}, rows=train_rows())
     assert plots.training_curves([run], tmp_path / "curves.png", "from $5 to $_{").exists()
+
+
+# Seeds
+
+
+def test_seeds_of_a_recipe_are_one_curve_with_a_band(make_run):
+    runs = [make_run(f"s{seed}", {"seed": seed}, train_rows(steps=40, loss=2.0 + seed)) for seed in (0, 1, 2)]
+    for run, accuracy in zip(runs, (0.1, 0.4, 0.2), strict=True):
+        text = (run / "metrics.jsonl").read_text().replace('"accuracy": 0.2}', f'"accuracy": {accuracy}}}')
+        (run / "metrics.jsonl").write_text(text)  # at step 20
+    other = make_run("other", {"config": "cifar10/baseline"}, train_rows(steps=20))
+    first, second = curves.curves_of([*runs, other])
+    assert (first.label, first.seeds) == ("cifar10/static_dns, 3 seeds", 3)
+    assert (second.label, second.seeds) == ("cifar10/baseline", 1)
+    np.testing.assert_allclose(first.loss.mean, 3.0 * 10 / first.loss.steps)
+    np.testing.assert_allclose(first.loss.low, 2.0 * 10 / first.loss.steps)
+    np.testing.assert_allclose(first.loss.high, 4.0 * 10 / first.loss.steps)
+    np.testing.assert_allclose(
+        [c[0] for c in (first.score.low, first.score.mean, first.score.high)], [0.1, 0.7 / 3, 0.4]
+    )
+    loss, accuracy = plots.training_figure([*runs, other]).axes
+    assert [len(axes.collections) for axes in (loss, accuracy)] == [1, 1]  # the bands
+    assert len(loss.lines) == 3  # the seeds' mean; dots and curve of the other
+    assert "band: lowest to highest seed" in accuracy.get_ylabel()
+
+
+def test_a_band_ends_where_a_seed_is_not_there_yet(make_run):
+    runs = [make_run(f"s{seed}", {"seed": seed}, train_rows(steps=20 + 20 * seed)) for seed in (0, 1)]
+    (both,) = curves.curves_of(runs)
+    np.testing.assert_array_equal(both.loss.steps, [10, 20])
+    np.testing.assert_array_equal(both.score.steps, [20])
+
+
+def test_the_same_seed_twice_is_two_curves_and_so_are_two_recipes(make_run):
+    twice = [
+        make_run("a", rows=train_rows()),
+        make_run("b", rows=train_rows()),
+        make_run("c", {"seed": 1}, train_rows()),
+    ]
+    found = curves.curves_of(twice)
+    assert [recipe.seeds for recipe in found] == [2, 1]
+    assert [recipe.label for recipe in found] == ["cifar10/static_dns, a, 2 seeds", "cifar10/static_dns, b"]
+    other = make_run("d", {"seed": 1}, train_rows(), ["schedule.warmup_steps=7"])
+    assert len(curves.curves_of([twice[0], other])) == 2
+    longer = make_run("e", {"scale": 0.5, "steps": 21250}, train_rows(), ["schedule.scale=0.5"])
+    labels = [recipe.label for recipe in curves.curves_of([twice[0], longer])]
+    assert labels == ["cifar10/static_dns, scale 1", "cifar10/static_dns, scale 0.5"]

@@ -144,9 +144,12 @@ def evaluate(config: Experiment, run: Run) -> None:
     if config.protocol():
         log.info("measured: %s", config.protocol())
     for split, values in measured.items():
-        words = [f"{split} {name.replace('_', ' ')}: {percent(values, name)}" for name in family.SCORES]
+        words = [
+            f"{split} {name.replace('_', ' ')}: {percent(values, name)}" for name in family.SCORES if name in values
+        ]
         told = {name + end for name in family.SCORES for end in ("", "_interval95", "_n")}
         words += [f"{name} {value:.6f}" for name, value in values.items() if name not in told]
+        words[:0] = ["mean |M − I|:"] * (split == "similarity")
         log.info("step %s   %s", f"{step:,}", "   ".join(words))
 
 

@@ -14,6 +14,7 @@ from neural_similarity.errors import UserError
 from neural_similarity.families import similarity as similarities
 from neural_similarity.layers import TowardsIdentity, penalty_terms, weight_decay
 from neural_similarity.losses import smoothed_cross_entropy
+from neural_similarity.models.deviation import mean_deviations
 from neural_similarity.models.seeding import seeded
 from neural_similarity.training.loop import Task, gradient_step
 from neural_similarity.training.optimizers import build_optimizer, build_schedule
@@ -171,7 +172,11 @@ def build_task(config, model, replicas, splits):
 
 
 def evaluation(config, model, replicas, splits):
-    """`evaluate() → {split: {"cross_entropy", "accuracy"}}` over the validation images, if any, and the test images."""
+    """`evaluate() → {split: {"cross_entropy", "accuracy"}}` over the validation images, if any, and the test images.
+
+    If the network has similarity matrices M, there also is a "split" `"similarity"`: {layer: mean of |M − I|}, with a
+    dynamic M predicted for the first batch of test images.
+    """
 
     def sums(batch):
         images, labels, counted = batch
@@ -181,6 +186,8 @@ def evaluation(config, model, replicas, splits):
         return {name: tf.reduce_sum(values * counted) for name, values in measures.items()}
 
     compiled = replicas.compile(sums, reduce="sum")
+    deviations = mean_deviations(model)
+    deviations = deviations and replicas.compile(deviations, reduce="mean")
 
     def evaluate():
         results = {}
@@ -189,6 +196,9 @@ def evaluation(config, model, replicas, splits):
                 batches = evaluation_batches(image_set, config.data.global_batch_size)
                 totals = [{k: float(v) for k, v in compiled(batch).items()} for batch in batches]
                 results[name] = {k: math.fsum(t[k] for t in totals) / len(image_set) for k in totals[0]}
+        if deviations:
+            images, *_ = next(evaluation_batches(splits.test, config.data.global_batch_size))
+            results["similarity"] = {name: float(value) for name, value in deviations(images).items()}
         return results
 
     return evaluate

@@ -4,17 +4,14 @@ python -m neural_similarity attention RUN --images 0 7 photo.png [--pixels 8,8 2
 """
 
 import itertools
-import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import keras
 import numpy as np
 
-from neural_similarity import config as configs
-from neural_similarity.data.image_files import read_image
 from neural_similarity.errors import UserError
-from neural_similarity.families import image_recognition, load_run
+from neural_similarity.families import load_run
+from neural_similarity.interpret.images import named_images
 from neural_similarity.layers import GlobalSimilarity2D
 from neural_similarity.training.runs import open_run
 
@@ -108,7 +105,7 @@ def draw_run(folder, names, pixels=None, out=None):
     for pixel in pixels:
         if max(pixel) >= size:
             raise UserError(f"--pixels {pixel[0]},{pixel[1]}: the images have {size} rows and columns, counted from 0.")
-    images = _images(run, names, size)
+    images = named_images(run, names)
     maps = attention_maps(model, images, pixels)
     out = out or folder / "attention.png"
     if out.suffix != ".png":
@@ -122,19 +119,3 @@ def draw_run(folder, names, pixels=None, out=None):
             f"{alike} of {most.size} look at all pixels alike"
         )
     yield str(out)
-
-
-def _images(run, names, size):
-    """The named images, `(b, size, size, 3)` float32: a number names a test image of the run, all else is a file."""
-    test = None
-    images = []
-    for name in names:
-        if not re.fullmatch(r"\d+", name, re.ASCII):
-            images.append(read_image(Path(name), size))
-            continue
-        if test is None:
-            test = image_recognition.load_data(configs.load(run.folder / "config.yaml")).test
-        if int(name) >= len(test):
-            raise UserError(f"--images {name}: the run has {len(test):,} test images, counted from 0.")
-        images.append(test.images[int(name)])
-    return np.stack(images).astype(np.float32)

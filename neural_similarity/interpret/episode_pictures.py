@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from neural_similarity.data.class_lists import MINI_IMAGENET_TEST_WORDS
-from neural_similarity.data.streams import printable
+from neural_similarity.interpret.canvas import Canvas, plain
 from neural_similarity.interpret.matrix_rows import draw_rows, height_of_rows, rows_of_matrices, width_of_rows
 
 _MOST_SHOTS, _MOST_QUERIES = 5, 6  # images of a class that are drawn
@@ -46,7 +46,7 @@ def episode_figure(episode, title, static, dynamic):
     figure = Figure((width, top_of_rows + height_of_rows(rows)), dpi=_DOTS_PER_INCH)
     FigureCanvasAgg(figure)
     canvas = Canvas(figure)
-    first, *further = _plain(title).splitlines()
+    first, *further = plain(title).splitlines()
     canvas.text(width / 2, 0.22, first, ha="center", fontsize=_LARGE, weight="bold")
     canvas.text(width / 2, 0.52, "\n".join(further), ha="center", fontsize=_POINTS)
     start = _NAMES + _CELL * shots + _GAP
@@ -72,23 +72,6 @@ def episode_figure(episode, title, static, dynamic):
     return figure
 
 
-class Canvas:
-    """Places things on a figure by inches from its left and upper edge."""
-
-    def __init__(self, figure):
-        self.figure = figure
-        self.width, self.height = figure.get_size_inches()
-
-    def axes(self, x, y, width, height):
-        """Axes whose upper left corner is at (x, y)."""
-        left, bottom = x / self.width, 1 - (y + height) / self.height
-        return self.figure.add_axes((left, bottom, width / self.width, height / self.height))
-
-    def text(self, x, y, words, **style):
-        """A text whose middle is at height y, and starts at x unless `ha` says otherwise."""
-        self.figure.text(x / self.width, 1 - y / self.height, words, **{"va": "center", **style})
-
-
 def _image(axes, image, is_right=None):
     """An image, with the frame of a right or a wrong answer, or without a frame."""
     axes.imshow(image)
@@ -101,15 +84,10 @@ def _image(axes, image, is_right=None):
 
 def _words(name):
     """The name of a class as people read it: a WordNet id in words if it is known, and spaces for underscores."""
-    return _plain(MINI_IMAGENET_TEST_WORDS.get(name, name)).replace("_", " ")
+    return plain(MINI_IMAGENET_TEST_WORDS.get(name, name)).replace("_", " ")
 
 
 def _wrapped(name):
     """A name in up to two lines."""
     lines = textwrap.wrap(name, _LETTERS_PER_LINE)
     return "\n".join(lines if len(lines) <= 2 else [lines[0], lines[1][: _LETTERS_PER_LINE - 1] + "…"])
-
-
-def _plain(text):
-    """A text for matplotlib, which would take what stands between two `$` for a formula; lines stay."""
-    return "\n".join(printable(line) for line in text.split("\n")).replace("$", r"\$")

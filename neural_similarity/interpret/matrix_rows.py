@@ -1,4 +1,4 @@
-"""The part of an episode's picture that shows the similarity matrices M: one row per question, one column per layer."""
+"""The part of a picture that shows the similarity matrices M: one row per question, one column per layer."""
 
 import dataclasses
 import math
@@ -65,6 +65,39 @@ def rows_of_matrices(episode, static, dynamic):
             Row(words, first, None, _reach(first, 0.0), episode.queries[0, 0]),
         ]
     return []
+
+
+def rows_of_training(start, now):
+    """The `Row`s that show what training made of static matrices: at the start, now, and the change.
+
+    Args:
+        start, now: layer name → M, `(k,)` or `(k, k)`.
+    """
+    change = {name: _shaped(now[name] - start[name]) for name in start}
+    return [
+        _of_matrices("M at the\nstart", start, [start]),
+        _of_matrices("M after\ntraining", now, [now]),
+        Row("change:\nafter − start", change, 0.0, _reach(change, 0.0)),
+    ]
+
+
+def rows_of_images(matrices, images):
+    """The `Row`s that show what M dynamic layers predict: its mean over images and pixels, then |M − I| of each image.
+
+    Args:
+        matrices: layer name → `(b, y, x, k)` or `(b, y, x, k, k)`.
+        images: `(b, h, w, 3)` in 0–255.
+    """
+    means = {name: m.mean((0, 1, 2)) for name, m in matrices.items()}
+    deviations = [{name: _deviation(m[i]) for name, m in matrices.items()} for i in range(len(images))]
+    reach = max(_reach(each, 0.0) for each in deviations)
+    identity = 1 if next(iter(means.values())).ndim == 1 else "I"
+    words = f"mean |M − {identity}|\nat each pixel"
+    shown = np.clip(images, 0, 255).astype(np.uint8)
+    return [
+        _of_matrices("mean M of\nthese images", means, [means]),
+        *(Row(words, each, None, reach, image) for each, image in zip(deviations, shown, strict=True)),
+    ]
 
 
 def height_of_rows(rows):

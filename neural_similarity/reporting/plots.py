@@ -1,10 +1,9 @@
-"""Draws the training of runs, finished or not, from their `metrics.jsonl`.
+"""Draws the training of runs, finished or not, from their curves.
 
 python -m neural_similarity plots RUN [RUN …] --out curves.png
 """
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,11 +14,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 
 from neural_similarity.data.streams import printable
 from neural_similarity.errors import UserError
-from neural_similarity.families import family_of
 from neural_similarity.files import shown
-from neural_similarity.training.logs import read_rows
+from neural_similarity.reporting.curves import curves_of, smoothed
 from neural_similarity.training.results import spoken
-from neural_similarity.training.runs import open_run
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; their yellow is too light for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -57,21 +54,28 @@ def training_curves(runs: Sequence[str | Path], path: str | Path, title: str | N
 
 
 def training_figure(runs: Sequence[str | Path], title: str | None = None) -> Figure:
-    """A figure with two panels. Both have the training step on the horizontal axis, and a colour for each run.
+    """A figure with two panels. Both have the training step on the horizontal axis, and a colour for each recipe.
 
     The left panel shows the training loss without penalties: the logged values as dots, and `smoothed` as a line. The
     right panel shows the headline score in percent: that of each evaluation, and as a thin line that of the training
     batches, if they have one. If a run has a validation split, its score there has hollow markers.
 
+    Runs that differ in the seed alone are one curve, the mean over the seeds. A band around it goes from the lowest to
+    the highest of them. Its dots are left out, and its training score is not drawn.
+
     Args:
-        runs: run folders. The legend calls a run by its config. If several runs have one config, it adds the folder.
+        runs: run folders. The legend calls a recipe by its config. If there are several of one config, it adds their
+            scale or their folder.
         title: above both panels.
 
     Returns:
         A matplotlib `Figure`. It needs no display.
+
+    Raises:
+        UserError: a folder is no run's folder, or has no row of the training loss yet.
     """
-    curves = [_curves(folder) for folder in runs]
-    labels = _labels(runs)
+    recipes = curves_of(runs)
+    labels = [recipe.label for recipe in recipes]
     width, height = _INCHES
     widest = _INCHES_PER_LEGEND_ENTRY + _INCHES_PER_CHARACTER * max(map(len, labels))
     columns = max(1, min(int(width / widest), len(labels)))
@@ -81,26 +85,34 @@ def training_figure(runs: Sequence[str | Path], title: str | None = None) -> Fig
     FigureCanvasAgg(figure)
     loss, score = figure.subplots(1, 2, sharex=True)
     handles = []
-    for i, (label, (train, train_score, validation, test)) in enumerate(zip(labels, curves, strict=True)):
+    for i, recipe in enumerate(recipes):
         color, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-        line = {"color": color, "linestyle": DASHES[i // len(COLOURS) % len(DASHES)], "linewidth": 1.5, "label": label}
-        steps, values = train
-        size, alpha = (5, 0.8) if len(steps) <= _MOST_MARKERS else (2, 0.2)
-        loss.plot(steps, values, ".", color=color, markersize=size, alpha=alpha, zorder=1, rasterized=True)
-        loss.plot(steps, smoothed(values), **line, zorder=2)
-        steps, values = train_score
-        score.plot(steps, 100 * smoothed(values), **{**line, "linewidth": 0.8}, alpha=0.6, zorder=1)
-        steps, values = test
-        line |= {"marker": marker if len(steps) <= _MOST_MARKERS else "", "markersize": 4}
-        handles += score.plot(steps, 100 * values, **line)
-        if validation.size:
-            steps, values = validation
-            score.plot(steps, 100 * values, **{**line, "linewidth": 0.8}, markerfacecolor="white", zorder=1.5)
+        dash = DASHES[i // len(COLOURS) % len(DASHES)]
+        line = {"color": color, "linestyle": dash, "linewidth": 1.5, "label": recipe.label}
+        if recipe.seeds == 1:
+            _dots(loss, recipe.loss, color)
+            score.plot(
+                recipe.training_score.steps,
+                100 * smoothed(recipe.training_score.mean),
+                **{**line, "linewidth": 0.8},
+                alpha=0.6,
+                zorder=1,
+            )
+        _band(loss, recipe.loss.smooth(), color)
+        loss.plot(recipe.loss.steps, smoothed(recipe.loss.mean), **line, zorder=2)
+        _band(score, recipe.score, color, 100)
+        line |= {"marker": marker if len(recipe.score.steps) <= _MOST_MARKERS else "", "markersize": 4}
+        handles += score.plot(recipe.score.steps, 100 * recipe.score.mean, **line)
+        if recipe.validation.steps.size:
+            hollow = {**line, "linewidth": 0.8, "markerfacecolor": "white"}
+            score.plot(recipe.validation.steps, 100 * recipe.validation.mean, **hollow, zorder=1.5)
     _describe(loss, "training loss (without penalties)")
-    measures = dict.fromkeys(_headline(folder)[1] for folder in runs)
-    hollow = ";\nvalidation, hollow" if any(validation.size for _, _, validation, _ in curves) else ""
-    _describe(score, f"{spoken(', '.join(measures))} (%): {_headline(runs[0])[0]}{hollow}; training, thin")
-    losses = np.concatenate([values for (_, values), *_ in curves])
+    measures = ", ".join(dict.fromkeys(recipe.measure for recipe in recipes))
+    hollow = ";\nvalidation, hollow" if any(recipe.validation.steps.size for recipe in recipes) else ""
+    thin = "; training, thin" if any(recipe.seeds == 1 for recipe in recipes) else ""
+    band = ";\nband: lowest to highest seed" if any(recipe.seeds > 1 for recipe in recipes) else ""
+    _describe(score, f"{spoken(measures)} (%): {recipes[0].split}{hollow}{thin}{band}")
+    losses = np.concatenate([recipe.loss.mean for recipe in recipes])
     if 0 < _LOGARITHMIC_FROM * losses.min() < losses.max():
         loss.set_yscale("log")
         loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -119,60 +131,15 @@ def training_figure(runs: Sequence[str | Path], title: str | None = None) -> Fig
     return figure
 
 
-def smoothed(values: np.ndarray) -> np.ndarray:
-    """A running mean over about a hundredth of the values.
-
-    Value i becomes the mean of the values i − r to i + r, with r = n // 200 for n values: with 1,000 values, each mean
-    is over 11 of them. Near an end r is smaller, so that both sides stay equally long. The first and the last value
-    never change, and with fewer than 200 values none does.
-
-    Args:
-        values: `(n,)` numbers.
-
-    Returns:
-        `(n,)` float64 array.
-    """
-    count = len(values)
-    reach = np.minimum(count // 200, np.minimum(np.arange(count), np.arange(count)[::-1]))
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    at = np.arange(count)
-    return (sums[at + reach + 1] - sums[at - reach]) / (2 * reach + 1)
+def _dots(axes, curve, color):
+    size, alpha = (5, 0.8) if len(curve.steps) <= _MOST_MARKERS else (2, 0.2)
+    axes.plot(curve.steps, curve.mean, ".", color=color, markersize=size, alpha=alpha, zorder=1, rasterized=True)
 
 
-def _curves(folder):
-    """The curves of a run, each as (steps, values): training loss, and training, validation and test score.
-
-    The last three may be empty.
-    """
-    run = open_run(folder)
-    family = family_of(run.config)
-    split, measure = family.HEADLINE.split("/")
-    rows = read_rows(run.folder / "metrics.jsonl")
-
-    def curve(split, name):
-        points = [(row["step"], row[name]) for row in rows if row["split"] == split and name in row]
-        return np.array(points, dtype=float).reshape(-1, 2).T
-
-    train = curve("train", family.TRAINING_LOSS)
-    if not train.size:
-        advice = "Restore the file" if run.result else "Let the run go on"
-        raise UserError(f"{run.shown()}: no row of the training loss in metrics.jsonl. {advice}.")
-    return train, curve("train", measure), curve("validation", measure), curve(split, measure)
-
-
-def _headline(folder):
-    """The split and the measure of a run's headline score: ("test", "accuracy")."""
-    return family_of(open_run(folder).config).HEADLINE.split("/")
-
-
-def _labels(folders):
-    """What the legend calls each run: its config, and its folder too if another run has the same config."""
-    names = [open_run(folder).details.config for folder in folders]
-    count = Counter(names)
-    return [
-        f"{name}, {Path(folder).resolve().name}" if count[name] > 1 else name
-        for name, folder in zip(names, folders, strict=True)
-    ]
+def _band(axes, curve, color, factor=1):
+    """What lies between the lowest and the highest seed; nothing for a single one."""
+    if np.any(curve.low != curve.high):
+        axes.fill_between(curve.steps, factor * curve.low, factor * curve.high, color=color, alpha=0.2, linewidth=0)
 
 
 def _plain(text):
