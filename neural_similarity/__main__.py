@@ -149,6 +149,29 @@ def _attention(parser):
     return run
 
 
+def _report(parser):
+    parser.add_argument("what", metavar="RUN|TABLE", help="a run folder, or a table of configs/tables")
+    parser.add_argument(
+        "--out", metavar="FILE.html", type=typed_path, help="default: report.html in RUN, runs/tables/TABLE.html"
+    )
+    parser.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        nargs="?",
+        type=count,
+        const=30,
+        help="of a run that is training: look again each time, and write the page anew (default: 30 seconds)",
+    )
+
+    def run(options):
+        from neural_similarity.reporting.report import write_report
+
+        for line in write_report(options.what, options.out, options.watch):
+            say(line)
+
+    return run
+
+
 def _matrices(parser):
     parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder of a static or dynamic network")
     parser.add_argument(
@@ -212,6 +235,7 @@ COMMANDS = {  # not in docstrings, which python -OO leaves out
     "record": (_record, "Adds the result lines of finished runs to results/<set>.jsonl."),
     "tables": (_tables, "Writes the tables of README and docs anew from results/*.jsonl."),
     "plots": (_plots, "Draws the training curves of runs, finished or not."),
+    "report": (_report, "Writes the HTML report of a run or a table: one file."),
     "matrices": (_matrices, "Draws the similarity matrices of a static or dynamic network."),
     "attention": (_attention, "Draws where a network with global similarity looks."),
     "compare": (_compare, "Compares two few-shot runs on the same test episodes."),

@@ -45,8 +45,8 @@ def attention_maps(model: keras.Model, images: np.ndarray, pixels: Sequence[tupl
     return maps
 
 
-def draw_attention(images, maps, pixels, path):
-    """Draws how much weight chosen pixels give to all pixels.
+def attention_figure(images, maps, pixels):
+    """A figure of how much weight chosen pixels give to all pixels.
 
     The picture has one row per image. The first column shows the image and the chosen pixels. Each further column
     shows the weights of one chosen pixel in one layer, as colours over the image: the least weight is dark, the most is
@@ -57,7 +57,9 @@ def draw_attention(images, maps, pixels, path):
         images: `(b, h, w, 3)` in 0–255.
         maps: what `attention_maps` returns for `images` and `pixels`.
         pixels: `(row, column)` of each chosen pixel in the images, counted from 0.
-        path: of the PNG to write.
+
+    Returns:
+        A matplotlib `Figure`.
     """
     from matplotlib.figure import Figure
 
@@ -82,7 +84,7 @@ def draw_attention(images, maps, pixels, path):
     axes[0, 0].set_title("image", fontsize=8)
     for axis in axes.flat:
         axis.set_axis_off()
-    figure.savefig(path, dpi=110)
+    return figure
 
 
 def draw_run(folder, names, pixels=None, out=None):
@@ -110,7 +112,7 @@ def draw_run(folder, names, pixels=None, out=None):
     out = out or folder / "attention.png"
     if out.suffix != ".png":
         raise UserError(f"{out}: the picture is a PNG. Next: --out {out.with_suffix('.png')}")
-    draw_attention(images, maps, pixels, out)
+    attention_figure(images, maps, pixels).savefig(out, dpi=110)
     for name, weights in maps.items():
         most = np.max(weights, axis=(2, 3)) * np.prod(weights.shape[2:])
         gamma, alike = float(model.get_layer(name).gamma), np.sum(most < NO_MORE_THAN_EVEN)

@@ -20,6 +20,7 @@ from neural_similarity.families.few_shot_methods import class_labels, method_of
 from neural_similarity.few_shot.functional import call_by_support, call_on_episode, call_with
 from neural_similarity.files import shown
 from neural_similarity.layers import DynamicSimilarityConv2D
+from neural_similarity.training.runs import Run
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -121,14 +122,29 @@ def draw_run(folder: str | Path, number: int = 0, out: Path | None = None) -> It
         UserError: there is no few-shot run or no checkpoint, the data are missing or of other classes, or `out` is no
             PNG or cannot be written.
     """
-    from neural_similarity.interpret.episode_pictures import episode_figure
-
     run = few_shot.open_few_shot_run(folder)
     out = out or run.folder / f"episode_{number}.png"
     if out.suffix != ".png":
         raise UserError(f"{shown(out)}: the picture is a PNG. Next: --out {shown(out.with_suffix('.png'))}")
     if not out.parent.is_dir():
         raise UserError(f"{shown(out)}: there is no folder {shown(out.parent)}. Next: make it, or --out another")
+    figure, words = run_figure(run, number)
+    try:
+        figure.savefig(out)
+    except OSError as error:
+        raise UserError(f"{shown(out)}: cannot be written ({error.strerror}). Next: --out another file") from None
+    yield words
+    yield shown(out)
+
+
+def run_figure(run: Run, number: int):
+    """(figure, sentence) of a test episode as the newest checkpoint of a run answers it; `number` says which episode.
+
+    Raises:
+        UserError: the run has no checkpoint, or the data are missing or of other classes.
+    """
+    from neural_similarity.interpret.episode_pictures import episode_figure
+
     config = run.config
     splits = few_shot.load_run_data(run)
     run.check_facts(splits.facts(), leave_out=("data_checksum",))
@@ -139,12 +155,8 @@ def draw_run(folder: str | Path, number: int = 0, out: Path | None = None) -> It
     accuracy = f"{np.sum(right)} of {right.size} queries right ({100 * np.mean(right):.1f} %)"
     title = f"Test episode {number}: {accuracy}\n{run.details.config}, step {step:,}; {config.protocol()}"
     static, dynamic = (of(config, model, episode) for of in (static_matrices, dynamic_matrices))
-    try:
-        episode_figure(episode, title, static, dynamic).savefig(out)
-    except OSError as error:
-        raise UserError(f"{shown(out)}: cannot be written ({error.strerror}). Next: --out another file") from None
-    yield f"test episode {number}: {accuracy}, {config.protocol()}"
-    yield shown(out)
+    words = f"test episode {number}: {accuracy}, {config.protocol()}"
+    return episode_figure(episode, title, static, dynamic), words
 
 
 def _as_tensors(episode):
