@@ -1,7 +1,8 @@
 """Neural Similarity Learning in TensorFlow: convolutions that score a patch X against a kernel W by WᵀMX.
 
-`neural_similarity.layers` holds drop-in layers; `load_run(RUN)` gives the Keras model of a trained run, and
-`merge(model)` its static similarity folded into plain convolutions.
+`neural_similarity.layers` holds drop-in layers. `load_run(RUN)` gives the Keras model of a trained run,
+`load_pretrained(NAME)` one that comes with the repository, and `merge(model)` the same function of a static network in
+plain convolutions.
 """
 
 import importlib
@@ -15,9 +16,13 @@ if sys.version_info < (3, 10):  # noqa: UP036  pip would say so, but the package
         "then source .venv/bin/activate".format(*sys.version_info)
     )
 
-_HOME = {"load_run": "neural_similarity.families", "merge": "neural_similarity.interop.merge"}
+_HOME = {
+    "load_pretrained": "neural_similarity.pretrained",
+    "load_run": "neural_similarity.families",
+    "merge": "neural_similarity.interop.merge",
+}
 
-__all__ = ["__version__", "load_run", "merge"]
+__all__ = ["__version__", "load_pretrained", "load_run", "merge"]
 
 
 def __getattr__(name):

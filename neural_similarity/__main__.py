@@ -17,7 +17,12 @@ _RESULTS = REPOSITORY / "results"
 
 
 def _predict(parser):
-    parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder; a train.py prints it")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        type=typed_path,
+        help="run folder; or weights that are shipped: cifar10/static_dns",
+    )
     parser.add_argument("images", metavar="IMAGE", type=typed_path, nargs="+", help="PNG, JPEG, GIF, BMP or WebP file")
     parser.add_argument("--top", metavar="N", type=count, default=3, help="classes to name (default: %(default)s)")
     parser.add_argument(
@@ -32,6 +37,21 @@ def _predict(parser):
             say(line, sys.stdout if was_read else sys.stderr)
             all_read = all_read and was_read
         return 0 if all_read else 2
+
+    return run
+
+
+def _weights(parser):
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=typed_path, help="finished runs of one recipe")
+    parser.add_argument(
+        "--out", type=typed_path, default=REPOSITORY / "weights", metavar="DIR", help="default: %(default)s"
+    )
+
+    def run(options):
+        from neural_similarity.pretrained import export_weights
+
+        for line in export_weights(options.runs, options.out):
+            say(line)
 
     return run
 
@@ -229,6 +249,7 @@ def _episode(parser):
 
 COMMANDS = {  # not in docstrings, which python -OO leaves out
     "predict": (_predict, "Names what a trained network sees in images."),
+    "weights": (_weights, "Puts the weights of a finished run into weights/, with their scores."),
     "merge": (_merge, "Writes a trained static network as plain Keras, M merged into its kernels."),
     "convert": (_convert, "Turns a checkpoint of the released TensorFlow 1 code into a Keras model."),
     "parity": (_parity, "Compares our networks with numbers that the released code computed."),

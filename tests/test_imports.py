@@ -12,7 +12,7 @@ from neural_similarity.config import REPOSITORY
 
 TOOLS = {"arrays", "backend", "command", "errors", "files", "version", "quiet"}
 BELOW_FAMILIES = {"ops", "layers", "losses", "few_shot", "models", "data", "config", "training"} | TOOLS
-ABOVE_FAMILIES = {"interop", "interpret", "predict", "quickstart", "reporting"}
+ABOVE_FAMILIES = {"interop", "interpret", "predict", "pretrained", "quickstart", "reporting"}
 MAY_IMPORT = {  # room → rooms; itself always
     "": {"version"},
     **{tool: set() for tool in TOOLS},

@@ -213,7 +213,7 @@ def repository(tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / tables.DATA).write_text("<!-- data-sets:begin -->\n<!-- data-sets:end -->\n")
     (tmp_path / tables.TABLES).write_text(
-        "".join(f"<!-- {n}:begin -->\n<!-- {n}:end -->\n" for n in ("tables", "costs"))
+        "".join(f"<!-- {n}:begin -->\n<!-- {n}:end -->\n" for n in ("tables", "costs", "weights"))
     )
     for document in (tables.README, tables.PARTIAL_RUNS):
         (tmp_path / document).write_text(f"# ε\n\nbefore\n\n{BEGIN}\nold\n{END}\n\nafter ±\n", encoding="utf-8")
@@ -259,6 +259,7 @@ def test_tables_are_written_once_and_checked(repository, capsys):
     assert "**cifar10" not in partial
     assert "unverified" not in partial
     assert "| `cifar10` | [CIFAR-10](" in data_page
+    assert "[`cifar10/static_dns`](../weights/cifar10/static_dns.npz)" in all_tables
 
     stamps = [path.stat().st_mtime_ns for path in documents]
     assert write_tables(repository) == 0

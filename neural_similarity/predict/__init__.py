@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from neural_similarity import pretrained
 from neural_similarity.data.image_files import read_image
 from neural_similarity.data.support_folder import read_support
-from neural_similarity.errors import UserError
+from neural_similarity.errors import UserError, nearest
 from neural_similarity.families import load_run
 from neural_similarity.predict.given import images_at_once
 from neural_similarity.training.runs import open_run
@@ -30,7 +31,8 @@ def predict(run: str | Path, paths: Sequence[str | Path]) -> np.ndarray:
     The images are read and given to the network in batches, so that memory does not grow with their number.
 
     Args:
-        run: the folder of a run of image recognition. For few-shot recognition see `FewShotClassifier`.
+        run: the folder of a run of image recognition, or the name of shipped weights, as "cifar10/static_dns". For
+            few-shot recognition see `FewShotClassifier`.
         paths: image files.
 
     Returns:
@@ -56,7 +58,7 @@ def describe(
     are answered all the same.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or the name of shipped weights.
         paths: image files.
         top: how many classes to name, the most likely first.
         support: for a run of few-shot recognition, and for no other, a folder with example images of the classes in
@@ -76,7 +78,16 @@ def describe(
 
 
 def _trained(run):
-    """(classes, image size, function from uint8 images to probabilities) of a run of image recognition."""
+    """(classes, image size, function from uint8 images to probabilities) of a run or of shipped weights."""
+    if str(run) in pretrained.names() and not (Path(run) / "run.json").exists():
+        model = pretrained.load_pretrained(str(run))
+        classes = pretrained.read_card(str(run)).facts["classes"]
+        return classes, model.input_shape[1], lambda images: _probabilities(model, images)
+    if not (Path(run) / "run.json").exists() and not Path(run).is_dir():
+        raise UserError(
+            f"{run}: not a run folder (no run.json), nor shipped weights.{nearest(run, pretrained.names())} A train.py "
+            f"prints the folder of its run. Weights are shipped of {', '.join(pretrained.names())}."
+        )
     opened = open_run(run)
     if opened.config.family == "few_shot":
         raise UserError(

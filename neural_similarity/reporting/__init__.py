@@ -1,5 +1,1 @@
-"""From finished runs to the README: `record` collects result lines, `tables` shows them, `plots` draws metrics."""
-
-from neural_similarity.quiet import import_tensorflow
-
-import_tensorflow()
+"""From result lines to tables, pictures and pages; and the runner that trains what a table lacks."""

@@ -2,9 +2,13 @@
 
 import math
 
-import keras
+from neural_similarity.quiet import import_tensorflow
 
-from neural_similarity.layers import CosineClassifier, DynamicSimilarityConv2D, GlobalSimilarity2D
+import_tensorflow()  # first, and without its start-up notes
+
+import keras  # noqa: E402
+
+from neural_similarity.layers import CosineClassifier, DynamicSimilarityConv2D, GlobalSimilarity2D  # noqa: E402
 
 _LINEAR = (keras.layers.Dense, CosineClassifier)  # they act on one vector of features per image
 

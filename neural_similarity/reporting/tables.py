@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from neural_similarity import pretrained
 from neural_similarity.config import REPOSITORY
 from neural_similarity.data.streams import say, tell
 from neural_similarity.errors import UserError
@@ -22,7 +23,7 @@ from neural_similarity.reporting.markdown import as_markdown, put_between_marker
 from neural_similarity.reporting.paper_values import read_paper_values
 from neural_similarity.reporting.record import RESULTS, read_all_results, read_results
 from neural_similarity.reporting.result_table import how_it_was_run, measured_at, result_table
-from neural_similarity.reporting.summary import summarize
+from neural_similarity.reporting.summary import Column, Name, Table, summarize
 
 README, TABLES, PARTIAL_RUNS, DATA = "README.md", "docs/tables.md", "docs/partial_runs.md", "docs/data.md"
 IN_README = ("cifar10", "cifar_fs_equal", "quickstart")  # these tables, each at the longest scale that has lines
@@ -84,6 +85,28 @@ def costs(results: str | Path = RESULTS) -> str:
     return as_markdown(cost_table(rows, read_all_results(results), read_measurements(results)), "../")
 
 
+def shipped_weights(folder: str | Path = pretrained.WEIGHTS) -> str:
+    """The Markdown of the table of trained networks that come with the repository."""
+    names = pretrained.names(Path(folder))
+    cards = [pretrained.read_card(name, Path(folder)) for name in names]
+    results = [card.result for card in cards]
+    bytes_of = [(Path(folder) / f"{name}.npz").stat().st_size for name in names]
+    columns = [
+        Column("name", None, [Name(name, file=f"weights/{name}.npz") for name in names]),
+        Column("MB", ".2f", [size / 1e6 for size in bytes_of]),
+        Column("steps", ",", [result.steps for result in results]),
+        Column("scale", "g", [result.scale for result in results]),
+        Column("seed", "d", [result.seed for result in results]),
+        Column("test accuracy of the run, %", ".2f", [100 * r.scores[r.headline].value for r in results]),
+        Column(
+            "of this file, %",
+            ".2f",
+            [100 * card.scores[card.result.headline].value for card in cards],
+        ),
+    ]
+    return as_markdown(Table(columns), "../")
+
+
 def marked_texts(document: str, results: str | Path = RESULTS) -> dict[str, str]:
     """What stands between the markers of a document: {name of the markers: Markdown}.
 
@@ -94,7 +117,7 @@ def marked_texts(document: str, results: str | Path = RESULTS) -> dict[str, str]
     if document == DATA:
         return {"data-sets": as_markdown(data_sets())}
     if document == TABLES:
-        return {"tables": all_tables(results), "costs": costs(results)}
+        return {"tables": all_tables(results), "costs": costs(results), "weights": shipped_weights()}
     if document == PARTIAL_RUNS:
         return {"results": partial_runs(results)}
     recorded = Path(results) / "cifar10.jsonl"
