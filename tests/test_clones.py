@@ -7,12 +7,13 @@ import sys
 import types
 
 import pytest
-from commands import run_tool
+from commands import exit_code, run_tool
 from digits_runs import run_main
 
 from neural_similarity.command import check_clone
 from neural_similarity.config import REPOSITORY
 from neural_similarity.errors import UserError
+from neural_similarity.reporting import reproduce
 
 
 @pytest.fixture
@@ -45,7 +46,8 @@ def test_a_train_py_of_another_clone_is_refused(clone, monkeypatch, capsys):
 def test_the_tools_are_refused_inside_another_clone(inside, clone, monkeypatch, capsys):
     monkeypatch.chdir(clone / inside)
     assert run_tool("tables") == 2
-    assert f"of the clone {clone}, but" in capsys.readouterr().err
+    assert exit_code(reproduce.main) == 2
+    assert capsys.readouterr().err.count(f"of the clone {clone}, but") == 2
 
 
 def test_a_package_that_pythonpath_names_is_told(clone, monkeypatch):

@@ -346,7 +346,7 @@ def test_an_older_run_that_lost_a_row_names_no_selected_step(validated_run, tmp_
     assert runs.Run(folder).result.selected is None
 
 
-@pytest.mark.parametrize("kept_lines", [6, 5, 3])  # all; without the test; without the last step
+@pytest.mark.parametrize("kept_lines", [9, 7, 6])  # all; without the last evaluation; without the last step
 def test_an_older_run_that_lacks_its_result_alone_is_evaluated_again(finished, kept_lines):
     as_of_an_earlier_version(finished)
     before = json.loads((finished / "result.json").read_text())["scores"]
@@ -355,7 +355,7 @@ def test_an_older_run_that_lacks_its_result_alone_is_evaluated_again(finished, k
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept_lines]))
     assert run_main(digits(finished, "--resume")) == 0
     assert json.loads((finished / "result.json").read_text())["scores"] == before
-    assert [row["split"] for row in read_rows(path)][-1] == "test"
+    assert [row["split"] for row in read_rows(path)][-2:] == ["test", "similarity"]
 
 
 def test_a_full_disk_under_the_metrics_names_the_file(tmp_path, monkeypatch):
@@ -375,7 +375,7 @@ def test_an_older_run_goes_on_without_rows_that_are_lost(finished, stopped, caps
     (stopped / "metrics.jsonl").write_text("")
     assert run_main(digits(stopped, "--resume")) == 0
     assert "metrics.jsonl lacks rows; the first that is missing is of step 10." in capsys.readouterr().out
-    assert [row["step"] for row in read_rows(stopped / "metrics.jsonl")] == [20, 20, 25, 25]
+    assert [row["step"] for row in read_rows(stopped / "metrics.jsonl")] == [20, 20, 20, 25, 25, 25]
 
     path = finished / "metrics.jsonl"
     (finished / "result.json").unlink()

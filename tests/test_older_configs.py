@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from configs import BASELINE, DYNAMIC, SPHERE, message, settings
-from neural_similarity.config import REPOSITORY, older
+from neural_similarity.config import experiment_files, older
 from neural_similarity.config.experiment import flattened, nested
 
 # Written by an earlier version into the folders of its runs, shortened to what has changed since.
@@ -128,7 +128,7 @@ def test_a_damaged_config_of_a_run_is_one_message(document, run_config):
 def test_the_tables_are_of_keys_that_there_are():
     """Each key stands in a shipped config, in its form of today, and with every value that has a name of its own."""
     found = {}
-    for file in (REPOSITORY / "configs").rglob("*.yaml"):
+    for file in experiment_files():
         for path, value in flattened(settings(file).to_dict()).items():
             found.setdefault(path, []).append(value)
     assert {*older.ADDED, *older.MOVED, *older.RENAMED} <= found.keys()
