@@ -1,4 +1,4 @@
-"""Writes the tables in README.md and docs/performance.md anew, from the measurements recorded in results/benchmarks.
+"""Writes the tables in README.md, docs/deviations.md and docs/performance.md anew, from the measurements recorded in results/benchmarks.
 
 In front of each table stands a comment with the arguments of `benchmarks.show` that print it.
 
@@ -13,7 +13,7 @@ import shlex
 from benchmarks import show
 from neural_similarity.config import REPOSITORY
 
-DOCS = ("README.md", "docs/performance.md")
+DOCS = ("README.md", "docs/deviations.md", "docs/performance.md")
 _TABLE = re.compile(r"<!-- benchmarks\.show (.+?) -->\n\n((?:\|.*\n)*)")
 
 

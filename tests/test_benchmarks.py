@@ -22,6 +22,7 @@ from benchmarks import (
     meta_batch,
     precision,
     profile,
+    released_start,
     show,
     train_step,
 )
@@ -285,3 +286,62 @@ def test_the_forms_of_a_meta_batch_agree():
     for loss, norm in found[1:]:
         assert loss == pytest.approx(found[0][0], rel=1e-4)
         assert norm == pytest.approx(found[0][1], rel=1e-2)
+
+
+def tiny_start(monkeypatch, batch_size=4):
+    """Makes `released_start` train a narrow network on the digits; returns its config."""
+    monkeypatch.setattr(released_start, "_PRECISION", ("model.widths=[2, 3, 4]", "data.name=digits"))
+    monkeypatch.setattr(released_start, "_TEST_IMAGES", 8)
+    overrides = [*released_start._PRECISION, f"data.global_batch_size={batch_size}"]
+    return configs.load("configs/cifar10/released/static_dns.yaml", overrides)
+
+
+def test_a_variant_changes_the_rate_of_the_classifier_alone(monkeypatch):
+    config = tiny_start(monkeypatch)
+    batch = (tf.random.stateless_uniform((4, 32, 32, 3), (0, 1), maxval=255.0), tf.constant([1, 5, 9, 0]))
+    changes = {}
+    for rate in (1.0, 0.5, 0.0):
+        model = image_recognition.network(config, 10)
+        before = {weight.path: weight.numpy() for weight in model.trainable_variables}
+        variant = released_start.Variant(classifier_rate=rate)
+        accuracy, faded, largest = released_start.step_of(config, model, variant)(batch)
+        assert 0 <= accuracy <= 1
+        assert 0 <= faded <= 1
+        logits = model(batch[0], training=True)
+        assert logits.shape == (4, 10)
+        assert largest > 0
+        changes[rate] = {weight.path: weight.numpy() - before[weight.path] for weight in model.trainable_variables}
+    for path, change in changes[1.0].items():
+        factor = 0.5 if path == "score/kernel" else 1.0
+        np.testing.assert_allclose(changes[0.5][path], factor * change, rtol=1e-4, atol=1e-6, err_msg=path)
+    assert np.all(changes[0.0]["score/kernel"] == 0)
+    assert np.any(changes[0.0]["root/kernel"])
+
+
+def test_without_epsilon_the_loss_is_the_usual_cross_entropy():
+    logits, labels = tf.constant([[2.0, -1.0, 0.5], [0.0, 60.0, -60.0]]), tf.constant([2, 2])
+    expected = keras.losses.categorical_crossentropy(
+        tf.one_hot(labels, 3), logits, from_logits=True, label_smoothing=0.1
+    )
+    found = released_start.loss_of(logits, labels, 0.1, 0.0)
+    np.testing.assert_allclose(found, np.mean(expected), rtol=1e-5)
+    assert released_start.loss_of(logits, labels, 0.1, 1e-4) < found
+
+
+def test_a_measurement_of_the_released_start_goes_on_and_is_shown(monkeypatch, tmp_path, capsys):
+    tiny_start(monkeypatch)
+    names = ("as released", "a tenth of the rate")
+    monkeypatch.setattr(released_start, "VARIANTS", {name: released_start.VARIANTS[name] for name in names})
+    words = ["--networks", "static_dns", "--steps", "3", "--batch-size", "4", "--json", str(tmp_path / "s.jsonl")]
+    released_start.main([*words, "--seeds", "0"])
+    released_start.main([*words, "--seeds", "0", "1"])
+    lines = measure.recorded(tmp_path / "s.jsonl")
+    assert [(row["variant"], row["seed"]) for line in lines for row in line["rows"]] == [
+        (name, seed) for seed in (0, 1) for name in names
+    ]
+    capsys.readouterr()
+    show.main([str(tmp_path / "s.jsonl"), "--summary"])
+    header, _, first, second = capsys.readouterr().out.splitlines()
+    assert "what is changed" in header
+    assert first.startswith("| static_dns | as released | ")
+    assert second.count(", ") == 6  # two seeds in each of six columns
