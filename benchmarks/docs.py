@@ -1,4 +1,4 @@
-"""Writes the tables in README.md, docs/deviations.md and docs/performance.md anew, from the measurements recorded in results/benchmarks.
+"""Writes the tables of measurements in the documents anew, from what is recorded in results/benchmarks.
 
 In front of each table stands a comment with the arguments of `benchmarks.show` that print it.
 
