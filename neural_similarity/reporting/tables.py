@@ -82,6 +82,7 @@ def costs(results: str | Path = RESULTS) -> str:
         for run in plans.load_plan(name, scale=1).runs():
             if not run.row.set:
                 rows[run.row.config] = run.config
+    rows = dict(sorted(rows.items()))
     return as_markdown(cost_table(rows, read_all_results(results), read_measurements(results)), "../")
 
 
