@@ -11,6 +11,11 @@ from neural_similarity.reporting.plans import NOTHING, Plan, key_of
 from neural_similarity.reporting.summary import Column, Name, Table, group, score_columns
 from neural_similarity.training.results import Result
 
+ABOUT_DIFFERENCES = (  # a note, for readers who do not have docs/tables.md before them
+    "Differences are means over the seeds that both rows have, with the 95 % interval of Student's t. "
+    "One seed (n 1) has no interval, and so cannot tell a difference from chance."
+)
+
 
 def result_table(plan: Plan, results: Iterable[Result], paper_values: dict[str, PaperValue]) -> Table:
     """The `Table` of a plan. docs/tables.md explains its columns.
@@ -108,10 +113,7 @@ def _differences(plan, planned, rows):
             columns.append(Column(f"− {name}, points", ".2f", cells))
     notes = []
     if columns:
-        notes.append(
-            "Differences are means over the seeds that both rows have, with the 95 % interval of Student's t. "
-            "One seed (n 1) has no interval, and so cannot tell a difference from chance."
-        )
+        notes.append(ABOUT_DIFFERENCES)
     for name, methods in left_out.items():
         notes.append(f"Not compared with {name}, as trained on another number of images: {'; '.join(methods)}.")
     return columns, notes

@@ -93,6 +93,14 @@ class Table:
         """The rows, each a tuple of one cell per column."""
         return list(zip(*(column.cells for column in self.columns), strict=True))
 
+    def without(self, left_out: Sequence[bool]) -> "Table":
+        """The same table without the rows for which `left_out` is true."""
+        columns = [
+            dataclasses.replace(c, cells=[cell for cell, out in zip(c.cells, left_out, strict=True) if not out])
+            for c in self.columns
+        ]
+        return dataclasses.replace(self, columns=columns)
+
 
 def number_text(cell, form: str) -> str:
     """A cell that is a number, a `Spread` or a `Difference`, as text: "91.50", "91.50 ± 0.71", "−0.28 ± 0.38 (n 3)"."""

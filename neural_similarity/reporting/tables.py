@@ -5,6 +5,7 @@ what their runs cost. docs/partial_runs.md has the result lines that stand in no
 sets.
 """
 
+import dataclasses
 import shlex
 import sys
 from collections.abc import Iterator
@@ -22,22 +23,25 @@ from neural_similarity.reporting.experiments import experiments
 from neural_similarity.reporting.markdown import as_markdown, put_between_markers
 from neural_similarity.reporting.paper_values import read_paper_values
 from neural_similarity.reporting.record import RESULTS, read_all_results, read_results
-from neural_similarity.reporting.result_table import how_it_was_run, measured_at, result_table
+from neural_similarity.reporting.result_table import ABOUT_DIFFERENCES, how_it_was_run, measured_at, result_table
 from neural_similarity.reporting.summary import Column, Name, Table, summarize
 
 README, TABLES, PARTIAL_RUNS, DATA = "README.md", "docs/tables.md", "docs/partial_runs.md", "docs/data.md"
-IN_README = ("cifar10", "cifar_fs_equal", "quickstart")  # these tables, each at the longest scale that has lines
+IN_README = ("cifar10", "quickstart")  # these tables, each at the longest scale that has lines
 _NOTHING = "No finished run is recorded yet."
 
 
 def readme_tables(results: str | Path = RESULTS) -> str:
-    """The Markdown of the README's result tables."""
+    """The Markdown of the README's result tables, without the rows that have no line yet."""
     lines, paper_values = read_all_results(results), _paper_values(results)
     parts = []
     for name in IN_README:
         for plan in measured_at(plans.load_plan(name), lines)[:1]:
-            table = result_table(plan, lines, paper_values)
-            parts.append(f"**{plan.title}**, {how_it_was_run(plan)}\n\n{as_markdown(table)}")
+            table = _for_a_document(result_table(plan, lines, paper_values))
+            missing = _column(table, "n").count(0)
+            more = f" (of {missing} more rows no run is finished yet)" if missing else ""
+            table = table.without([n == 0 for n in _column(table, "n")])
+            parts.append(f"**{plan.title}**, {how_it_was_run(plan)}{more}\n\n{as_markdown(table)}")
     return "\n\n".join(parts or [_NOTHING])
 
 
@@ -58,7 +62,8 @@ def _sections(lines, measurements, paper_values) -> Iterator[str]:
         )
         measured = measured_at(plan, lines)
         for one in measured:
-            yield f"**{how_it_was_run(one)}**\n\n{as_markdown(result_table(one, lines, paper_values), '../')}"
+            table = _for_a_document(result_table(one, lines, paper_values))
+            yield f"**{how_it_was_run(one)}**\n\n{as_markdown(table, '../')}"
         if not measured:
             yield _NOTHING
 
@@ -162,6 +167,15 @@ def write(results: str | Path = RESULTS, check: bool = False, repository: str | 
             write_atomically(path, after)
             say(f"{shown(path)}: written")
     return code
+
+
+def _for_a_document(table):
+    """The table without the note that docs/tables.md replaces."""
+    return dataclasses.replace(table, notes=tuple(note for note in table.notes if note != ABOUT_DIFFERENCES))
+
+
+def _column(table, name):
+    return next(column.cells for column in table.columns if column.name == name)
 
 
 def _paper_values(results):
