@@ -28,7 +28,7 @@ WINDOW = 100  # steps at the end, over which the training accuracy is a mean
 LEFT_CHANCE = 0.2  # a training accuracy that chance, 0.1, does not give over 50 steps of 128 images
 _CHANCE_WINDOW = 50
 _TEST_IMAGES = 2000
-_PRECISION = ("runtime.precision=mixed_bfloat16",)
+_OVERRIDES = ("runtime.precision=mixed_bfloat16",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +105,7 @@ def step_of(config, model, variant):
 def measured(network, name, seed, steps, batch_size):
     """The row of one training: what its first steps were like."""
     variant = VARIANTS[name]
-    overrides = [f"seed={seed}", f"data.global_batch_size={batch_size}", *_PRECISION, *variant.overrides]
+    overrides = [f"seed={seed}", f"data.global_batch_size={batch_size}", *_OVERRIDES, *variant.overrides]
     config = configs.load(f"configs/cifar10/released/{network}.yaml", overrides)
     splits = image_recognition.load_data(config)
     model = image_recognition.network(config, len(splits.classes))

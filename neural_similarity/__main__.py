@@ -199,7 +199,6 @@ def _matrices(parser):
         metavar="IMAGE",
         nargs="+",
         type=_image,
-        default=["0", "1", "2"],
         help="for a dynamic network: number of a test image, from 0, or an image file (default: 0 1 2)",
     )
     parser.add_argument("--out", metavar="FILE.png", type=typed_path, help="default: matrices.png in RUN")
@@ -207,7 +206,8 @@ def _matrices(parser):
     def run(options):
         from neural_similarity.interpret.matrix_pictures import draw_run
 
-        for line in draw_run(options.run, options.images, options.out):
+        images = {"names": options.images} if options.images else {}
+        for line in draw_run(options.run, out=options.out, **images):
             say(line)
 
     return run

@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -100,6 +102,34 @@ def read_at_most(path: str | Path, most_bytes: int) -> bytes:
     if len(content) > most_bytes:
         raise ValueError(f"larger than {most_bytes:,} bytes")
     return content
+
+
+@contextlib.contextmanager
+def held(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Locks a file to the end of the `with` block, so that of several processes one at a time does something.
+
+    The file is created if need be, and stays. It is opened for writing, as a lock on a common file system needs. The
+    lock ends with the process at the latest.
+
+    Args:
+        path: the file; its folder exists.
+        wait: whether to wait until the file is free.
+
+    Yields:
+        Whether the lock is held; only without `wait` it may be False. True also on a file system without locks.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except (BlockingIOError, PermissionError):
+            yield False
+            return
+        except OSError:
+            pass
+        yield True
 
 
 def how_to_go_on(error: OSError) -> str:

@@ -4,8 +4,11 @@ The file holds kernels and matrices in float16, and vectors (as those of batch n
 the result line of the run, its config, its classes, the file's SHA-256, and what the network in the file scores.
 """
 
+import argparse
 import hashlib
+import io
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import numpy as np
 import pydantic
 
 from neural_similarity.arrays import ArraysError, read_npz
-from neural_similarity.config import REPOSITORY, SCHEMAS, Experiment
+from neural_similarity.config import REPOSITORY, SCHEMAS, Experiment, older
 from neural_similarity.config.fields import Text
 from neural_similarity.config.messages import validation_problems
 from neural_similarity.data.places import default_root
@@ -49,9 +52,19 @@ class Card(pydantic.BaseModel):
     sha256: str = pydantic.Field(pattern="^[0-9a-f]{64}$")
 
     def experiment(self) -> Experiment:
-        """The config, with the folder of the data sets as it is here."""
-        data = {**self.config["data"], "root": str(default_root())}
-        return SCHEMAS[self.result.family].model_validate({**self.config, "data": data})
+        """The config in today's form, with the folder of the data sets as it is here.
+
+        Raises:
+            UserError: the config is damaged, or NEURAL_SIMILARITY_DATA names the home of somebody who has none.
+        """
+        try:
+            document = older.as_today(self.config)
+            document["data"] = {**document["data"], "root": str(default_root())}
+            return SCHEMAS[self.result.family].model_validate(document)
+        except argparse.ArgumentTypeError as error:
+            raise UserError(f"{error}. Name another folder.") from None
+        except (KeyError, TypeError, pydantic.ValidationError):
+            raise UserError(f"weights/{self.result.config}.json: its config is damaged. Restore it from git.") from None
 
 
 def names(folder: Path = WEIGHTS) -> list[str]:
@@ -123,7 +136,8 @@ def export_weights(folders: Iterable[str | Path], out: Path = WEIGHTS) -> Iterat
         out: where the weights are to be.
 
     Raises:
-        UserError: a run is not finished, the runs are not of one recipe, or the data are missing.
+        UserError: a run is not finished, the runs are not of one recipe, the data are missing, or there are weights of
+            a longer schedule.
     """
     run = _nearest_to_the_mean([open_run(folder) for folder in folders])
     config, details, result = run.config, run.details, run.result
@@ -131,16 +145,20 @@ def export_weights(folders: Iterable[str | Path], out: Path = WEIGHTS) -> Iterat
     run.load_weights(model)
     arrays = {key: value.astype(_stored(value)) for key, value in collect(model=model.variables).items()}
     path = out / f"{details.config}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    with open(unfinished, "wb") as file:
-        np.savez(file, **arrays)
-    content = unfinished.read_bytes()
+    _check_better(path, details.config, result, out)
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    content = stream.getvalue()
     if len(content) > _MOST_BYTES:
-        unfinished.unlink()
         raise UserError(f"{shown(path)}: would have {len(content):,} bytes; the limit is {_MOST_BYTES:,}.")
     restore({key: value.astype(np.float32) for key, value in arrays.items()}, path, model=model.variables)
     scores = scores_on_test_images(config, model, run.facts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    with open(unfinished, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     put_in_place(unfinished, path)
     document = config.to_dict()
     card = Card(
@@ -181,6 +199,22 @@ def _network(config, facts):
 def _stored(array):
     """The dtype that an array has in the file. The variances of batch normalisation may be too large for float16."""
     return np.dtype(np.float16 if array.ndim > 1 else np.float32)
+
+
+def _check_better(path, name, result, folder):
+    """Raises a UserError if a run may not take this place: the weights there are of a longer run, or of its recipe."""
+    if result.recipe == "custom" and folder == WEIGHTS:
+        raise UserError(
+            f"{name} with {', '.join(result.overrides)}: the weights of the repository are of its own recipes. Name "
+            "another folder with --out."
+        )
+    if path.exists():
+        there = read_card(name, folder).result
+        if there.steps > result.steps:
+            raise UserError(
+                f"{shown(path)}: of a run of {there.steps:,} steps, longer than {result.steps:,}. Delete it first, or "
+                "name another folder with --out."
+            )
 
 
 def _nearest_to_the_mean(runs: list[Run]):

@@ -290,9 +290,9 @@ def test_the_forms_of_a_meta_batch_agree():
 
 def tiny_start(monkeypatch, batch_size=4):
     """Makes `released_start` train a narrow network on the digits; returns its config."""
-    monkeypatch.setattr(released_start, "_PRECISION", ("model.widths=[2, 3, 4]", "data.name=digits"))
+    monkeypatch.setattr(released_start, "_OVERRIDES", ("model.widths=[2, 3, 4]", "data.name=digits"))
     monkeypatch.setattr(released_start, "_TEST_IMAGES", 8)
-    overrides = [*released_start._PRECISION, f"data.global_batch_size={batch_size}"]
+    overrides = [*released_start._OVERRIDES, f"data.global_batch_size={batch_size}"]
     return configs.load("configs/cifar10/released/static_dns.yaml", overrides)
 
 

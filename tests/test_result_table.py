@@ -1,14 +1,23 @@
 """Tables of methods: their rows, differences, intervals, sizes, notes and costs. No training."""
 
+import json
 import math
 
 import numpy as np
 import pytest
-from result_lines import result, score
+from result_lines import refusal, result, score
 
 from neural_similarity.config import load
 from neural_similarity.families import family_of
-from neural_similarity.reporting.costs import Estimate, cost_of, cost_table, costs, estimate, in_words
+from neural_similarity.reporting.costs import (
+    Estimate,
+    cost_of,
+    cost_table,
+    costs,
+    in_words,
+    read_measurements,
+    seconds_of,
+)
 from neural_similarity.reporting.differences import seed_difference
 from neural_similarity.reporting.formats import FORMATS, as_csv, as_latex
 from neural_similarity.reporting.paper_values import PaperValue
@@ -148,9 +157,12 @@ def test_csv_has_plain_numbers():
 def test_latex_escapes_every_special_character():
     text = as_latex(TABLE)
     (row,) = (one for one in text.splitlines() if "script" in one)
-    assert r"100 \% \_a\_ \$x\$ \textbackslash{} \{b\} \textasciitilde{} \textasciicircum{} \# | `c` \% d" in row
+    assert r"100 \% \_a\_ \$x\$ \textbackslash{} \{b\} \textasciitilde{} \textasciicircum{} \# $|$ `c` \% d" in row
     assert r"90.50 $\pm$ 0.25 & $-$0.50 $\pm$ 0.25 (n 3) & 1,234 \\" in row
     assert text.count("\\\\\n") == 3
+    starts = as_latex(Table([Column("*", None, ["[1]"])])).splitlines()
+    assert starts[3:6] == [r"{}* \\", r"\midrule", r"{}[1] \\"]
+    assert as_csv(Table([Column("scale", "g", [1e-5])])) == "scale\n1e-05"
     assert r"\begin{tabular}{llrrr}" in text
 
 
@@ -205,13 +217,13 @@ def test_released_configs_and_cifar100_cost_what_their_network_does():
         assert (found.source, found.seconds_per_step) == ("benchmark", 0.2)
 
 
-def test_the_table_of_costs_has_hours():
+def test_the_table_of_costs_tells_what_a_whole_run_takes():
     rows = {name: load(f"configs/{name}.yaml") for name in HASH}
     rows["cifar10/released/static_dns"] = load("configs/cifar10/released/static_dns.yaml")
     table = cost_table(rows, [line("cifar10/baseline", seconds_per_step=0.36)], [BENCHMARK])
     assert [name.config for name in cells(table, "config")] == list(HASH)  # released: as static_dns
-    assert cells(table, "hours, GPU, float32") == [None, "2.4"]
-    assert cells(table, "hours, CPU, Some, 2 cores, float32") == ["4.2 (in a run)", None]
+    assert cells(table, "GPU, float32") == [None, "2 h 22 min"]
+    assert cells(table, "CPU, Some, 2 cores, float32") == ["4 h 15 min (in a run)", None]
 
 
 def test_estimates_in_words():
@@ -222,4 +234,43 @@ def test_estimates_in_words():
     assert str(Estimate(0, 2)) == "2 runs whose cost nobody has measured"
     plan = load_plan("cifar10", scale=0.5, seeds=[0], precision="float32")
     some = [run for run in plan.runs() if run.row.config == "cifar10/static_dns"]
-    assert estimate(some, "GPU", [], [BENCHMARK]) == Estimate(pytest.approx(0.2 * 21_250), 0)
+    cost = cost_of("cifar10/static_dns", some[0].config, "GPU", [], [BENCHMARK])
+    assert Estimate.of([seconds_of(some[0], cost), None]) == Estimate(pytest.approx(0.2 * 21_250), 1)
+
+
+def test_a_changed_config_costs_what_a_run_of_it_did():
+    changed = load("configs/cifar10/static_dns.yaml", ["model.widths=[64, 128, 256]"])
+    assert costs("cifar10/static_dns", changed, [line("cifar10/static_dns")], [BENCHMARK]) == []
+    ran = line("cifar10/static_dns", seconds_per_step=0.7).model_copy(update={"config_hash": changed.config_hash()})
+    (found,) = costs("cifar10/static_dns", changed, [ran], [BENCHMARK])
+    assert (found.source, found.seconds_per_step) == ("result lines", 0.7)
+
+
+def test_a_header_may_tell_two_precisions():
+    config = load("configs/mini_imagenet/5shot_protonet.yaml", ["runtime.precision=mixed_bfloat16"])
+    found = costs("mini_imagenet/5shot_protonet", config, [], [])
+    assert [(cost.precision, cost.seconds_per_step) for cost in found] == [(None, 1.44), ("mixed_bfloat16", 1.08)]
+    assert cost_of("mini_imagenet/5shot_protonet", config, None, [], []).seconds_per_step == 1.08
+    assert (
+        costs("mini_imagenet/1shot_anil", load("configs/mini_imagenet/1shot_anil.yaml"), [], []) == []
+    )  # not measured
+
+
+def test_damaged_measurements_are_told(tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    path = tmp_path / "benchmarks" / "x.jsonl"
+    path.write_text(json.dumps(BENCHMARK) + "\n\n")
+    assert read_measurements(tmp_path)[0]["rows"] == BENCHMARK["rows"]
+    for text, said in (("{", "Invalid JSON"), ('{"benchmark": "x"}', "`environment`: Field required")):
+        path.write_text(json.dumps(BENCHMARK) + "\n" + text)
+        assert f"{path}, line 2: no measurement" in refusal(read_measurements, tmp_path)
+        assert said in refusal(read_measurements, tmp_path)
+
+
+def test_lines_count_whatever_recipe_they_name():
+    """A run was custom before its config became the shipped one."""
+    lines = [line("cifar10/baseline", 0, 0.9, recipe="custom"), line("cifar10/baseline", 1, 0.92)]
+    lines += [line("cifar10/baseline", 1, 0.5, finished="2025-01-02T03:04:05+00:00")]
+    table = result_table(load_plan("cifar10", precision="float32"), lines, {})
+    assert cells(table, "n")[0] == 2
+    assert cells(table, "test accuracy, %")[0].mean == pytest.approx(91.0)

@@ -94,7 +94,7 @@ def test_what_is_missing_is_trained_and_recorded_once(workshop, capsys):
         (config, seed) for config in ("cifar10/baseline", "cifar10/static_dns") for seed in (0, 1)
     }
     said = capsys.readouterr().out
-    assert "Plain, seed 1: begins. 2 of 4 runs are done; about " in said
+    assert "Plain, seed 1: begins. 2 of 4 runs are done; left: about " in said
     assert "  step 5 of a stand-in\n" in said
     assert workshop.runner().missing() == []
     workshop.runner().work()
@@ -105,7 +105,7 @@ def test_a_failed_run_does_not_stop_the_others_and_is_told(workshop, capsys):
     workshop.scripts["Static, seed 0"] = FAIL
     worker = workshop.runner()
     worker.work()
-    assert worker.failures == {"Static, seed 0": ["out of luck"]}
+    assert worker.failures == {"Static, seed 0": ["out of luck", "Its process ended with code 3."]}
     assert workshop.started() == [name for name in ALL if name != "Static, seed 0"]
     del workshop.scripts["Static, seed 0"]
     workshop.runner().work()  # the next time it is tried again
@@ -120,6 +120,54 @@ def test_an_unfinished_run_goes_on_and_a_finished_one_is_only_recorded(workshop)
     workshop.runner().work()
     assert workshop.started() == [f"{ALL[0]} --resume", *ALL[2:]]
     assert workshop.runner().missing() == []
+
+
+def test_a_killed_training_is_told_as_such(workshop):
+    workshop.scripts["Static, seed 0"] = "import os; print('at work', flush=True); os.kill(os.getpid(), 9)"
+    worker = workshop.runner()
+    worker.work()
+    assert worker.failures["Static, seed 0"] == [
+        "at work",
+        "Its process was killed by signal 9, perhaps as memory was short.",
+    ]
+
+
+def test_a_training_that_somebody_began_by_hand_is_waited_for(workshop):
+    """It was reading its data when the runner looked, and so had not locked its folder yet."""
+    job = workshop.all[0]
+    workshop.scripts[ALL[0]] = FAIL
+    held = {}
+
+    def command(plan, wanted, make=runner.command_of):
+        if wanted.folder == job.folder and not held:
+            held["file"] = os.open(job.folder / "lock", os.O_RDWR | os.O_CREAT)
+            fcntl.flock(held["file"], fcntl.LOCK_EX)
+        return make(plan, wanted)
+
+    def finish():
+        while len(workshop.started()) < 3:
+            time.sleep(0.05)
+        shutil.copytree(workshop.source[ALL[0]], job.folder, dirs_exist_ok=True)
+        os.close(held["file"])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "command_of", command)
+        other = threading.Thread(target=finish)
+        other.start()
+        worker = workshop.runner()
+        worker.work()
+        other.join()
+    assert worker.failures == {}
+    assert workshop.runner().missing() == []
+
+
+def test_a_run_of_another_recipe_than_the_row_is_told_once(workshop):
+    """Somebody changed the config while the table was trained."""
+    workshop.source[ALL[0]] = workshop.source[ALL[1]]
+    worker = workshop.runner()
+    worker.work()
+    assert list(worker.failures) == [ALL[0]]
+    assert "has another recipe than the row" in worker.failures[ALL[0]][0]
 
 
 def test_a_damaged_run_is_told_and_left_alone(workshop):
@@ -149,10 +197,8 @@ def test_two_runners_never_train_the_same_run(workshop):
 def test_a_run_that_another_process_trains_is_waited_for(workshop, by, capsys):
     job = workshop.all[0]
     job.folder.mkdir(parents=True)
-    if by == "a runner":
-        held = os.open(job.folder, os.O_RDONLY)
-    else:
-        held = os.open(job.folder / "lock", os.O_RDWR | os.O_CREAT)
+    name = "claim" if by == "a runner" else "lock"
+    held = os.open(job.folder / name, os.O_RDWR | os.O_CREAT)
     fcntl.flock(held, fcntl.LOCK_EX)
 
     def finish():
@@ -227,7 +273,11 @@ def test_the_list_of_the_tables(capsys):
         (["--table", "cifar10", "--scale", "0"], "expected a number above 0, as 0.02; got '0'"),
         (["--table", "cifar10", "--scale", "1e-9"], "rounds to 0 steps"),
         (["--table", "cifar10", "--seeds", "x"], "invalid int value: 'x'"),
-        (["--table", "cifar10", "--seeds", "-1"], "`seeds`"),
+        (["--table", "cifar10", "--seeds", "-1"], "--seeds -1: expected different whole numbers from 0 on"),
+        (["--table", "cifar10", "--seeds", "1", "1"], "--seeds 1 1: expected different whole numbers"),
+        (["--scale", "0.02", "--dry-run"], "--scale goes with --table NAME"),
+        (["--check", "--table", "cifar10"], "--check is about all tables"),
+        (["--table", "quickstart", "--results", "README.md"], "README.md: a file, and a folder is wanted"),
         (["--table", "cifar10", "--format", "pdf"], "invalid choice: 'pdf'"),
         (["--table", "quickstart", "--out", "configs"], "configs: a folder. Name a file with --out."),
         (["--tabel", "cifar10"], "unrecognized arguments: --tabel"),
@@ -247,7 +297,8 @@ def test_missing_data_are_told_before_anything_is_trained(tmp_path, monkeypatch,
     assert exit_code(reproduce.main, *words) == 2
     captured = capsys.readouterr()
     assert "./dataset_setup.sh cifar10" in captured.err
-    assert "To train: 36 of 36 runs." in captured.out
+    assert "To train: 36 of 36 runs: about " in captured.out
+    assert "(Some of that was measured on another machine: CPU, AMD EPYC, 2 cores" in captured.out
     assert not (tmp_path / "runs").exists()
     assert exit_code(reproduce.main, *words, "--dry-run") == 0
     assert "  Static DNS, seed 2 (cifar10/static_dns): 42 steps; about " in capsys.readouterr().out
@@ -270,6 +321,7 @@ def test_a_table_from_nothing(tmp_path, capfd):
     assert exit_code(reproduce.main, *words, "--format", "csv", "--out", tmp_path / "table.csv") == 1
     out, err = capfd.readouterr()
     assert "Failed: Static, seed 5\n" in err
+    assert "  Its process ended with code 2.\n" in err
     assert "Training stopped: " in err
     table = (tmp_path / "table.csv").read_text()
     assert table in out

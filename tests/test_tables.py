@@ -212,7 +212,7 @@ def repository(tmp_path):
     """Documents with markers, next to a folder of results: two seeds of a row of a table, and a custom recipe."""
     (tmp_path / "docs").mkdir()
     (tmp_path / tables.DATA).write_text("<!-- data-sets:begin -->\n<!-- data-sets:end -->\n")
-    (tmp_path / tables.TABLES).write_text(
+    (tmp_path / tables.ALL_TABLES).write_text(
         "".join(f"<!-- {n}:begin -->\n<!-- {n}:end -->\n" for n in ("tables", "costs", "weights"))
     )
     for document in (tables.README, tables.PARTIAL_RUNS):
@@ -231,7 +231,7 @@ def write_tables(repository, check=False):
 
 
 def test_tables_are_written_once_and_checked(repository, capsys):
-    documents = [repository / name for name in (tables.README, tables.TABLES, tables.PARTIAL_RUNS, tables.DATA)]
+    documents = [repository / name for name in (tables.README, tables.ALL_TABLES, tables.PARTIAL_RUNS, tables.DATA)]
     before = [path.read_bytes() for path in documents]
     assert write_tables(repository, check=True) == 1
     said = capsys.readouterr().err

@@ -81,9 +81,9 @@ def recipe_of(config: Experiment, name: str) -> str:
     return "released" if "released" in name.split("/") else "ours"
 
 
-def run_folder(config: Experiment, name: str) -> Path:
+def run_folder(config: Experiment, name: str, runs: Path = REPOSITORY / "runs") -> Path:
     """Where a run of `config` lives: `runs/<name>/s<seed>-<hash>`, so that an edited config never meets an old run."""
-    return REPOSITORY / "runs" / name / f"s{config.seed}-{config.run_hash()}"
+    return runs / name / f"s{config.seed}-{config.run_hash()}"
 
 
 def keys_called(name: str, config: Experiment) -> list[str]:

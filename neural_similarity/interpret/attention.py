@@ -87,6 +87,11 @@ def attention_figure(images, maps, pixels):
     return figure
 
 
+def three_pixels(size: int) -> list[tuple[int, int]]:
+    """Three pixels on the diagonal of an image with `size` rows and columns."""
+    return [(size // 4, size // 4), (size // 2, size // 2), (3 * size // 4, 3 * size // 4)]
+
+
 def draw_run(folder, names, pixels=None, out=None):
     """Draws where the trained network of a run looks. Yields one line for each layer, then the path of the picture.
 
@@ -103,7 +108,7 @@ def draw_run(folder, names, pixels=None, out=None):
     if not any(isinstance(layer, GlobalSimilarity2D) for layer in model.layers):
         raise UserError(f"{folder}: this network has no attention. Take a run of configs/cifar10/sa_spherenet.yaml.")
     size = model.input_shape[1]
-    pixels = pixels or [(size // 4, size // 4), (size // 2, size // 2), (3 * size // 4, 3 * size // 4)]
+    pixels = pixels or three_pixels(size)
     for pixel in pixels:
         if max(pixel) >= size:
             raise UserError(f"--pixels {pixel[0]},{pixel[1]}: the images have {size} rows and columns, counted from 0.")

@@ -12,6 +12,8 @@ from neural_similarity.errors import UserError
 from neural_similarity.families import image_recognition
 from neural_similarity.training.runs import Run
 
+FIRST_IMAGES = ("0", "1", "2")  # what is shown where nobody names an image
+
 
 def named_images(run: Run, names: Sequence[str]) -> np.ndarray:
     """The named images, `(b, h, w, 3)` float32 in 0–255, at the size that the run's network takes.
@@ -32,6 +34,6 @@ def named_images(run: Run, names: Sequence[str]) -> np.ndarray:
         if test is None:
             test = image_recognition.load_data(configs.load(run.folder / "config.yaml")).test
         if int(name) >= len(test):
-            raise UserError(f"--images {name}: the run has {len(test):,} test images, counted from 0.")
+            raise UserError(f"image {name}: the run has {len(test):,} test images, counted from 0. Name other images.")
         images.append(test.images[int(name)])
     return np.stack(images).astype(np.float32)

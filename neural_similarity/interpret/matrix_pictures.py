@@ -15,7 +15,7 @@ from neural_similarity.errors import UserError
 from neural_similarity.families import family_of
 from neural_similarity.files import shown
 from neural_similarity.interpret.canvas import Canvas, plain
-from neural_similarity.interpret.images import named_images
+from neural_similarity.interpret.images import FIRST_IMAGES, named_images
 from neural_similarity.interpret.matrices import predicted_matrices
 from neural_similarity.interpret.matrix_rows import (
     draw_rows,
@@ -87,7 +87,7 @@ def _figure(rows, run, step):
     return figure
 
 
-def draw_run(folder: str | Path, names: Sequence[str] = ("0", "1", "2"), out: Path | None = None) -> Iterator[str]:
+def draw_run(folder: str | Path, names: Sequence[str] = FIRST_IMAGES, out: Path | None = None) -> Iterator[str]:
     """Draws the matrices of the newest checkpoint of a run. Yields the path of the picture.
 
     Args:

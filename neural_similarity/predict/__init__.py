@@ -79,7 +79,7 @@ def describe(
 
 def _trained(run):
     """(classes, image size, function from uint8 images to probabilities) of a run or of shipped weights."""
-    if str(run) in pretrained.names() and not (Path(run) / "run.json").exists():
+    if str(run) in pretrained.names() and not Path(run).exists():
         model = pretrained.load_pretrained(str(run))
         classes = pretrained.read_card(str(run)).facts["classes"]
         return classes, model.input_shape[1], lambda images: _probabilities(model, images)

@@ -1,14 +1,18 @@
 """What a run costs: seconds per step, from recorded benchmarks, from result lines and from the configs' headers."""
 
 import dataclasses
-import json
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import pydantic
+
 from neural_similarity import config as configs
 from neural_similarity.config import CONFIGS, Experiment
+from neural_similarity.config.messages import validation_problems
+from neural_similarity.errors import UserError
+from neural_similarity.files import shown
 from neural_similarity.reporting.summary import Column, Name, Table
 from neural_similarity.training.results import Result
 
@@ -37,12 +41,13 @@ def costs(name: str, config: Experiment, results: Iterable[Result], measurements
 
     Args:
         name: of the config.
-        config: the config; for `data.global_batch_size` and the like, as no cost is scaled.
+        config: the config. If it is not the shipped one of that name, only result lines of just this recipe count.
         results: all `Result`s that there are.
         measurements: what `read_measurements` returns.
     """
+    shipped = configs.load(CONFIGS / f"{name}.yaml", environment={}).config_hash() == config.config_hash()
     timed = {}
-    for line in measurements:
+    for line in measurements if shipped else ():
         for row in line["rows"]:
             measured = _network(f"cifar10/{row.get('network')}"), line.get("batch_size"), row.get("kind")
             if line["benchmark"] == "train_step" and measured == (_network(name), config.global_batch_size(), "ours"):
@@ -53,7 +58,7 @@ def costs(name: str, config: Experiment, results: Iterable[Result], measurements
         if (result.config, result.config_hash) == (name, config.config_hash()):
             trained.setdefault((result.device, result.precision), []).append(result.seconds_per_step)
     found += [Cost(statistics.median(times), *where, "result lines") for where, times in trained.items()]
-    return found + _of_header(name, config)
+    return found + (_of_header(name) if shipped else [])
 
 
 def cost_of(name: str, config: Experiment, device: str | None, results, measurements) -> Cost | None:
@@ -73,29 +78,31 @@ def cost_of(name: str, config: Experiment, device: str | None, results, measurem
 
 
 def cost_table(rows: Mapping[str, Experiment], results: Sequence[Result], measurements: Sequence[dict]) -> Table:
-    """The hours that a whole run takes, a column for each device and precision.
+    """How long a whole run takes, a column for each device and precision.
 
     Args:
-        rows: the config of each row by name; the config says how many steps a run has. A row whose cost nobody has
-            measured is left out, and so is one that costs what a row before it does, as it has the same network.
+        rows: the config of each row by name; the config says how many steps a run has. A row is left out if nobody has
+            measured it, or if a row before it has the same network and as many steps.
         results, measurements: as in `costs`.
     """
-    hours = {}  # name → {(device, precision): cell}
+    times, networks = {}, set()  # name → {head of a column: cell}
     for name, config in rows.items():
         cells = {}
         for cost in costs(name, config, results, measurements):
-            total = cost.seconds_per_step * config.schedule.scaled_train_steps / 3600
-            text = f"{total:.1f}" if cost.source == "benchmark" else f"{total:.1f} (in a run)"
+            words = in_words(cost.seconds_per_step * config.schedule.scaled_train_steps)
             if cost.device:
-                cells.setdefault(f"hours, {cost.device}, {cost.precision}", text)
-        if cells and not any(cells.items() <= other.items() for other in hours.values()):
-            hours[name] = cells
-    places = sorted({place for cells in hours.values() for place in cells})
+                in_a_run = " (in a run)" * (cost.source != "benchmark")
+                cells.setdefault(f"{cost.device}, {cost.precision}", words + in_a_run)
+        network = _network(name) or name
+        if cells and network not in networks:
+            times[name] = cells
+            networks.add(network)
+    heads = sorted({head for cells in times.values() for head in cells})
     return Table(
         [
-            Column("config", None, [Name(name, file=f"configs/{name}.yaml") for name in hours]),
-            Column("steps", ",", [rows[name].schedule.scaled_train_steps for name in hours]),
-            *(Column(place, "", [cells.get(place) for cells in hours.values()]) for place in places),
+            Column("config", None, [Name(name, file=f"configs/{name}.yaml") for name in times]),
+            Column("steps", ",", [rows[name].schedule.scaled_train_steps for name in times]),
+            *(Column(head, "", [cells.get(head) for cells in times.values()]) for head in heads),
         ]
     )
 
@@ -112,29 +119,23 @@ class Estimate:
     seconds: float
     unknown: int
 
+    @classmethod
+    def of(cls, seconds: Iterable[float | None]) -> "Estimate":
+        """The `Estimate` of runs of which each takes so many seconds, or nobody knows how many (None)."""
+        seconds = list(seconds)
+        return cls(sum(filter(None, seconds)), seconds.count(None))
+
     def __str__(self):
-        """In words: "about 3 h 10 min, and 2 runs of which nobody knows"."""
+        """ "about 3 h 10 min", "about 3 h 10 min, and 2 runs whose cost nobody has measured"."""
         words = [f"about {in_words(self.seconds)}"] if self.seconds or not self.unknown else []
         if self.unknown:
             words.append(f"{self.unknown} run{'s' * (self.unknown > 1)} whose cost nobody has measured")
         return ", and ".join(words)
 
 
-def estimate(runs, device: str | None, results, measurements) -> Estimate:
-    """The `Estimate` of whole runs, one after the other.
-
-    Args:
-        runs: `plans.PlannedRun`s.
-        device, results, measurements: as in `cost_of`.
-    """
-    seconds, unknown = 0.0, 0
-    for run in runs:
-        cost = cost_of(run.row.config, run.config, device, results, measurements)
-        if cost is None:
-            unknown += 1
-        else:
-            seconds += cost.seconds_per_step * run.config.schedule.scaled_train_steps
-    return Estimate(seconds, unknown)
+def seconds_of(run, cost: Cost | None) -> float | None:
+    """How long a whole `plans.PlannedRun` takes; None if its cost is not known."""
+    return cost and cost.seconds_per_step * run.config.schedule.scaled_train_steps
 
 
 def in_words(seconds: float) -> str:
@@ -151,13 +152,30 @@ def in_words(seconds: float) -> str:
 
 
 def read_measurements(results: str | Path) -> list[dict]:
-    """The lines in `results/benchmarks`, as the benchmarks' `--json` wrote them."""
-    return [
-        json.loads(line)
-        for file in sorted((Path(results) / "benchmarks").glob("*.jsonl"))
-        for line in file.read_text(encoding="utf-8").splitlines()
-        if line.strip()
-    ]
+    """The lines in `results/benchmarks`, as the benchmarks' `--json` wrote them.
+
+    Raises:
+        UserError: a line is damaged.
+    """
+    found = []
+    for file in sorted((Path(results) / "benchmarks").glob("*.jsonl")):
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                found += [_Measurement.model_validate_json(line).model_dump()] if line.strip() else []
+            except pydantic.ValidationError as error:
+                raise UserError(
+                    f"{shown(file)}, line {number}: no measurement ({validation_problems(error)}). Restore it from git."
+                ) from None
+    return found
+
+
+class _Measurement(pydantic.BaseModel):
+    """What costs are read from in the line of a benchmark; a line has more."""
+
+    benchmark: str
+    batch_size: int | None = None
+    environment: dict
+    rows: list[dict]
 
 
 def _network(name):
@@ -166,11 +184,13 @@ def _network(name):
     return network if folder in ("cifar10", "cifar100") else None
 
 
-def _of_header(name, config):
-    """The cost that the comment at the top of a config tells: "15 h on 2 CPU cores" for the whole schedule."""
+def _of_header(name):
+    """What the comment at the top of a config tells of the whole schedule: "4 h on 2 CPU cores, 3 h in bfloat16"."""
     file = CONFIGS / f"{name}.yaml"
-    told = re.search(r"\bCost: (?:about )?([\d.]+) (h|min)\b", file.read_text(encoding="utf-8"))
-    if not told:
-        return []
-    whole = configs.load(file, environment={}).schedule.scaled_train_steps
-    return [Cost(float(told[1]) * _HOURS[told[2]] * 3600 / whole, None, None, "header of the config")]
+    header = re.search(r"\bCost: (?:about )?(.*)", file.read_text(encoding="utf-8"))
+    steps = configs.load(file, environment={}).schedule.scaled_train_steps
+    found = []
+    for number, unit, in_bfloat16 in re.findall(r"\b([\d.]+) (h|min)\b( in bfloat16)?", header[1] if header else ""):
+        precision = "mixed_bfloat16" if in_bfloat16 else None
+        found.append(Cost(float(number) * _HOURS[unit] * 3600 / steps, None, precision, "header of the config"))
+    return found

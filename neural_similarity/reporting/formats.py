@@ -12,6 +12,7 @@ _LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     **{c: f"\\{c}" for c in "&%$#_{}"},
+    **{c: f"${c}$" for c in "<>|"},
     "±": r"$\pm$",
     "−": "$-$",
     "–": "--",
@@ -33,7 +34,7 @@ def as_csv(table: Table) -> str:
             parts = {column.name: "mean", f"{column.name}, interval95": "interval", f"{column.name}, n": "n"}
         else:
             heads.append(column.name)
-            columns.append(["" if cell is None else text_of(cell, "") for cell in column.cells])
+            columns.append(["" if cell is None else _for_programs(cell) for cell in column.cells])
             continue
         for head, part in parts.items():
             heads.append(head)
@@ -43,6 +44,10 @@ def as_csv(table: Table) -> str:
     return out.getvalue().rstrip("\n")
 
 
+def _for_programs(cell):
+    return cell if isinstance(cell, int | float) else text_of(cell, None)
+
+
 def as_latex(table: Table) -> str:
     """A `Table` as a LaTeX `tabular`, which needs `\\usepackage{booktabs}`; the notes are comments below it."""
     alignment = "".join("l" if column.form is None else "r" for column in table.columns)
@@ -50,7 +55,8 @@ def as_latex(table: Table) -> str:
     rows = [[text_of(cell, form) for cell, form in zip(row, forms, strict=True)] for row in table.rows()]
 
     def line(cells):
-        return " & ".join("".join(_LATEX.get(c, c) for c in cell) for cell in cells) + r" \\"
+        text = " & ".join("".join(_LATEX.get(c, c) for c in cell) for cell in cells) + r" \\"
+        return f"{{}}{text}" if text.startswith(("[", "*")) else text  # else an argument of the `\\` before it
 
     body = [line([column.name for column in table.columns]), r"\midrule", *map(line, rows)]
     comments = [" ".join(f"% {text}".split()) for text in (table.title, *table.notes)]

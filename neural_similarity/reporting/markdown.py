@@ -1,6 +1,7 @@
 """Prints a `summary.Table` as Markdown, and puts it into a document."""
 
 import re
+import urllib.parse
 
 from neural_similarity.errors import UserError
 from neural_similarity.reporting.summary import Markdown, Name, Table, number_text
@@ -49,7 +50,9 @@ def _cell(cell, form, root):
         return "–"
     if isinstance(cell, Name):
         changes = f" with {', '.join(map(_code, cell.changes))}" if cell.changes else ""
-        config = f"[{_code(cell.config)}]({root}{cell.file})" if cell.file else _code(cell.config)
+        config = _code(cell.config)
+        if cell.file:
+            config = f"[{config}]({root}{urllib.parse.quote(cell.file)})"
         return config + changes + (f" ({cell.config_hash})" if cell.config_hash else "")
     return _escaped(cell) if isinstance(cell, str) else number_text(cell, form)
 

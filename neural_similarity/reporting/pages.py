@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import io
 import os
+import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class Link:
 
 
 @dataclasses.dataclass(frozen=True)
-class Section:
+class PageSection:
     """A part of a page under a heading; whatever it has is shown in the order of the attributes."""
 
     title: str
@@ -70,7 +71,7 @@ def page(title, subtitle, sections, cards=(), footer="", refresh_seconds=None) -
 
     Args:
         title, subtitle, footer: texts.
-        sections: `Section`s.
+        sections: `PageSection`s.
         cards: (name, value) texts of the numbers that matter most, shown first.
         refresh_seconds: the browser loads the page again after so many seconds; None for never.
     """
@@ -88,7 +89,7 @@ def page(title, subtitle, sections, cards=(), footer="", refresh_seconds=None) -
 
 def relative(target: Path, path: Path) -> str:
     """The way from a page to a file, as an address."""
-    return Path(os.path.relpath(target, path.resolve().parent)).as_posix()
+    return urllib.parse.quote(Path(os.path.relpath(target, path.resolve().parent)).as_posix())
 
 
 def written(from_where: str) -> str:

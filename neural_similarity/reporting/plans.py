@@ -22,16 +22,16 @@ from neural_similarity.files import read_at_most, shown
 
 NOTHING = "nothing"  # what a table `reproduces` that no paper has
 _MOST_BYTES = 100_000
-_OF_THE_TABLE = ("seed", "schedule.scale", "runtime.precision", "data.root")  # what a row cannot set for itself
+_OF_THE_TABLE = ("seed", "schedule.scale", "runtime.precision")  # what a row cannot set for itself
 
-Name = Annotated[Text, Field(min_length=1)]
+_Words = Annotated[Text, Field(min_length=1)]
 
 
 class PlannedRow(Section):
     """One row: a `method`, the name of a `config` under configs/, and texts of `--set` that change the config."""
 
-    method: Name
-    config: Name
+    method: _Words
+    config: _Words
     set: list_of(tuple[Text, ...], "a list of texts, each as `--set` takes it") = ()
 
 
@@ -48,13 +48,13 @@ class Plan(Section):
         rows: the rows, in the table's order.
     """
 
-    name: Name
-    title: Name
-    reproduces: Name
+    name: _Words
+    title: _Words
+    reproduces: _Words
     scale: Positive
     precision: Literal["float32", "mixed_bfloat16"]
     seeds: Annotated[list_of(tuple[Index, ...], "a list of seeds"), Field(min_length=1)]
-    baselines: list_of(tuple[Name, ...], "a list of methods")
+    baselines: list_of(tuple[_Words, ...], "a list of methods")
     rows: Annotated[list_of(tuple[PlannedRow, ...], "a list of rows"), Field(min_length=1)]
 
     @pydantic.model_validator(mode="after")
@@ -102,11 +102,23 @@ class Plan(Section):
                     f"{self.name}: the row {row.method} sets `{text}`, which is the same for all rows of a table. Set "
                     "it for the whole table."
                 )
-        return configs.load(CONFIGS / f"{row.config}.yaml", self.overrides(row, seed))
+            if text.partition("=")[0].strip() == "data.root":
+                raise UserError(
+                    f"{self.name}: the row {row.method} sets `{text}`, which is of one machine. Leave it out, and name "
+                    "the folder of the data sets in the environment variable NEURAL_SIMILARITY_DATA."
+                )
+        file = CONFIGS / f"{row.config}.yaml"
+        config = configs.load(file, self.overrides(row, seed))
+        if configs.name_of(file) != row.config:
+            raise UserError(
+                f"{self.name}: the row {row.method} names the config {row.config}; expected the path of a file in "
+                f"{shown(CONFIGS)} from there, without `.yaml`, as cifar10/static_dns."
+            )
+        return config
 
     def overrides(self, row: PlannedRow, seed: int) -> list[str]:
         """The texts of `--set` of one run."""
-        shared = [f"seed={seed}", f"schedule.scale={self.scale:g}", f"runtime.precision={self.precision}"]
+        shared = [f"seed={seed}", f"schedule.scale={self.scale}", f"runtime.precision={self.precision}"]
         return [*shared, *row.set]
 
 
@@ -120,7 +132,7 @@ class PlannedRun:
 
     @property
     def key(self) -> tuple:
-        """What its result line must agree in: config, hash of the recipe, scale, precision, seed."""
+        """(config, hash of the recipe, scale, precision, seed). The run's result line has the same."""
         config = self.config
         return self.row.config, config.config_hash(), config.schedule.scale, config.runtime.precision, config.seed
 
@@ -159,9 +171,14 @@ def load_plan(
         raise UserError(f"{place}: cannot be read ({getattr(error, 'strerror', None) or error}).") from None
     if not isinstance(document, dict):
         raise UserError(f"{place}: a table's file is a mapping. Start from a file in {shown(TABLES)}.")
+    known = [key for key in Plan.model_fields if key != "name"]
+    for key in document:
+        if key not in known:
+            raise UserError(f"{place}: unknown key `{key}`.{nearest(key, known)} Known keys: {', '.join(known)}.")
     given = {"scale": scale, "seeds": None if seeds is None else list(seeds), "precision": precision}
     document |= {key: value for key, value in given.items() if value is not None}
     try:
-        return Plan.model_validate({"name": file.stem, **document})
+        return Plan.model_validate({**document, "name": file.stem})
     except pydantic.ValidationError as error:
-        raise UserError(f"{place}: {validation_problems(error)}. Start from a file in {shown(TABLES)}.") from None
+        problems = validation_problems(error).replace("Value error, ", "")
+        raise UserError(f"{place}: {problems}. Start from a file in {shown(TABLES)}.") from None

@@ -12,9 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from neural_similarity.data.streams import printable
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown
+from neural_similarity.interpret.canvas import plain
 from neural_similarity.reporting.curves import curves_of, smoothed
 from neural_similarity.training.results import spoken
 
@@ -113,21 +113,21 @@ def training_figure(runs: Sequence[str | Path], title: str | None = None) -> Fig
     band = ";\nband: lowest to highest seed" if any(recipe.seeds > 1 for recipe in recipes) else ""
     _describe(score, f"{spoken(measures)} (%): {recipes[0].split}{hollow}{thin}{band}")
     losses = np.concatenate([recipe.loss.mean for recipe in recipes])
-    if 0 < _LOGARITHMIC_FROM * losses.min() < losses.max():
+    if losses.size and 0 < _LOGARITHMIC_FROM * losses.min() < losses.max():
         loss.set_yscale("log")
         loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         loss.yaxis.set_minor_locator(NullLocator())
     figure.legend(
         handles,
-        list(map(_plain, labels)),
+        list(map(plain, labels)),
         loc="outside lower center",
         ncols=columns,
         frameon=False,
         fontsize=_FONT_POINTS,
     )
     if title:
-        figure.suptitle(_plain(title), fontsize=_FONT_POINTS + 2)
+        figure.suptitle(plain(title), fontsize=_FONT_POINTS + 2)
     return figure
 
 
@@ -140,11 +140,6 @@ def _band(axes, curve, color, factor=1):
     """What lies between the lowest and the highest seed; nothing for a single one."""
     if np.any(curve.low != curve.high):
         axes.fill_between(curve.steps, factor * curve.low, factor * curve.high, color=color, alpha=0.2, linewidth=0)
-
-
-def _plain(text):
-    """A text for matplotlib, which would take what stands between two `$` for a formula."""
-    return printable(text).replace("$", r"\$")
 
 
 def _describe(axes, name):

@@ -4,9 +4,7 @@ python -m neural_similarity record RUN [RUN …]
 """
 
 import contextlib
-import fcntl
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from neural_similarity.config.experiment import flattened
 from neural_similarity.config.messages import validation_problems
 from neural_similarity.errors import UserError
 from neural_similarity.families import family_of
-from neural_similarity.files import read_at_most, shown, write_atomically
+from neural_similarity.files import held, read_at_most, shown, write_atomically
 from neural_similarity.training.logs import first_lost_step, read_rows
 from neural_similarity.training.results import Result, what_ran, what_was_measured
 from neural_similarity.training.runs import open_run
@@ -47,7 +45,7 @@ def record(folder: str | Path, results: str | Path = RESULTS) -> tuple[Path, Res
     result = _result_of(folder)
     name = "folder" if result.data == "folder" else result.config.split("/")[0]
     path = Path(results) / f"{name}.jsonl"
-    with _alone_in(path.parent):
+    with alone_in(path.parent):
         recorded = read_results(path) if path.exists() else []
         of_this_run = [other for other in recorded if _identity(other) == _identity(result)]
         if any(other.json_line() != result.json_line() for other in of_this_run):
@@ -62,19 +60,20 @@ def record(folder: str | Path, results: str | Path = RESULTS) -> tuple[Path, Res
 
 
 @contextlib.contextmanager
-def _alone_in(folder):
-    """Keeps others from recording in a folder meanwhile: of two that append at once, one would lose its line."""
+def alone_in(results: Path) -> Iterator[None]:
+    """Keeps other processes from recording meanwhile: of two that append at once, one would lose its line.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
+        results.mkdir(parents=True, exist_ok=True)
+        with held(results / ".lock"):
+            yield
     except OSError as error:
-        raise UserError(f"{shown(folder)}: cannot be written to ({error.strerror}). Next: make it a folder") from None
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        raise UserError(
+            f"{shown(results)}: cannot be written to ({error.strerror}). Next: --results another folder"
+        ) from None
 
 
 def read_results(path: str | Path) -> list[Result]:

@@ -42,7 +42,7 @@ def write_report(what: str, out: Path | None = None, watch_seconds: float | None
         raise UserError(f"{what}: a table, and --watch is for a run that is training. Leave out --watch.")
     plan = plans.load_plan(what)
     path = out or RUNS / "tables" / f"{plan.name}.html"
-    yield _write(path, table_page(plan, path))
+    yield _write(path, table_page(plan, path, called=what))
 
 
 def _write(path, text):

@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _main(words):
     check_clone(Path.cwd())
-    options = _parser().parse_args(words)
+    parser = _parser()
+    options = parser.parse_args(words)
+    _check_options(parser, options)
     if options.check:
         from neural_similarity.reporting import tables
 
@@ -67,6 +69,21 @@ def _parser():
     return parser
 
 
+def _check_options(parser, options):
+    """Refuses options that would be ignored, and folders that are none."""
+    given = [name for name in ("scale", "seeds", "precision", "dry_run", "out") if getattr(options, name)]
+    if given and options.table is None:
+        parser.error(f"--{given[0].replace('_', '-')} goes with --table NAME")
+    if options.check and options.table is not None:
+        parser.error("--check is about all tables of the documents. Leave out --table")
+    seeds = options.seeds or ()
+    if min(seeds, default=0) < 0 or len(set(seeds)) < len(seeds):
+        parser.error(f"--seeds {' '.join(map(str, seeds))}: expected different whole numbers from 0 on")
+    for folder in (options.results, options.runs):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{shown(folder)}: a file, and a folder is wanted. Name another.")
+
+
 def listed(results: Path) -> Iterator[str]:
     """Yields the lines that list the tables, each with how many of its runs have a result line."""
     from neural_similarity.reporting import plans
@@ -101,10 +118,12 @@ def _headline(plan, runner, jobs):
     from neural_similarity.reporting.costs import Estimate
     from neural_similarity.reporting.result_table import how_it_was_run
 
-    known = [job.estimate for job in jobs if job.estimate is not None]
-    cost = Estimate(sum(known), len(jobs) - len(known))
     yield f"{plan.title}: {how_it_was_run(plan)}, seeds {', '.join(map(str, plan.seeds))}"
-    yield f"To train: {len(jobs)} of {len(runner.runs)} runs. Cost on this machine: {cost if jobs else 'nothing'}."
+    words = f"To train: {len(jobs)} of {len(runner.runs)} runs"
+    yield f"{words}: {Estimate.of(job.estimate for job in jobs)}." if jobs else f"{words}."
+    elsewhere = sorted({job.measured_on for job in jobs if job.measured_on} - {runner.device})
+    if elsewhere:
+        yield f"(Some of that was measured on another machine: {'; '.join(elsewhere)}. This one: {runner.device}.)"
 
 
 def _dry_run(plan, options):
@@ -147,16 +166,17 @@ def _write_table(plan, options):
     from neural_similarity.reporting.formats import FORMATS
     from neural_similarity.reporting.markdown import as_markdown
     from neural_similarity.reporting.paper_values import read_paper_values
-    from neural_similarity.reporting.record import read_all_results
+    from neural_similarity.reporting.record import alone_in, read_all_results
     from neural_similarity.reporting.result_table import result_table
 
     table = result_table(plan, read_all_results(options.results), read_paper_values(_RESULTS / "paper_values.yaml"))
     name = f"{plan.name}_{plan.scale:g}_{plan.precision}{_FORMATS[options.format]}"
     path = options.out or options.runs / "tables" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
     root = os.path.relpath(REPOSITORY, path.resolve().parent) + "/"
     text = as_markdown(table, root) if options.format == "markdown" else FORMATS[options.format](table)
-    write_atomically(path, text + "\n")
+    with alone_in(options.results):  # two runners may end at once
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text + "\n")
     say(text)
     say(f"\ntable: {shown(path)}")
     if options.results.resolve() == _RESULTS:

@@ -8,7 +8,7 @@ from neural_similarity.reporting.differences import seed_difference
 from neural_similarity.reporting.multiply_adds import multiply_adds
 from neural_similarity.reporting.paper_values import PaperValue
 from neural_similarity.reporting.plans import NOTHING, Plan, key_of
-from neural_similarity.reporting.summary import Column, Name, Table, group, score_columns
+from neural_similarity.reporting.summary import Column, Name, Table, score_columns
 from neural_similarity.training.results import Result
 
 ABOUT_DIFFERENCES = (  # a note, for readers who do not have docs/tables.md before them
@@ -58,7 +58,7 @@ def result_table(plan: Plan, results: Iterable[Result], paper_values: dict[str, 
 
 
 def measured_at(plan: Plan, results: Sequence[Result]) -> list[Plan]:
-    """The plan at each scale and precision that a row of it has a result line at; the longest scale comes first.
+    """Copies of a plan, one for each scale and precision at which some row has a result line; the longest scale first.
 
     Args:
         plan: the `Plan`.
@@ -89,11 +89,15 @@ def _paper_column(plan, recipes, published):
 
 
 def _rows(planned, results):
-    """The `Result`s of each planned row, one per seed; an empty list where there are none."""
-    by_key = {}
-    for runs in group(results):
-        by_key[key_of(runs[0])[:-1]] = runs
-    return [by_key.get(run.key[:-1], []) for run in planned]
+    """The `Result`s of each planned row, one per seed; an empty list where there are none.
+
+    A line counts whatever recipe it names: before its config became the shipped one, a run was `custom`.
+    """
+    by_key = {key_of(result): result for result in sorted(results, key=lambda result: result.finished)}
+    rows = {}
+    for key in sorted(by_key, key=lambda key: key[-1]):
+        rows.setdefault(key[:-1], []).append(by_key[key])
+    return [rows.get(run.key[:-1], []) for run in planned]
 
 
 def _differences(plan, planned, rows):

@@ -8,16 +8,16 @@ from matplotlib.figure import Figure
 
 from neural_similarity.config.experiment import flattened
 from neural_similarity.data.streams import printable
+from neural_similarity.errors import UserError
 from neural_similarity.reporting import plans
 from neural_similarity.reporting.costs import in_words
 from neural_similarity.reporting.curves import points
-from neural_similarity.reporting.pages import RUNS, Link, Picture, Section, page, relative, tried, written
+from neural_similarity.reporting.pages import RUNS, Link, PageSection, Picture, page, relative, tried, written
 from neural_similarity.reporting.plots import COLOURS, DASHES, training_figure
 from neural_similarity.training.logs import read_rows
 from neural_similarity.training.results import spoken
 from neural_similarity.training.runs import Run, open_run
 
-_IMAGES = ("0", "1", "2")  # test images that a network is shown
 _MOST_LETTERS = 2_000  # of a value, as the list of the classes
 
 
@@ -30,17 +30,27 @@ def run_page(run: Run, path: Path, refresh_seconds: float | None = None) -> str:
         refresh_seconds: the browser loads the page again after so many seconds; None for never.
     """
     details, config, result = run.details, run.config, run.result
-    rows = read_rows(run.folder / "metrics.jsonl")
+    try:
+        rows, problems = read_rows(run.folder / "metrics.jsonl"), []
+    except UserError as error:
+        rows, problems = [], [str(error)]
+    saved = max(run.checkpoints.steps(), default=0)  # the pictures of the network are drawn anew when it grows
     step, steps = (rows[-1]["step"] if rows else 0), config.schedule.scaled_train_steps
     status = "finished" if result else f"step {step:,} of {steps:,}"
-    sections = [
-        Section("Training", *tried(lambda: _curves(run))),
-        *([Section("Similarity matrices", *tried(lambda: _matrices(run, rows)))] if _has_matrices(config) else []),
-        *([Section("Attention", *tried(lambda: _attention(run)))] if _has_attention(config) else []),
-        *([Section("A test episode", *tried(lambda: _episode(run)))] if config.family == "few_shot" else []),
-        Section("Config", pairs=[(name, _value(value)) for name, value in flattened(config.to_dict()).items()]),
-        Section("Where it ran", pairs=_environment(run)),
-        Section("Tables with this config", links=_tables_of(details.config, path)),
+    sections = [PageSection("Training", *tried(lambda: _curves(run)))]
+    deviations = [_deviations(rows)] if any(row["split"] == "similarity" for row in rows) else []
+    kind = config.similarity.kind
+    if kind == "static" or (kind == "dynamic" and config.family == "image_recognition"):  # else see the episode
+        texts, pictures = tried(lambda: _matrices(run.folder, saved))
+        sections.append(PageSection("Similarity matrices", texts, [*deviations, *pictures]))
+    if getattr(config.model, "attention", False):
+        sections.append(PageSection("Attention", *tried(lambda: _attention(run.folder, saved))))
+    if config.family == "few_shot":
+        sections.append(PageSection("A test episode", *tried(lambda: _episode(run.folder, saved))))
+    sections += [
+        PageSection("Config", pairs=[(name, _value(value)) for name, value in flattened(config.to_dict()).items()]),
+        PageSection("Where it ran", problems, pairs=_environment(run)),
+        PageSection("Tables with this config", links=_tables_of(details.config, path)),
     ]
     return page(
         title=f"{details.config}, seed {config.seed}",
@@ -78,28 +88,22 @@ def _curves(run):
     return [Picture.of(figure, "Training loss, and accuracy over the steps", caption)]
 
 
-def _has_matrices(config):
-    return config.similarity.kind != "none"
+def _deviations(rows):
+    alt = "Mean distance of M from the identity over the steps, one line per layer"
+    return Picture.of(_deviation_figure(rows), alt, "How far M is from the identity, on average.")
 
 
-def _has_attention(config):
-    return getattr(config.model, "attention", False)
-
-
-def _matrices(run, rows):
+@functools.lru_cache(maxsize=1)
+def _matrices(folder, saved):
+    """The picture of M in the checkpoint of step `saved`, in a list; the list is empty if there is no M to draw."""
     from neural_similarity.interpret.matrix_pictures import predicted_figure, trained_figure
 
-    pictures = []
-    if any(row["split"] == "similarity" for row in rows):
-        alt = "Mean distance of M from the identity over the steps, one line per layer"
-        pictures.append(Picture.of(_deviation_figure(rows), alt, "How far M is from the identity, on average."))
+    run = open_run(folder)
     figure, caption = trained_figure(run), "M of every layer: at the start, now, and the change."
-    if figure is None and run.config.family == "image_recognition":
-        figure = predicted_figure(run, _test_images(run.folder))
+    if figure is None:
+        figure = predicted_figure(run, _test_images(folder))
         caption = "M as the network predicts it: its mean, and how far it is from the identity at every pixel."
-    if figure is not None:
-        pictures.append(Picture.of(figure, "The similarity matrices of every layer", caption, wide=True))
-    return pictures
+    return [Picture.of(figure, "The similarity matrices of every layer", caption, wide=True)] if figure else []
 
 
 def _deviation_figure(rows):
@@ -121,28 +125,31 @@ def _deviation_figure(rows):
 
 @functools.lru_cache(maxsize=1)
 def _test_images(folder):
-    """The test images that a dynamic network is shown. Read once, however often a page is written anew."""
-    from neural_similarity.interpret.images import named_images
+    """The test images that a network is shown. Read once, however often a page is written anew."""
+    from neural_similarity.interpret.images import FIRST_IMAGES, named_images
 
-    return named_images(open_run(folder), _IMAGES)
+    return named_images(open_run(folder), FIRST_IMAGES)
 
 
-def _attention(run):
+@functools.lru_cache(maxsize=1)
+def _attention(folder, saved):
+    """The picture of where the network of step `saved` looks, in a list."""
     from neural_similarity.families import load_run
-    from neural_similarity.interpret.attention import attention_figure, attention_maps
+    from neural_similarity.interpret.attention import attention_figure, attention_maps, three_pixels
 
-    images = _test_images(run.folder)
-    size = images.shape[1]
-    pixels = [(size // 4, size // 4), (size // 2, size // 2), (3 * size // 4, 3 * size // 4)]
-    figure = attention_figure(images, attention_maps(load_run(run.folder), images, pixels), pixels)
+    images = _test_images(folder)
+    pixels = three_pixels(images.shape[1])
+    figure = attention_figure(images, attention_maps(load_run(folder), images, pixels), pixels)
     caption = "For three pixels of each image, marked by a cross: where each attention layer looks."
     return [Picture.of(figure, "Where the attention layers look", caption, wide=True)]
 
 
-def _episode(run):
+@functools.lru_cache(maxsize=1)
+def _episode(folder, saved):
+    """The picture of how the network of step `saved` answers a test episode, in a list."""
     from neural_similarity.interpret.episodes import run_figure
 
-    figure, words = run_figure(run, 0)
+    figure, words = run_figure(open_run(folder), 0)
     return [Picture.of(figure, "Support images, queries and answers of a test episode", words, wide=True)]
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import subprocess
@@ -15,10 +14,10 @@ from pathlib import Path
 
 from neural_similarity import config as configs
 from neural_similarity.config import REPOSITORY
-from neural_similarity.data.streams import say
+from neural_similarity.data.streams import tell
 from neural_similarity.errors import UserError
-from neural_similarity.files import shown
-from neural_similarity.reporting.costs import cost_of, in_words
+from neural_similarity.files import held, shown
+from neural_similarity.reporting.costs import Estimate, cost_of
 from neural_similarity.reporting.plans import PlannedRun, key_of
 from neural_similarity.reporting.record import read_all_results, record
 from neural_similarity.training.runs import Run
@@ -26,7 +25,7 @@ from neural_similarity.training.stopping import StopAsked
 
 _POLL_SECONDS = 0.5  # between two looks at whether a training ended or a stop was asked for
 _WAIT_SECONDS = 5.0  # between two looks at a run that another process trains
-_ROW_BYTES = 4_000  # more than a row of metrics has
+_ROWS_BYTES = 8_000  # of metrics.jsonl: the last rows
 _LINES_KEPT = 20  # of what a training printed, for the message of one that failed
 _SAY_EVERY_SECONDS = 60.0
 
@@ -38,12 +37,16 @@ class Job:
     Attributes:
         run: the `PlannedRun`.
         folder: its run folder.
+        first_step: the step that it goes on from.
         estimate: in seconds, for what is left of it; None if nobody knows.
+        measured_on: the device that the estimate is from; None if that is not known.
     """
 
     run: PlannedRun
     folder: Path
+    first_step: int
     estimate: float | None
+    measured_on: str | None
 
     def __str__(self):
         """ "Static DNS, seed 0"."""
@@ -83,11 +86,12 @@ class Runner:
         return [self._job(run, lines) for run in self.runs if run.key not in known]
 
     def _job(self, run, lines):
-        folder = self.runs_folder / run.row.config / f"s{run.seed}-{run.config.run_hash()}"
+        folder = configs.run_folder(run.config, run.row.config, self.runs_folder)
         cost = cost_of(run.row.config, run.config, self.device, lines, self.measurements)
-        steps = run.config.schedule.scaled_train_steps
-        estimate = cost and cost.seconds_per_step * max(0, steps - last_step(folder))
-        return Job(run, folder, estimate)
+        step = last_step(folder)
+        seconds_per_step = cost.seconds_per_step if cost else _logged_seconds_per_step(folder)
+        estimate = seconds_per_step and seconds_per_step * max(0, run.config.schedule.scaled_train_steps - step)
+        return Job(run, folder, step, estimate, cost and cost.device)
 
     def work(self) -> None:
         """Trains whatever is missing. Runs that another process trains are waited for at the end.
@@ -98,6 +102,8 @@ class Runner:
         with StopAsked() as stop_asked:
             waiting_for = None
             while jobs := [job for job in self.missing() if str(job) not in self.failures]:
+                if stop_asked():
+                    raise KeyboardInterrupt
                 elsewhere = None
                 for number, job in enumerate(jobs):
                     with claimed(job.folder) as mine:
@@ -108,30 +114,37 @@ class Runner:
                 else:
                     if str(elsewhere) != waiting_for:
                         waiting_for = str(elsewhere)
-                        say(f"{elsewhere}: another process trains it in {shown(elsewhere.folder)}. Waiting for it.")
+                        tell(f"{elsewhere}: another process trains it in {shown(elsewhere.folder)}. Waiting for it.")
                     _sleep(_WAIT_SECONDS, stop_asked)
 
     def _one(self, job, left, stop_asked):
-        """Trains one job, whose folder is locked, and records its line."""
+        """Trains one job, whose folder is claimed, and records its line."""
         run = Run(job.folder)
         try:
             if not (run.exists and run.result):
                 resume = run.exists
-                say(f"\n{job}: {'goes on' if resume else 'begins'}. {self._how_far(left)}")
+                tell(f"\n{job}: {'goes on' if resume else 'begins'}. {self._how_far(left)}")
                 code, last_lines = self._train(job, resume, left, stop_asked)
                 if stop_asked():
                     raise KeyboardInterrupt
+                if code and trains(job.folder):
+                    return  # somebody started the same run by hand meanwhile: it is waited for
                 if code:
-                    self._failed(job, last_lines or [f"its process ended with code {code}"])
+                    self._failed(job, [*last_lines, _how_it_ended(code)])
                     return
             path, result, _ = record(job.folder, self.results)
-            say(f"{job}: {', '.join(result.in_words())}; recorded in {shown(path)}")
+            if key_of(result) != job.run.key:
+                raise UserError(
+                    f"{shown(job.folder)}: has another recipe than the row. configs/{job.run.row.config}.yaml was "
+                    "changed meanwhile. Next: call again"
+                )
+            tell(f"{job}: {', '.join(result.in_words())}; recorded in {shown(path)}")
         except UserError as error:
             self._failed(job, [str(error)])
 
     def _failed(self, job, lines):
         self.failures[str(job)] = lines
-        say(f"{job}: failed. Going on with the others.")
+        tell(f"{job}: failed. Going on with the others.")
 
     def _train(self, job, resume, left, stop_asked):
         """(exit code, last lines of what it printed) of the training of one job, in a process of its own."""
@@ -147,41 +160,51 @@ class Runner:
         ) as process:
             reader = threading.Thread(target=_pass_on, args=(process.stdout, last_lines), daemon=True)
             reader.start()
-            asked, said_at = False, time.monotonic()
-            self._at_work = job, said_at
-            while process.poll() is None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(_POLL_SECONDS)
-                if stop_asked() and not asked:
-                    asked = True
-                    process.terminate()  # it saves and ends; a Ctrl-C on a terminal has reached it, too
-                if time.monotonic() - said_at > _SAY_EVERY_SECONDS and process.poll() is None:
-                    said_at = time.monotonic()
-                    say(f"  {job}: step {last_step(job.folder):,}. {self._how_far(left)}")
+            self._at_work = job, time.monotonic()
+            try:
+                self._wait(process, job, left, stop_asked)
+            except BaseException:
+                process.terminate()  # else the end of `with` would wait for the training's last step
+                raise
             self._spent, self._foreseen = self._so_far()
             self._at_work = None
             reader.join(timeout=5)
         return process.returncode, list(last_lines)
+
+    def _wait(self, process, job, left, stop_asked):
+        """Waits for the end of a training, tells how far it is, and stops it if that is asked for."""
+        asked, said_at = False, time.monotonic()
+        while process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_POLL_SECONDS)
+            if stop_asked() and not asked:
+                asked = True
+                process.terminate()  # it saves and ends; a Ctrl-C on a terminal has reached it, too
+            if time.monotonic() - said_at > _SAY_EVERY_SECONDS and process.poll() is None:
+                said_at = time.monotonic()
+                with contextlib.suppress(UserError):  # result lines that somebody edits at this moment
+                    tell(f"  {job}: step {last_step(job.folder):,}. {self._how_far(left)}")
 
     def _how_far(self, left):
         """ "3 of 14 runs are done; about 2 h 5 min left."."""
         done = len(self.runs) - len(self.missing())
         lines = read_all_results(self.results)
         estimates = [self._job(job.run, lines).estimate for job in left]
-        seconds, unknown = sum(filter(None, estimates)), estimates.count(None)
+        left_over = Estimate.of(estimates)
+        seconds = left_over.seconds
         spent, foreseen = self._so_far()
         if foreseen > _SAY_EVERY_SECONDS:  # long enough to tell how much slower or faster than foreseen it goes
             seconds *= spent / foreseen
-        also = f", without {unknown} whose cost nobody has measured" * bool(unknown)
-        return f"{done} of {len(self.runs)} runs are done; about {in_words(seconds)} left{also}."
+        return f"{done} of {len(self.runs)} runs are done; left: {Estimate(seconds, left_over.unknown)}."
 
     def _so_far(self):
         """Seconds of what was trained here, in fact and by the estimates, with what is being trained."""
         if self._at_work is None or self._at_work[0].estimate is None:
             return self._spent, self._foreseen
         job, since = self._at_work
-        now = self._job(job.run, read_all_results(self.results)).estimate
-        return self._spent + time.monotonic() - since, self._foreseen + job.estimate - now
+        done = last_step(job.folder) - job.first_step
+        foreseen = job.estimate * done / max(1, job.run.config.schedule.scaled_train_steps - job.first_step)
+        return self._spent + time.monotonic() - since, self._foreseen + foreseen
 
 
 def command_of(plan, job: Job) -> list[str]:
@@ -195,48 +218,61 @@ def command_of(plan, job: Job) -> list[str]:
 
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[bool]:
-    """Locks a run folder for this runner, to the end of the `with` block; gives whether that was possible.
+    """Claims a run folder for this runner, to the end of the `with` block; gives whether that was possible.
 
-    The folder itself is locked, so that no file is added to it. The training in it locks its file `lock` besides, which
-    also keeps away a train.py that somebody starts by hand. If the runner is killed, its lock ends with it; if its
-    training lives on, that still holds `lock`, which is looked at, too.
+    The file `claim` in the folder is locked. The training in it locks the file `lock` besides, which also keeps away a
+    train.py that somebody starts by hand. If a runner is killed and its training lives on, its claim is gone, but the
+    training still holds `lock`. Such a folder is not given either.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        except OSError:  # a file system without locks: the training's own check has to do
-            pass
-        yield not _trains(folder)
-    finally:
-        os.close(descriptor)
+    with held(folder / "claim", wait=False) as mine:
+        yield mine and not trains(folder)
 
 
-def _trains(folder):
+def trains(folder: Path) -> bool:
     """Whether a training holds the file `lock` of a run folder."""
-    try:
-        with open(folder / "lock") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # there is none
+    if not (folder / "lock").is_file():
         return False
-    return False
+    try:
+        with held(folder / "lock", wait=False) as free:
+            return not free
+    except OSError:
+        return False
 
 
 def last_step(folder: Path) -> int:
-    """The step of the newest row of metrics in a run folder; 0 if there is none, or if it is being written."""
+    """The step of the newest row of metrics in a run folder; 0 if there is none."""
+    return _newest(folder, "step") or 0
+
+
+def _logged_seconds_per_step(folder):
+    """What the newest row of metrics says that a step takes; None if it says nothing."""
+    return _newest(folder, "seconds_per_step")
+
+
+def _newest(folder, name):
+    """A number of the newest row of metrics that has it, among the last rows; None if there is none."""
     try:
         with open(folder / "metrics.jsonl", "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _ROW_BYTES))
-            lines = file.read().split(b"\n")
-        return int(json.loads(lines[-2])["step"])
-    except (OSError, ValueError, IndexError, KeyError, TypeError):
-        return 0
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _ROWS_BYTES))
+            lines = file.read().split(b"\n")[:-1]  # the last is empty, or is being written
+    except OSError:
+        return None
+    for line in reversed(lines):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get(name), int | float):
+            return row[name]
+    return None
+
+
+def _how_it_ended(code):
+    """How a process that failed ended, in words."""
+    if code >= 0:
+        return f"Its process ended with code {code}."
+    return f"Its process was killed by signal {-code}{', perhaps as memory was short' * (code == -9)}."
 
 
 def _pass_on(stream, last_lines):
@@ -245,7 +281,7 @@ def _pass_on(stream, last_lines):
         last_lines.append(line.rstrip())
         if not line.startswith("result: {"):
             with contextlib.suppress(OSError):  # nobody reads: the training goes on
-                say(f"  {line.rstrip()}")
+                tell(f"  {line.rstrip()}")
 
 
 def _sleep(seconds, stop_asked: Callable[[], bool]):

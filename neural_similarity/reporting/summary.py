@@ -56,7 +56,7 @@ class Difference:
 
     Attributes:
         mean: over the seeds that both rows have.
-        interval: half the width of the 95 % interval of that mean; None for a single seed, which tells nothing of it.
+        interval: half the width of the 95 % interval of that mean; None for a single seed, which has no spread.
         n: the number of those seeds.
     """
 

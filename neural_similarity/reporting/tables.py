@@ -17,16 +17,16 @@ from neural_similarity.data.streams import say, tell
 from neural_similarity.errors import UserError
 from neural_similarity.files import shown, write_atomically
 from neural_similarity.reporting import plans
-from neural_similarity.reporting.costs import cost_table, estimate, read_measurements
+from neural_similarity.reporting.costs import Estimate, cost_of, cost_table, read_measurements, seconds_of
 from neural_similarity.reporting.data_sets import data_sets
 from neural_similarity.reporting.experiments import experiments
 from neural_similarity.reporting.markdown import as_markdown, put_between_markers
 from neural_similarity.reporting.paper_values import read_paper_values
-from neural_similarity.reporting.record import RESULTS, read_all_results, read_results
+from neural_similarity.reporting.record import RESULTS, alone_in, read_all_results, read_results
 from neural_similarity.reporting.result_table import ABOUT_DIFFERENCES, how_it_was_run, measured_at, result_table
 from neural_similarity.reporting.summary import Column, Name, Table, summarize
 
-README, TABLES, PARTIAL_RUNS, DATA = "README.md", "docs/tables.md", "docs/partial_runs.md", "docs/data.md"
+README, ALL_TABLES, PARTIAL_RUNS, DATA = "README.md", "docs/tables.md", "docs/partial_runs.md", "docs/data.md"
 IN_README = ("cifar10", "quickstart")  # these tables, each at the longest scale that has lines
 _NOTHING = "No finished run is recorded yet."
 
@@ -55,7 +55,10 @@ def _sections(lines, measurements, paper_values) -> Iterator[str]:
         plan = plans.load_plan(name)
         runs = plan.runs()
         reproduces = "" if plan.reproduces == plans.NOTHING else f" Reproduces: {plan.reproduces}."
-        cost = f"{len(runs)} runs on two CPU cores: {estimate(runs, None, lines, measurements)}."
+        known = [cost_of(run.row.config, run.config, None, lines, measurements) for run in runs]
+        cost = f"{len(runs)} runs: {Estimate.of(map(seconds_of, runs, known))}"
+        devices = sorted({cost.device or "2 CPU cores" for cost in known if cost})
+        cost += f" (measured on {'; '.join(devices)})." if devices else "."
         yield (
             f"### {plan.title}\n\n`python reproduce_tables.py --table {name}` (its rows: "
             f"[configs/tables/{name}.yaml](../configs/tables/{name}.yaml)).{reproduces} {cost}"
@@ -80,14 +83,14 @@ def partial_runs(results: str | Path = RESULTS) -> str:
     return "\n\n".join(parts or [_NOTHING])
 
 
-def costs(results: str | Path = RESULTS) -> str:
+def costs_of_configs(results: str | Path = RESULTS) -> str:
     """The Markdown of the table of costs: a row for each config of a table whose cost was measured."""
     rows = {}
     for name in plans.names():
         for run in plans.load_plan(name, scale=1).runs():
             if not run.row.set:
                 rows[run.row.config] = run.config
-    rows = dict(sorted(rows.items()))
+    rows = dict(sorted(rows.items(), key=lambda row: ("/released/" in row[0], row[0])))  # of one network the first
     return as_markdown(cost_table(rows, read_all_results(results), read_measurements(results)), "../")
 
 
@@ -117,13 +120,13 @@ def marked_texts(document: str, results: str | Path = RESULTS) -> dict[str, str]
     """What stands between the markers of a document: {name of the markers: Markdown}.
 
     Args:
-        document: `README`, `TABLES`, `PARTIAL_RUNS` or `DATA`.
+        document: `README`, `ALL_TABLES`, `PARTIAL_RUNS` or `DATA`.
         results: folder of the `.jsonl` files.
     """
     if document == DATA:
         return {"data-sets": as_markdown(data_sets())}
-    if document == TABLES:
-        return {"tables": all_tables(results), "costs": costs(results), "weights": shipped_weights()}
+    if document == ALL_TABLES:
+        return {"tables": all_tables(results), "costs": costs_of_configs(results), "weights": shipped_weights()}
     if document == PARTIAL_RUNS:
         return {"results": partial_runs(results)}
     recorded = Path(results) / "cifar10.jsonl"
@@ -145,8 +148,15 @@ def write(results: str | Path = RESULTS, check: bool = False, repository: str | 
     Raises:
         UserError: a result line is damaged, a document cannot be read, or a document lacks the markers.
     """
+    if check:
+        return _write(results, check, repository)
+    with alone_in(Path(results)):  # two runners may end at once
+        return _write(results, check, repository)
+
+
+def _write(results, check, repository):
     code = 0
-    for document in (README, TABLES, PARTIAL_RUNS, DATA):
+    for document in (README, ALL_TABLES, PARTIAL_RUNS, DATA):
         path = Path(repository) / document
         try:
             before = path.read_text(encoding="utf-8")

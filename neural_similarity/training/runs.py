@@ -17,7 +17,13 @@ from neural_similarity.training.details import Details
 from neural_similarity.training.results import Result
 from neural_similarity.training.runtime import Runtime
 
-_BEFORE_A_RUN = {"config.yaml", "config.yaml.unfinished", "run.json.unfinished", "lock"}  # left by a start cut short
+_BEFORE_A_RUN = {
+    "config.yaml",
+    "config.yaml.unfinished",
+    "run.json.unfinished",
+    "lock",
+    "claim",  # of the runner of a table
+}  # what a start that was cut short leaves
 _MOST_BYTES = 10_000_000  # of run.json, which lists the classes
 _ANEW = "Restore it, or train anew with --run-dir DIR."
 
