@@ -129,3 +129,25 @@ def test_data_of_other_classes_are_refused(exported):
     card = pretrained.read_card("cifar10/static_dns", exported[0])
     config = card.experiment()
     assert "of other classes" in refusal(pretrained.scores_on_test_images, config, None, {"classes": ["a"]})
+
+
+def test_the_repository_has_weights_of_its_own_recipes_and_longer_runs_stay(exported, finished_run, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrained, "WEIGHTS", tmp_path)
+        said = refusal(list, pretrained.export_weights([finished_run], tmp_path))
+    assert "the weights of the repository are of its own recipes" in said
+    folder = tmp_path / "w"
+    shutil.copytree(exported[0], folder)
+    card = folder / "cifar10/static_dns.json"
+    card.write_text(card.read_text().replace('"steps": 25', '"steps": 26', 1))
+    before = (folder / "cifar10/static_dns.npz").read_bytes()
+    assert "of a run of 26 steps, longer than 25" in refusal(list, pretrained.export_weights([finished_run], folder))
+    assert (folder / "cifar10/static_dns.npz").read_bytes() == before
+
+
+def test_a_card_of_an_earlier_or_damaged_config(exported):
+    card = pretrained.read_card("cifar10/static_dns", exported[0])
+    config = {name: section for name, section in card.config.items() if name != "family"}  # before there was the key
+    assert card.model_copy(update={"config": config}).experiment() == card.experiment()
+    for damaged in ({}, {**card.config, "data": 3}, {**card.config, "model": {}}):
+        assert "its config is damaged" in refusal(card.model_copy(update={"config": damaged}).experiment)

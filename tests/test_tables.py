@@ -244,7 +244,7 @@ def test_tables_are_written_once_and_checked(repository, capsys):
     assert [line.split(":")[0] for line in out.splitlines()] == [str(path) for path in documents]
     assert err == ""
     readme, all_tables, partial, data_page = (path.read_text(encoding="utf-8") for path in documents)
-    assert readme.startswith(f"# ε\n\nbefore\n\n{BEGIN}\n\n**Neural similarity on CIFAR-10**, scale 1, float32\n\n|")
+    assert readme.startswith(f"# ε\n\nbefore\n\n{BEGIN}\n\n**Neural similarity on CIFAR-10**, scale 1, float32 (of 11 ")
     assert f"\n\n{END}\n\nafter ±\n<!-- experiments:begin -->" in readme
     assert (
         "| Static DNS | `python nsl_image_recog/static/train.py --config configs/cifar10/static_dns.yaml` |" in readme
