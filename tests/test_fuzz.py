@@ -9,12 +9,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from neural_similarity.config import REPOSITORY, load
+from neural_similarity.config import REPOSITORY, experiment_files, load
 from neural_similarity.data import cifar, registry
 from neural_similarity.data.image_files import read_image
 from neural_similarity.errors import UserError
 
-CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
+CONFIGS = experiment_files()
 MUTATIONS = 1_000
 ODD_VALUES = (
     *(0, 1, -1, 3, 2**31 - 1, 2**31, 10**400, 0.5, -0.5, 1e-30, 1e300, float("nan"), float("inf"), True, False, None),

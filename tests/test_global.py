@@ -131,7 +131,7 @@ def test_merging_is_refused(run, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--images", "360"], "--images 360: the run has 360 test images, counted from 0."),
+        (["--images", "360"], "image 360: the run has 360 test images, counted from 0."),
         (["--images", "nowhere.png"], "nowhere.png: no such file."),
         (["--images", "0", "--pixels", "32,0"], "--pixels 32,0: the images have 32 rows and columns, counted from 0."),
         (["--images", "0", "--pixels", "1,2,3"], "expected row,column, as 8,20; got '1,2,3'"),

@@ -12,12 +12,17 @@ from neural_similarity.training import runs
 from neural_similarity.training.logs import read_rows
 
 
+def last_accuracy(folder):
+    return [row for row in read_rows(folder / "metrics.jsonl") if row["split"] == "test"][-1]["accuracy"]
+
+
 def test_a_run_leaves_what_it_promises(finished_run):
     names = {path.name for path in finished_run.iterdir()} - {"tensorboard"}
     files = {"config.yaml", "run.json", "metrics.jsonl", "metrics.csv", "result.json", "lock"}
     assert names == {*files, "checkpoints"}
     rows = read_rows(finished_run / "metrics.jsonl")
-    assert [(r["step"], r["split"]) for r in rows] == [(s, split) for s in (10, 20, 25) for split in ("train", "test")]
+    splits = ("train", "test", "similarity")
+    assert [(r["step"], r["split"]) for r in rows] == [(step, split) for step in (10, 20, 25) for split in splits]
     assert rows[0]["loss"] == pytest.approx(rows[0]["cross_entropy"] + rows[0]["penalty"])
     assert [r["learning_rate"] for r in rows if r["split"] == "train"] == pytest.approx([0.1] * 3)
     assert runs.Run(finished_run).checkpoints.steps() == [10, 20, 25]
@@ -25,7 +30,7 @@ def test_a_run_leaves_what_it_promises(finished_run):
     assert header.startswith("step,split,loss")
     assert len(lines) == len(rows)
     result = runs.Run(finished_run).result
-    assert result.scores["test/accuracy"].value == rows[-1]["accuracy"]
+    assert result.scores["test/accuracy"].value == last_accuracy(finished_run)
     assert (result.steps, result.recipe, result.config) == (25, "custom", "cifar10/static_dns")
     assert "schedule.train_steps=25" in result.overrides
 
@@ -35,13 +40,15 @@ def test_load_run_gives_the_trained_network(finished_run):
     splits = image_recognition.load_data(runs.Run(finished_run).config)
     logits = model.predict(splits.test.images.astype(np.float32), verbose=0)
     accuracy = np.mean(logits.argmax(-1) == splits.test.labels)
-    assert accuracy == pytest.approx(read_rows(finished_run / "metrics.jsonl")[-1]["accuracy"])
+    assert accuracy == pytest.approx(last_accuracy(finished_run))
 
 
 def test_eval_only_repeats_the_last_evaluation(finished_run, capsys):
     assert run_main(digits(finished_run, "--eval-only")) == 0
-    accuracy = read_rows(finished_run / "metrics.jsonl")[-1]["accuracy"]
-    assert f"step 25   test accuracy: {100 * accuracy:.2f} %" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"step 25   test accuracy: {100 * last_accuracy(finished_run):.2f} %" in out
+    similarity = read_rows(finished_run / "metrics.jsonl")[-1]
+    assert f"step 25   mean |M − I|:   conv1_0 {similarity['conv1_0']:.6f}   conv1_1 " in out
 
 
 def test_dry_run_says_everything_and_writes_nothing(tmp_path, capsys, monkeypatch):
