@@ -15,7 +15,7 @@ from neural_similarity.errors import UserError
 from neural_similarity.files import shown, write_atomically
 
 _RESULTS, _RUNS = REPOSITORY / "results", REPOSITORY / "runs"
-_FORMATS = {"markdown": ".md", "csv": ".csv", "latex": ".tex", "html": ".html"}
+_SUFFIXES = {"markdown": ".md", "csv": ".csv", "latex": ".tex", "html": ".html"}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -57,7 +57,7 @@ def _parser():
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="seeds of every row")
     parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"), help="of every run")
     parser.add_argument("--dry-run", action="store_true", help="say what would be trained and what it would cost")
-    parser.add_argument("--format", choices=_FORMATS, default="markdown", help="of the table (default: %(default)s)")
+    parser.add_argument("--format", choices=_SUFFIXES, default="markdown", help="of the table (default: %(default)s)")
     parser.add_argument("--out", type=typed_path, metavar="FILE", help="for the table (default: in runs/tables)")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a table of README or docs is stale")
     parser.add_argument(
@@ -170,7 +170,7 @@ def _write_table(plan, options):
     from neural_similarity.reporting.result_table import result_table
 
     table = result_table(plan, read_all_results(options.results), read_paper_values(_RESULTS / "paper_values.yaml"))
-    name = f"{plan.name}_{plan.scale:g}_{plan.precision}{_FORMATS[options.format]}"
+    name = f"{plan.name}_{plan.scale:g}_{plan.precision}{_SUFFIXES[options.format]}"
     path = options.out or options.runs / "tables" / name
     root = os.path.relpath(REPOSITORY, path.resolve().parent) + "/"
     text = as_markdown(table, root) if options.format == "markdown" else FORMATS[options.format](table)
