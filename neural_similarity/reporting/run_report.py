@@ -165,14 +165,9 @@ def _environment(run):
 
 def _value(value):
     """A value as text, in a line that does not flood the page."""
-    text = (
-        ", ".join(map(str, value))
-        if isinstance(value, list)
-        else str(value).lower()
-        if isinstance(value, bool)
-        else str(value)
-    )
-    text = printable(text)
+    if isinstance(value, bool):
+        value = str(value).lower()  # as YAML has it
+    text = printable(", ".join(map(str, value)) if isinstance(value, list) else value)
     return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]} …"
 
 
