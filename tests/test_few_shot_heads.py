@@ -5,8 +5,7 @@ import pytest
 import tensorflow as tf
 
 from neural_similarity.few_shot import heads
-from neural_similarity.few_shot.heads import negative_squared_distances
-from neural_similarity.ops import cosine_logits
+from neural_similarity.ops import cosine_logits, negative_squared_distances
 
 
 def normal(*shape, dtype="float64", seed=0):

@@ -5,12 +5,13 @@ import pytest
 import tensorflow as tf
 
 from neural_similarity.few_shot.functional import call_with
-from neural_similarity.few_shot.heads import negative_squared_distances, prototypes
+from neural_similarity.few_shot.heads import prototypes
 from neural_similarity.few_shot.inner_loop import adapted
 from neural_similarity.few_shot.meta_batch import mean_over_tasks
 from neural_similarity.layers import StaticSimilarityConv2D
 from neural_similarity.models import conv4
 from neural_similarity.models.seeding import seeded
+from neural_similarity.ops import negative_squared_distances
 
 
 @pytest.fixture(scope="module")

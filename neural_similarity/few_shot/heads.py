@@ -31,26 +31,6 @@ def prototypes(features, labels, n_way):
     return tf.einsum("sn,sf->nf", members, features) / tf.reduce_sum(members, axis=0)[:, None]
 
 
-def negative_squared_distances(queries, centres):
-    """−‖query − centre‖², the logits of prototypical networks.
-
-    Multiplied out, ‖a − b‖² is one matrix product, without a tensor of n·q·f numbers. Means are taken away first: the
-    distance does not change, and far from the origin the product would lose its digits.
-
-    Args:
-        queries: `(q, f)`.
-        centres: `(n, f)`.
-
-    Returns:
-        `(q, n)`, in float32 or wider.
-    """
-    queries, centres = at_least_float32(queries), at_least_float32(centres)
-    origin = tf.stop_gradient(tf.reduce_mean(centres, axis=0))
-    queries, centres = queries - origin, centres - origin
-    squares = tf.reduce_sum(queries**2, -1)[:, None] + tf.reduce_sum(centres**2, -1)
-    return 2 * tf.einsum("qf,nf->qn", queries, centres) - squares
-
-
 def linear_head(features, labels, n_way, steps, rate) -> Callable:
     """Trains a new linear classifier on the support images, with features that stay as they are.
 

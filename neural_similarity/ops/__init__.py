@@ -2,7 +2,7 @@
 
 The letters of every shape: b batch · h, w rows and columns of the image · y, x rows and columns of the output ·
 k = kh*kw taps of the kernel, from (0, 0) row by row (s and t where a tap of the kernel meets one of the input) ·
-i in-channels · o filters. `attention` has letters of its own.
+i in-channels · o filters. `attention`, and the modules that match images, have letters of their own.
 """
 
 from neural_similarity.ops.angle import (
@@ -15,16 +15,22 @@ from neural_similarity.ops.angle import (
 from neural_similarity.ops.attention import attention_map, global_similarity
 from neural_similarity.ops.batch_norm import batch_norm, batch_norm_by_averages
 from neural_similarity.ops.cosine import cosine_logits
+from neural_similarity.ops.descriptors import structural_descriptors
 from neural_similarity.ops.dynamic import dynamic_similarity_conv2d
+from neural_similarity.ops.grid import grid_cells, grid_operator
 from neural_similarity.ops.magnitude import ball_magnitude, segmented_magnitude, tanh_magnitude
 from neural_similarity.ops.shapes import dimensions
 from neural_similarity.ops.sphere import cosine_sphere_conv2d, filter_norm, patch_norm, weight_normalized_conv2d
+from neural_similarity.ops.squared_distances import negative_squared_distances
 from neural_similarity.ops.static import similarity_kernel, static_similarity_conv2d
+from neural_similarity.ops.structural import Match, match, structural_scores
+from neural_similarity.ops.transport import transport_plan
 from neural_similarity.ops.wide import at_least_float32
 from neural_similarity.ops.window import Window
 
 __all__ = [
     "SIGMOID_K",
+    "Match",
     "Window",
     "at_least_float32",
     "attention_map",
@@ -37,7 +43,11 @@ __all__ = [
     "dynamic_similarity_conv2d",
     "filter_norm",
     "global_similarity",
+    "grid_cells",
+    "grid_operator",
     "linear_operator",
+    "match",
+    "negative_squared_distances",
     "patch_norm",
     "safe_acos",
     "segmented_magnitude",
@@ -45,6 +55,9 @@ __all__ = [
     "similarity_kernel",
     "squared_cosine_operator",
     "static_similarity_conv2d",
+    "structural_descriptors",
+    "structural_scores",
     "tanh_magnitude",
+    "transport_plan",
     "weight_normalized_conv2d",
 ]

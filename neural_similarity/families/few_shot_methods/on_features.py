@@ -12,7 +12,8 @@ from neural_similarity import models
 from neural_similarity.data.batches import training_batch
 from neural_similarity.families.few_shot_methods.method import Method, class_labels, features_of, flat, measures
 from neural_similarity.few_shot.functional import Learned, call_on_episode, call_with, pass_support
-from neural_similarity.few_shot.heads import cosine_head, linear_head, negative_squared_distances, prototypes
+from neural_similarity.few_shot.heads import cosine_head, linear_head, prototypes
+from neural_similarity.ops import negative_squared_distances
 from neural_similarity.training.loop import gradient_step
 
 _IMAGES_AT_ONCE = 64  # of the support images, where each is computed alone

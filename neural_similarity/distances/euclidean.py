@@ -1,0 +1,35 @@
+"""Images as vectors of any length, compared by their Euclidean distance."""
+
+import tensorflow as tf
+
+from neural_similarity.distances.distance import Distance, unit_vectors, vectors
+from neural_similarity.ops import negative_squared_distances
+
+
+class Euclidean(Distance):
+    """The distance is ‖a − b‖, without an upper limit, and scores are its negative.
+
+    It takes embeddings `(b, c)`, or maps `(b, h, w, c)` whose pixels it averages.
+    """
+
+    is_of_vectors = True
+
+    def prepare(self, embeddings):
+        """See `Distance.prepare`: `(b, c)`."""
+        return vectors(embeddings)
+
+    def whole(self, prepared):
+        """See `Distance.whole`."""
+        return unit_vectors(prepared)
+
+    def coarse(self, queries, gallery):
+        """See `Distance.coarse`."""
+        return -tf.sqrt(tf.maximum(-negative_squared_distances(queries, gallery), 0))
+
+    def fine(self, queries, candidates):
+        """See `Distance.fine`."""
+        return -tf.norm(queries[:, None] - candidates, axis=-1)
+
+    def distances(self, first, second):
+        """See `Distance.distances`: √(‖a − b‖² + 1e-6). The small number keeps the gradient finite."""
+        return tf.sqrt(tf.reduce_sum((first - second) ** 2, -1) + 1e-6)

@@ -1,0 +1,101 @@
+"""Images as grids of cells, which optimal transport matches (DIML: Zhao et al., ICCV 2021)."""
+
+import numpy as np
+import tensorflow as tf
+
+from neural_similarity.distances.distance import Distance, chord
+from neural_similarity.ops import dimensions, match, structural_descriptors, structural_scores
+
+
+class Structural(Distance):
+    """Ranks by the cosine of whole images plus their structural similarity, cos + SS. `ops.structural` has both.
+
+    It takes maps `(b, h, w, c)`, or what `ops.structural_descriptors` makes of them, `(b, 1 + r, c)`. `coarse` compares
+    the images as a whole alone, as their cells take about r² times as long.
+
+    Args:
+        cells: the number of cells in height and in width, 4 in the paper, so that r = 16.
+        whole: what describes the image as a whole: `"map"` for networks that were trained without structure, `"cells"`
+            for those that this distance trains; see `ops.structural_descriptors`.
+        entropy: ε, 0.05 in the paper.
+        sweeps: of Sinkhorn's algorithm.
+        marginals: how the cells are weighted, `"correlation"` or `"uniform"`; see `ops.match`.
+        gradient: `"detached"`, `"unrolled"` or `"implicit"`; see `ops.transport_plan`.
+        swap_marginals: gives the cells of each image the other one's weights in `distances` and `similarities`, that
+            is in training, as the released code does.
+    """
+
+    def __init__(
+        self,
+        *,
+        cells=4,
+        whole="map",
+        entropy=0.05,
+        sweeps=20,
+        marginals="correlation",
+        gradient="detached",
+        swap_marginals=False,
+    ):
+        self.cells = cells
+        self.whole_is = whole
+        self.matching = {"entropy": entropy, "sweeps": sweeps, "marginals": marginals}
+        self.training = {"gradient": gradient, "swap_marginals": swap_marginals}
+
+    def prepare(self, embeddings):
+        """See `Distance.prepare`: descriptors `(b, 1 + r, c)`."""
+        embeddings = tf.convert_to_tensor(embeddings)
+        if embeddings.shape.rank == 3:
+            return embeddings
+        if embeddings.shape.rank != 4:
+            raise ValueError(
+                "embeddings must be maps (b, h, w, c) or descriptors (b, 1 + r, c), as a vector has no cells. "
+                f"Received the shape {tuple(embeddings.shape)}"
+            )
+        return structural_descriptors(embeddings, self.cells, self.whole_is)
+
+    def whole(self, prepared):
+        """See `Distance.whole`."""
+        return prepared[:, 0]
+
+    def coarse(self, queries, gallery):
+        """See `Distance.coarse`: the cosines of the images as a whole."""
+        return tf.matmul(queries[:, 0], gallery[:, 0], transpose_b=True)
+
+    def fine(self, queries, candidates):
+        """See `Distance.fine`: cos + SS."""
+        return structural_scores(queries, candidates, **self.matching)[0]
+
+    def match(self, first, second):
+        """The `Match` of each pair; `first` and `second` are `(p, 1 + r, c)`."""
+        return self._match(tf.einsum("prc,psc->prs", first, second))
+
+    def _match(self, products):
+        return match(products, **self.matching, **self.training)
+
+    def distances(self, first, second):
+        """See `Distance.distances`: half of Σ T_rs d_rs, the transported distance of the cells, plus half of that of
+        the whole images."""
+        found = self.match(first, second)
+        return (tf.reduce_sum(found.plan * chord(found.similarities), (-2, -1)) + chord(found.cosine)) / 2
+
+    def similarities(self, prepared):
+        """See `Distance.similarities`: (SS + cos)/2.
+
+        It does not depend on which image comes first, up to the residual of the sweeps. So only half of the pairs are
+        matched.
+        """
+        b, one_and_r, c = dimensions(prepared)
+        flat = tf.reshape(prepared, (b * one_and_r, c))
+        products = tf.reshape(tf.matmul(flat, flat, transpose_b=True), (b, one_and_r, b, one_and_r))
+        pairs = _pairs(b)
+        found = self._match(tf.gather_nd(tf.transpose(products, (0, 2, 1, 3)), pairs))
+        half = tf.scatter_nd(pairs, found.score / 2, (b, b))
+        return half + tf.transpose(half)
+
+
+def _pairs(b):
+    """The pairs i < j of b images, `(b·(b − 1)/2, 2)` int32; `b` is an integer or a tensor."""
+    if isinstance(b, int):
+        return np.stack(np.triu_indices(b, 1), -1).astype(np.int32)
+    numbers = tf.range(b)
+    return tf.cast(tf.where(numbers[:, None] < numbers), tf.int32)

@@ -1,0 +1,25 @@
+"""Distances between all pairs of vectors by one matrix product.  q queries · n others · f features"""
+
+import tensorflow as tf
+
+from neural_similarity.ops.wide import at_least_float32
+
+
+def negative_squared_distances(queries, others):
+    """−‖query − other‖², all pairs.
+
+    Multiplied out, ‖a − b‖² is one matrix product, without a tensor of n·q·f numbers. Means are taken away first: the
+    distance does not change, and far from the origin the product would lose its digits.
+
+    Args:
+        queries: `(q, f)`.
+        others: `(n, f)`.
+
+    Returns:
+        `(q, n)`, in float32 or wider.
+    """
+    queries, others = at_least_float32(queries), at_least_float32(others)
+    origin = tf.stop_gradient(tf.reduce_mean(others, axis=0))
+    queries, others = queries - origin, others - origin
+    squares = tf.reduce_sum(queries**2, -1)[:, None] + tf.reduce_sum(others**2, -1)
+    return 2 * tf.einsum("qf,nf->qn", queries, others) - squares

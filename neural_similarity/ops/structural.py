@@ -1,0 +1,136 @@
+"""The structural similarity of two images: what the cells of one have in common with the cells of the other.
+
+Zhao et al., ICCV 2021 (DIML). The letters of every shape: … pairs of images, any number of axes · r cells of the first
+image · s of the second · c channels · q queries · k candidates of each
+
+An image is described by 1 + r vectors of length one, its *descriptor*: the first describes the whole image, the others
+its cells. All that follows needs only the inner products of two descriptors, `(…, 1 + r, 1 + s)`:
+
+    first row, first column     the cosine of the two images as a whole
+    first row, other columns    the first image as a whole with each cell of the second
+    other rows, first column    each cell of the first image with the second image as a whole
+    other rows and columns      S, each cell of the first image with each cell of the second
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from neural_similarity.ops.fused import fused
+from neural_similarity.ops.shapes import dimensions
+from neural_similarity.ops.transport import plan_of_pairs, transport_plan
+from neural_similarity.ops.wide import at_least_float32
+
+MARGINALS = ("correlation", "uniform")
+
+
+class Match(NamedTuple):
+    """How two images match, in float32 or wider.
+
+    Attributes:
+        cosine: `(…)`, of the images as a whole.
+        similarities: S, `(…, r, s)`, of the cells.
+        u: `(…, r)`, the weight of each cell of the first image; the sum is one.
+        v: `(…, s)`, likewise of the second image.
+        plan: T, `(…, r, s)`, how much of the weight links two cells.
+        residual: `(…)`, how far the sweeps are from their end; see `transport_plan`.
+    """
+
+    cosine: tf.Tensor
+    similarities: tf.Tensor
+    u: tf.Tensor
+    v: tf.Tensor
+    plan: tf.Tensor
+    residual: tf.Tensor
+
+    @property
+    def contributions(self):
+        """T ∘ S, `(…, r, s)`: what each link adds to the structural similarity."""
+        return self.plan * self.similarities
+
+    @property
+    def structural_similarity(self):
+        """SS = Σ T S, `(…)`."""
+        return tf.reduce_sum(self.contributions, (-2, -1))
+
+    @property
+    def score(self):
+        """cos + SS, `(…)`: what images are ranked by."""
+        return self.cosine + self.structural_similarity
+
+
+def match(products, *, entropy=0.05, sweeps=20, marginals="correlation", gradient="detached", swap_marginals=False):
+    """Matches the cells of two images by optimal transport with the cost 1 − S.
+
+    Args:
+        products: `(…, 1 + r, 1 + s)`, the inner products of two descriptors.
+        entropy, sweeps, gradient: as for `transport_plan`. With `gradient="detached"` the weights u and v are constants
+            too.
+        marginals: how the cells are weighted. `"correlation"`: by their similarity with the other image as a whole,
+            where it is positive; if it is positive nowhere, all cells weigh the same. `"uniform"`: all weigh the same.
+        swap_marginals: gives the cells of the first image the weights of the second image's, and the other way round.
+            The released code trains so, though it evaluates without; it needs r = s.
+
+    Returns:
+        A `Match`.
+
+    Raises:
+        ValueError: an argument is not one of those above.
+    """
+    products = at_least_float32(products)
+    u = _weights(products[..., 1:, 0], marginals, axis=-1)
+    v = _weights(products[..., 0, 1:], marginals, axis=-1)
+    if swap_marginals:
+        u, v = v, u
+    similarities = products[..., 1:, 1:]
+    plan, residual = transport_plan(similarities, u, v, entropy=entropy, sweeps=sweeps, gradient=gradient)
+    return Match(products[..., 0, 0], similarities, u, v, plan, residual)
+
+
+def structural_scores(queries, candidates, *, entropy=0.05, sweeps=20, marginals="correlation"):
+    """cos + SS of each query and its candidates: `match(…).score`, faster, and without a gradient.
+
+    Args:
+        queries: `(q, 1 + r, c)` descriptors.
+        candidates: `(q, k, 1 + s, c)` descriptors.
+        entropy, sweeps, marginals: as for `match`.
+
+    Returns:
+        (scores `(q, k)`, residuals `(q, k)`), in float32 or wider.
+
+    Raises:
+        ValueError: an argument is not one that `match` takes.
+    """
+    queries, candidates = at_least_float32(queries), at_least_float32(candidates)
+    q, k, one_and_s, c = dimensions(candidates)
+    # One product for all candidates of a query, not one for each.
+    products = tf.matmul(queries, tf.reshape(candidates, (q, k * one_and_s, c)), transpose_b=True)
+    products = tf.reshape(products, (q, queries.shape[1], k, one_and_s))
+    return fused(_scores)(products, entropy=float(entropy), sweeps=int(sweeps), marginals=marginals)
+
+
+def _scores(products, *, entropy, sweeps, marginals):
+    """(scores, residuals), `(q, k)` each, of products `(q, 1 + r, k, 1 + s)`."""
+    q, one_and_r, k, one_and_s = dimensions(products)
+    products = tf.reshape(tf.transpose(products, (1, 3, 0, 2)), (one_and_r, one_and_s, q * k))
+    u = _weights(products[1:, 0], marginals, axis=0)
+    v = _weights(products[0, 1:], marginals, axis=0)
+    similarities = products[1:, 1:]
+    plan = plan_of_pairs(similarities, u, v, entropy=entropy, sweeps=sweeps)
+    scores = products[0, 0] + tf.reduce_sum(plan * similarities, (0, 1))
+    residuals = tf.reduce_sum(tf.abs(tf.reduce_sum(plan, 1) - u), 0)
+    return tf.reshape(scores, (q, k)), tf.reshape(residuals, (q, k))
+
+
+def _weights(correlations, marginals, axis):
+    """Shares of one along an axis: of cells whose similarities with the other image as a whole are `correlations`."""
+    if marginals not in MARGINALS:
+        raise ValueError(f"`marginals` must be one of {', '.join(map(repr, MARGINALS))}. Received: {marginals!r}")
+    uniform = tf.ones_like(correlations) / correlations.shape[axis]
+    if marginals == "uniform":
+        return uniform
+    positive = tf.nn.relu(correlations)
+    total = tf.reduce_sum(positive, axis, keepdims=True)
+    # Of nothing there are no shares: without this, 0/0 would make the whole batch NaN.
+    there = total > 1e-6
+    return tf.where(there, positive / tf.where(there, total, 1), uniform)
