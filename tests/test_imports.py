@@ -11,7 +11,8 @@ from packaging.requirements import Requirement
 from neural_similarity.config import REPOSITORY
 
 TOOLS = {"arrays", "backend", "command", "errors", "files", "version", "quiet"}
-BELOW_FAMILIES = {"ops", "layers", "losses", "few_shot", "models", "data", "config", "training"} | TOOLS
+METRIC_LEARNING = {"distances", "miners", "losses", "metrics"}
+BELOW_FAMILIES = {"ops", "layers", "few_shot", "models", "data", "config", "training"} | METRIC_LEARNING | TOOLS
 ABOVE_FAMILIES = {"interop", "interpret", "predict", "pretrained", "quickstart", "reporting"}
 MAY_IMPORT = {  # room → rooms; itself always
     "": {"version"},
@@ -24,7 +25,10 @@ MAY_IMPORT = {  # room → rooms; itself always
     "config": {"data", "errors", "files", "version"},
     "ops": set(),
     "layers": {"ops", "backend"},
-    "losses": {"ops"},
+    "distances": {"ops", "errors"},
+    "miners": {"ops"},
+    "losses": {"ops", "distances", "miners", "backend"},
+    "metrics": {"distances", "errors"},
     "few_shot": {"ops"},
     "models": {"ops", "layers", "backend"},
     "data": TOOLS - {"arrays", "command"},

@@ -1,0 +1,34 @@
+"""Distances and miners as entries of a Keras config, so that a saved model keeps its loss."""
+
+import keras
+
+from neural_similarity import miners
+from neural_similarity.distances import Cosine, Euclidean, Structural
+
+_OURS = {
+    part.__name__: part
+    for part in (Cosine, Euclidean, Structural, miners.DistanceWeighted, miners.RandomNegatives, miners.SemiHard)
+}
+
+
+def to_config(part):
+    """A dict that JSON can hold, of a distance or a miner.
+
+    Those of other people need what any object needs that Keras saves: `get_config`, `from_config`, and a registration.
+    """
+    if type(part) not in _OURS.values():
+        return keras.saving.serialize_keras_object(part)
+    return {"part": type(part).__name__, "arguments": _arguments(part)}
+
+
+def from_config(config):
+    """The distance or the miner that `to_config` was given."""
+    if "part" not in config:
+        return keras.saving.deserialize_keras_object(config)
+    return _OURS[config["part"]](**config["arguments"])
+
+
+def _arguments(part):
+    if isinstance(part, Structural):
+        return {"cells": part.cells, "whole": part.whole_is, **part.matching, **part.training}
+    return part.get_config() if isinstance(part, miners.Miner) else {}
