@@ -24,6 +24,7 @@ from benchmarks import (
     profile,
     released_start,
     show,
+    streaming,
     train_step,
 )
 from benchmarks.released import released_form
@@ -219,6 +220,16 @@ def test_pipeline_delivers_batches():
     (images, labels), (other_images, _) = next_batch(), next_batch()
     assert images.shape == (4, 32, 32, 3)
     assert labels.shape == (4,)
+    assert np.any(images != other_images)
+
+
+def test_photos_are_streamed(tmp_path):
+    part = streaming.photos(tmp_path, count=32)
+    assert 30_000 < (tmp_path / "0.jpg").stat().st_size < 100_000
+    next_batch = streaming.reader_of(part, "resized_crop", 6)
+    (images, labels), (other_images, _) = next_batch(), next_batch()
+    assert images.shape == (6, 224, 224, 3)
+    assert np.all(labels[::2] == labels[1::2])
     assert np.any(images != other_images)
 
 

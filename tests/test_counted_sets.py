@@ -11,7 +11,7 @@ from file_server import first, sending, serving
 from pictures import pixels, save
 from tiny_sets import HTML, TINY, md5, member, read, run, tar_of, write
 
-from neural_similarity.data import registry
+from neural_similarity.data import origin, registry
 
 BIRDS = dataclasses.replace(
     TINY,
@@ -301,7 +301,8 @@ def test_an_archive_with_an_md5_may_hold_counted_files(capsys, monkeypatch, serv
         code, _, err = run(capsys, "birds")
         if archive_md5 == right:
             assert code == 0
-            assert tree(root / "birds") == photos | parts
+            assert tree(root / "birds").keys() == {*photos, *parts, origin.NAME}
+            assert origin.read_note(root / "birds") == "unpacked from the official photos.tar.gz"
         else:
             assert code == 2
             assert f"expected MD5 {archive_md5}, got {right}. It was deleted." in err

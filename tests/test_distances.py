@@ -10,7 +10,7 @@ from descriptors import descriptors, maps
 from neural_similarity.distances import Cosine, Euclidean, Structural, fine_scores, nearest, ranking, reordered, rerank
 from neural_similarity.distances.distance import Distance
 from neural_similarity.errors import UserError
-from neural_similarity.ops import match
+from neural_similarity.ops import match, pooled_map
 
 DISTANCES = [Cosine(), Euclidean(), Structural(cells=2, sweeps=5), Structural(cells=2, whole="cells", sweeps=5)]
 each_distance = pytest.mark.parametrize("distance", DISTANCES, ids=["cosine", "euclidean", "structural", "cells"])
@@ -114,9 +114,17 @@ def test_whole_images_are_unit_vectors(distance):
     np.testing.assert_allclose(np.linalg.norm(whole, axis=-1), 1, rtol=1e-6)
 
 
+@each_distance
+def test_pooled_maps_are_as_good_as_the_maps(distance):
+    """Also before a projection."""
+    image, kernel, bias = maps(3, 7, 7, 6), maps(6, 4, seed=1), maps(4, seed=2)
+    expected = distance.prepare(image @ kernel + bias)
+    np.testing.assert_allclose(distance.prepare(pooled_map(image, 2) @ kernel + bias), expected, rtol=1e-9)
+
+
 def test_shapes_that_are_no_embeddings():
-    with pytest.raises(ValueError, match=r"Received the shape \(2, 3, 4\)"):
-        Cosine().prepare(tf.zeros((2, 3, 4)))
+    with pytest.raises(ValueError, match=r"Received the shape \(2,\)"):
+        Cosine().prepare(tf.zeros(2))
     with pytest.raises(ValueError, match="a vector has no cells"):
         Structural().prepare(tf.zeros((2, 3)))
 

@@ -231,7 +231,7 @@ def test_two_builds_at_once(capsys, source, cache):
 
 def test_without_images_it_says_what_to_bring(capsys, cache):
     said = refused(capsys, cache)
-    assert "no official download. Bring the images" in said
+    assert f"{NAME}: it is not downloaded. Bring the images, in a folder DIR: those of Mini-ImageNet with its" in said
     assert said.endswith(f"Next: {BUILD} DIR\n")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from configs import STATIC, message
 from neural_similarity import data
-from neural_similarity.data import checks, registry, setup
+from neural_similarity.data import checks, few_shot_sets, registry, retrieval_sets, setup
 from neural_similarity.data.class_lists import CIFAR_FS, FC100, MINI_IMAGENET
 from neural_similarity.errors import UserError
 from neural_similarity.reporting.data_sets import data_sets
@@ -17,7 +17,8 @@ DOWNLOADED = [entry for entry in registry.DATA_SETS.values() if isinstance(entry
 
 def test_the_order_is_that_of_lists_for_people():
     assert list(registry.DATA_SETS) == [
-        *("cifar10", "cifar100", "cifar_fs", "fc100", "mini_imagenet", "digits", "folder")
+        *("cifar10", "cifar100", "cifar_fs", "fc100", "mini_imagenet", "cub200", "cars196", "sop", "cifar100_unseen"),
+        *("digits", "digits_unseen", "folder"),
     ]
     assert [entry.name for entry in registry.DATA_SETS.values()] == list(registry.DATA_SETS)
 
@@ -55,20 +56,48 @@ def test_sets_whose_splits_have_different_classes(name, lists):
         assert set(entry.classes) == set(registry.DATA_SETS[entry.images_of].classes)
 
 
-def test_image_recognition_does_not_take_them():
-    for name in ("cifar_fs", "fc100", "mini_imagenet"):
-        said = message(STATIC, f"data.name={name}")
-        assert f'must be one of `cifar10`, `cifar100`, `digits`, `folder`; got "{name}"' in said
-        with pytest.raises(UserError, match=f"'{name}', a set for few-shot recognition, .* cifar100, digits, folder"):
-            data.load(name)
+def test_the_sets_of_metric_learning():
+    """Published counts of images; the classes of training and of test are different ones."""
+    counts = {
+        "cub200": (100, 100, 5_864, 5_924),
+        "cars196": (98, 98, 8_054, 8_131),
+        "sop": (11_318, 11_316, 59_551, 60_502),
+        "cifar100_unseen": (50, 50, 30_000, 30_000),
+        "digits_unseen": (5, 5, 901, 896),
+    }
+    for name, expected in counts.items():
+        entry = registry.DATA_SETS[name]
+        assert (*entry.class_counts.values(), *entry.counts.values()) == expected
+        assert entry.class_splits
+    assert (*counts, "folder") == retrieval_sets.RETRIEVAL_SETS
+
+
+def test_every_family_takes_its_own_sets_only():
+    for name, entry in registry.DATA_SETS.items():
+        if "image_recognition" not in entry.families:
+            said = message(STATIC, f"data.name={name}")
+            assert f'must be one of `cifar10`, `cifar100`, `digits`, `folder`; got "{name}"' in said
+            other = f"'{name}', a set for {entry.serves()}, .* cifar100, digits, folder"
+            with pytest.raises(UserError, match=other):
+                data.load(name)
+        if "few_shot" not in entry.families:
+            said = message("configs/cifar_fs/5shot_protonet.yaml", f"data.name={name}")
+            assert f'`mini_imagenet`, `digits`, `folder`; got "{name}"' in said
+            with pytest.raises(UserError, match=rf"`data.name` is '{name}'; expected a set .* mini_imagenet, digits\."):
+                few_shot_sets.load_class_splits(name, "")
+        if "metric_learning" not in entry.families:
+            with pytest.raises(UserError, match=f"'{name}'; expected a set for metric learning: cub200, cars196, sop"):
+                retrieval_sets.load_retrieval_set(name, "")
 
 
 def test_the_set_up_knows_the_sets_that_are_downloaded(capsys):
     with pytest.raises(SystemExit):
         setup.main(["--help"])
     words = " ".join(capsys.readouterr().out.split())
-    assert "cifar10, cifar100; without a name: all of them. cifar_fs takes its images from cifar100." in words
-    assert "mini_imagenet is built from images that you have, and needs --from." in words
+    assert "cifar10, cifar100; without a name: all of them. cub200 is larger, and has to be named. cifar_fs" in words
+    assert "cifar_fs takes its images from cifar100. fc100 takes " in words
+    for name in ("mini_imagenet", "cars196", "sop"):
+        assert f"{name} is built from images that you have, and needs --from." in words
 
 
 @pytest.mark.parametrize(("name", "words"), [("digits", "contained in"), ("folder", "in a folder of yours")])

@@ -6,10 +6,21 @@ import io
 import socket
 import tarfile
 
-from neural_similarity.data import checks, class_lists, download, install, places, registry, setup, streams, unpack
+from neural_similarity.data import (
+    checks,
+    class_lists,
+    download,
+    install,
+    origin,
+    places,
+    registry,
+    setup,
+    streams,
+    unpack,
+)
 
 # The files that dataset_setup.sh needs.
-_SETUP = (setup, registry, class_lists, places, streams, install, checks, unpack, download)
+_SETUP = (setup, registry, class_lists, places, streams, install, checks, origin, unpack, download)
 SETUP_FILES = [module.__file__ for module in _SETUP]
 CONTENT = {"a.bin": b"first" * 1000, "b.bin": b"second" * 1000}
 OTHER_CONTENT = {"c.bin": b"third"}

@@ -10,13 +10,12 @@ import pydantic
 from pydantic import Field
 
 from neural_similarity.config.experiment import Experiment
-from neural_similarity.config.fields import LARGEST, BelowOne, Count, Fraction, Positive, Section, Switch, Text, list_of
+from neural_similarity.config.fields import AtLeastTwo, BelowOne, ClassSplits, Count, Positive, Section, Switch
 from neural_similarity.config.sections import Data, Evaluation
 from neural_similarity.config.similarity import DynamicSimilarity, NoSimilarity, StaticSimilarity
 from neural_similarity.data.registry import DATA_SETS
 
-_PUBLISHED = (*(name for name, data_set in DATA_SETS.items() if data_set.class_splits), "digits")
-AtLeastTwo = Annotated[int, Field(ge=2, le=LARGEST, description=f"an integer from 2 to {LARGEST}")]
+_PUBLISHED = tuple(name for name, entry in DATA_SETS.items() if entry.image_size and "few_shot" in entry.families)
 
 
 class Images(Data):
@@ -52,10 +51,7 @@ class FolderClasses(Images):
     root_is_the_set: ClassVar[bool] = True
     name: Literal["folder"]
     image_size: Annotated[int, Field(ge=16, le=1024, description="an integer from 16 to 1024")]
-    class_splits: Annotated[
-        list_of(tuple[Fraction, Fraction, Fraction], "three fractions") | Text,
-        Field(description="a list of three numbers from 0 to 1, or the path of a file that lists the classes"),
-    ]
+    class_splits: ClassSplits
 
 
 class Episode(Section):

@@ -62,6 +62,7 @@ def list_of(kind, description):
 Index = Annotated[int, Field(ge=0, le=LARGEST, description=f"an integer from 0 to {LARGEST}")]
 Count = Annotated[int, Field(ge=1, le=LARGEST, description=f"an integer from 1 to {LARGEST}")]
 Number = Annotated[float, pydantic.AfterValidator(_kept_by_32_bits)]  # every number that is no integer is one
+AtLeastTwo = Annotated[int, Field(ge=2, le=LARGEST, description=f"an integer from 2 to {LARGEST}")]
 Positive = Annotated[Number, Field(gt=0, description="a number greater than 0")]
 NonNegative = Annotated[Number, Field(ge=0, description="a number, at least 0")]
 Fraction = Annotated[Number, Field(ge=0, le=1, description="a number from 0 to 1")]
@@ -77,6 +78,13 @@ Structure = Literal["diagonal", "unconstrained"]
 IncreasingSteps = Annotated[
     list_of(tuple[Count, ...], f"a list of integers from 1 to {LARGEST}, each larger than the one before"),
     pydantic.AfterValidator(_increasing),
+]
+
+
+# Which classes of a folder each split has: three fractions of their number, or the path of a file that lists them.
+ClassSplits = Annotated[
+    list_of(tuple[Fraction, Fraction, Fraction], "three fractions") | Text,
+    Field(description="a list of three numbers from 0 to 1, or the path of a file that lists the classes"),
 ]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from neural_similarity.data.augment import AUGMENTATIONS
+from neural_similarity.errors import remembered
 
 
 def example_indices(seed: int, step: int, batch_size: int, size: int) -> np.ndarray:
@@ -46,7 +47,7 @@ def training_batch(image_set, seed, batch_size, augmentation):
         return image_set.images[chosen], image_set.labels[chosen]
 
     def batch(step):
-        images, labels = tf.numpy_function(examples, [step], (tf.uint8, tf.int32), stateful=False)
+        images, labels = tf.numpy_function(remembered(examples), [step], (tf.uint8, tf.int32), stateful=False)
         images = tf.ensure_shape(images, (batch_size, *image_set.images.shape[1:]))
         return tf.cast(augment(images, seed, step), tf.float32), tf.ensure_shape(labels, (batch_size,))
 

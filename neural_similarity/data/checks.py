@@ -6,6 +6,7 @@ by its number of lines, or a pattern such as `images/*/*.jpg` whose files are co
 
 import hashlib
 import os
+from pathlib import Path
 
 BLOCK_BYTES = 1 << 20
 
@@ -25,15 +26,45 @@ def expected(archive, key):
 
 
 def paths_of(archive, key, folder):
-    """The files of a key that are in a folder, sorted; empty ones do not count for a pattern."""
+    """The files of a key that are in a folder, sorted.
+
+    Empty ones do not count for a pattern, nor do those whose name begins with a dot: Macs leave such files beside
+    images.
+    """
     if key in archive.file_counts:
-        return sorted(path for path in folder.glob(key) if path.is_file() and path.stat().st_size)
+        return _fitting(folder, key)
     return [folder / key] if (folder / key).is_file() else []
+
+
+def _fitting(folder, pattern):
+    paths = (path for path in folder.glob(pattern) if not path.name.startswith("."))
+    return sorted(path for path in paths if path.is_file() and path.stat().st_size)
+
+
+def copies_of(archive, key, folder):
+    """Where a folder that somebody brought has the files of a key.
+
+    Returns:
+        ({path in the set's folder: path of the file}; the patterns or the path that they were found under, in words).
+        If there is nothing under the key itself, the other layouts that the registry knows are looked for.
+    """
+    paths = paths_of(archive, key, folder)
+    if paths or key not in archive.other_layouts:
+        return {path.relative_to(folder): path for path in paths}, key
+    found = {pattern: _fitting(folder, pattern) for pattern in archive.other_layouts[key]}
+    parts = Path(key).parts
+    kept = sum("*" in part for part in parts)
+    copies = {Path(*parts[:-kept], *path.parts[-kept:]): path for paths in found.values() for path in paths}
+    return copies, ", ".join(pattern for pattern, paths in found.items() if paths) or key
 
 
 def found(archive, key, folder):
     """What there is of a key in a folder, in the words of `expected`; None if there is no file of it."""
-    paths = paths_of(archive, key, folder)
+    return found_in_files(archive, key, paths_of(archive, key, folder))
+
+
+def found_in_files(archive, key, paths):
+    """`found` for the files of a key that are known already."""
     if not paths:
         return None
     return f"{len(paths):,} files" if key in archive.file_counts else found_in_file(archive, key, paths[0])
@@ -63,9 +94,9 @@ def found_in_stream(archive, key, stream):
     return f"{lines:,} lines"
 
 
-def bytes_of(archive, key, folder):
-    """How many bytes the files of a key have in a folder, together."""
-    return sum(path.stat().st_size for path in paths_of(archive, key, folder))
+def bytes_of(paths):
+    """How many bytes some files have together."""
+    return sum(path.stat().st_size for path in paths)
 
 
 def too_large(entry, size):

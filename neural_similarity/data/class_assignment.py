@@ -53,8 +53,13 @@ def assign_by_fractions(
     counts = dict.fromkeys(shares, 1)
     for _ in range(len(classes) - len(shares)):  # each further class goes where most are missing
         counts[max(shares, key=lambda split: shares[split] * len(classes) - counts[split])] += 1
-    mixed = iter(sorted(classes, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest()))
-    return {split: sorted(next(mixed) for _ in range(count)) for split, count in counts.items()}
+    rest = iter(mixed(classes, seed))
+    return {split: sorted(next(rest) for _ in range(count)) for split, count in counts.items()}
+
+
+def mixed(classes: Sequence[str], seed: int) -> list[str]:
+    """The classes in an order that looks random, and depends on their names and the seed alone, not on any library."""
+    return sorted(classes, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
 
 
 def _are_shares(fractions):

@@ -29,26 +29,29 @@ def load_class_folder(
 ) -> ClassSplits:
     """Reads the images that `list_class_folder` finds, each as `image_files.read_image` does.
 
-    Logs how many images are there more than once, in a split or in two.
+    Those of a large set stay in their files, and are read when they are chosen (`streamed.read_or_stream`). Logs how
+    many images are there more than once, in a split or in two.
 
     Args:
         root, class_splits, seed: as in `list_class_folder`.
         image_size: s, height and width in pixels.
 
     Returns:
-        ClassSplits with images `(n, s, s, 3)` uint8, an array of its own for each split.
+        ClassSplits with images `(n, s, s, 3)` uint8, an array or `ImageFiles` of its own for each split.
 
     Raises:
         DataMissing, UserError: as `list_class_folder`; UserError also if an image cannot be read whole.
     """
-    from neural_similarity.data.image_files import read_images  # here: to list files needs no Pillow
+    from neural_similarity.data.streamed import read_or_stream  # here: to list files needs no Pillow
 
+    root = Path(os.path.expanduser(root))
+    files = list_class_folder(root, class_splits, seed)
+    paths_of = {split: [*itertools.chain(*classes.values())] for split, classes in files.items()}
     parts = {}
-    for split, classes in list_class_folder(root, class_splits, seed).items():
-        paths = [*itertools.chain(*classes.values())]
-        ends = np.cumsum([len(paths_of_class) for paths_of_class in classes.values()])
-        rows = np.split(np.arange(len(paths)), ends[:-1])
-        parts[split] = ClassImages(read_images(paths, image_size, split), tuple(rows), tuple(classes))
+    for split, images in read_or_stream(paths_of, image_size, root).items():
+        ends = np.cumsum([len(paths) for paths in files[split].values()])
+        rows = np.split(np.arange(len(images)), ends[:-1])
+        parts[split] = ClassImages(images, tuple(rows), tuple(files[split]))
     splits = ClassSplits(**parts)
     for line in equal_class_images(splits):
         _log.warning("%s: %s", root, line)

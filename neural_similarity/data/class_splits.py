@@ -1,12 +1,12 @@
 """Image sets whose splits have different classes, as few-shot recognition needs them.  n images · h, w pixels."""
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from neural_similarity.data.images import ImageSet
+from neural_similarity.data.checksums import crc_of_images
+from neural_similarity.data.images import ImageSet, Splits
 from neural_similarity.errors import UserError, nearest
 
 
@@ -15,7 +15,7 @@ class ClassImages:
     """The images of some classes, class by class.
 
     Attributes:
-        images: `(n, h, w, 3)` uint8, an array in memory or mapped from a file.
+        images: `(n, h, w, 3)` uint8: an array in memory or mapped from a file, or `streamed.ImageFiles`.
         rows: for each class the indices of its images, `(images of the class,)` integers each.
         classes: the names of the classes, in the order of `rows`.
     """
@@ -60,13 +60,29 @@ class ClassSplits:
         return {name: part for name, part in parts.items() if part is not None}
 
     def facts(self) -> dict:
-        """What a run must find again when it is resumed: the classes of each split, and a checksum of all images."""
+        """What a run must find again when it is resumed: the classes of each split, and a checksum of all images.
+
+        Images that stay in their files are not read for it: their names and sizes in bytes stand for their pixels.
+        """
         facts = {f"{split}_classes": list(part.classes) for split, part in self.parts().items()}
         crc = 0
         for part in self.parts().values():
             for rows in part.rows:
-                crc = zlib.crc32(np.ascontiguousarray(part.images[rows]), crc)
+                crc = crc_of_images(part.images, rows, crc)
         return {**facts, "data_checksum": f"{crc:08x}"}
+
+
+def regroup(splits: Splits, lists: Mapping[str, Sequence[str]]) -> ClassSplits:
+    """Puts the training and test images of a set together, and splits them by class.
+
+    Args:
+        splits: without validation images.
+        lists: as `split` of `split_by_class`.
+    """
+    images, labels = (
+        np.concatenate([getattr(part, what) for part in (splits.train, splits.test)]) for what in ("images", "labels")
+    )
+    return split_by_class(images, labels, splits.classes, lists)
 
 
 def split_by_class(

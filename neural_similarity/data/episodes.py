@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from neural_similarity.data.augment import AUGMENTATIONS
 from neural_similarity.data.class_splits import ClassImages
-from neural_similarity.errors import UserError
+from neural_similarity.errors import UserError, remembered
 
 
 def check_classes(split: str, count: int, needed: int, key: str) -> None:
@@ -97,7 +97,7 @@ def training_episodes(
 
     def batch(step):
         shape = part.images.shape[1:]
-        images = tf.numpy_function(chosen, [step], tf.uint8, stateful=False)
+        images = tf.numpy_function(remembered(chosen), [step], tf.uint8, stateful=False)
         images = tf.ensure_shape(images, (tasks * n_way * images_per_class, *shape))
         images = tf.cast(augment(images, seed, step), tf.float32)
         return tf.reshape(images, (tasks, n_way, images_per_class, *shape))

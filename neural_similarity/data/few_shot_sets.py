@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from neural_similarity.data.cifar import check_files_exist, load_cifar
 from neural_similarity.data.class_lists import CIFAR_FS, FC100, MINI_IMAGENET
-from neural_similarity.data.class_splits import ClassSplits, split_by_class
+from neural_similarity.data.class_splits import ClassSplits, regroup
 from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.errors import UserError, nearest
 
@@ -39,13 +37,8 @@ def load_class_splits(name: str, root: str | Path) -> ClassSplits:
     if name == "digits":
         from neural_similarity.data.digits import load_digits  # here: the others need no scikit-learn
 
-        splits, lists = load_digits(), _DIGITS
-    else:
-        splits, lists = load_cifar("cifar100", root), _OF_CIFAR100[name]
-    images, labels = (
-        np.concatenate([getattr(part, what) for part in (splits.train, splits.test)]) for what in ("images", "labels")
-    )
-    return split_by_class(images, labels, splits.classes, lists)
+        return regroup(load_digits(), _DIGITS)
+    return regroup(load_cifar("cifar100", root), _OF_CIFAR100[name])
 
 
 def count_class_splits(name: str, root: str | Path) -> dict[str, tuple[int, int]]:

@@ -32,7 +32,8 @@ _SPLITS = {
 def load_folder(root, size, validation_fraction=0.0, seed=0):
     """Reads the images that `list_folder` finds, each as `image_files.read_image` does.
 
-    Logs how many images of the other splits are also training images.
+    Those of a large set stay in their files, and are read when they are chosen (`streamed.read_or_stream`). Logs how
+    many images of the other splits are also training images.
 
     Args:
         root: the folder that holds the splits.
@@ -40,18 +41,18 @@ def load_folder(root, size, validation_fraction=0.0, seed=0):
         validation_fraction, seed: which training images to hold out if there is no `val`; see `split_validation`.
 
     Returns:
-        Splits with images `(n, size, size, 3)` uint8 and labels `(n,)` int32.
+        Splits with images `(n, size, size, 3)` uint8, arrays or `ImageFiles`, and labels `(n,)` int32.
 
     Raises:
         DataMissing: there is no set.
         UserError: the folders are not arranged as above, or an image cannot be read whole.
     """
-    from neural_similarity.data.image_files import read_images  # here: to list files needs no Pillow
+    from neural_similarity.data.streamed import read_or_stream  # here: to list files needs no Pillow
 
+    root = Path(root).expanduser()
     files = list_folder(root, validation_fraction, seed)
-    parts = {
-        split: ImageSet(read_images(part.images, size, split), part.labels) for split, part in files.parts().items()
-    }
+    images = read_or_stream({split: part.images for split, part in files.parts().items()}, size, root)
+    parts = {split: ImageSet(images[split], part.labels) for split, part in files.parts().items()}
     splits = Splits(**{"validation": None, **parts}, classes=files.classes)
     for line in equal_images(splits):
         _log.warning("%s: %s", root, line)

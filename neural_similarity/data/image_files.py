@@ -1,4 +1,4 @@
-"""Reads image files as square RGB images. Training and `predict` both read here, so that they see the same pixels."""
+"""Reads image files as square RGB images. Whatever reads one reads here, so that all see the same pixels."""
 
 import contextlib
 import math
@@ -29,6 +29,9 @@ _LIMITS = f"expected at most {MOST_PIXELS:,} pixels, and at most {MOST_ROWS:,} i
 _MOST_THREADS = 8  # each holds a photo in full size
 _LARGE_PIXELS = 32_000_000
 _one_large_image = threading.Lock()  # larger images are decoded one at a time
+_change = threading.Lock()
+_readers = 0  # how many blocks `with _only_our_limits()` are being executed
+_restore = contextlib.ExitStack()  # puts Pillow back as it was before the first of them
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a Path has made one slash of the two
 _TURNS = {  # EXIF orientation → what makes the image upright; 1 is upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -94,21 +97,23 @@ def read_images(paths, size, title):
     return images
 
 
-def fill(images, paths, scaled, advance):
+def fill(images, paths, scaled, advance=lambda: None):
     """Reads many images into an array, in several threads.
 
     Args:
         images: `(len(paths), size, size, 3)` uint8, which is written to.
         paths: the files, in the order of `images`.
-        scaled: `middle_square` or `whole_image`.
+        scaled: what makes a square of an image: `middle_square`, `resized_centre` or `whole_image`; or a list with such
+            a function for each image.
         advance: a function without arguments that is called after each image.
 
     Raises:
         UserError: an image cannot be read; the message is about the first such image.
     """
+    scalings = scaled if isinstance(scaled, list) else [scaled] * len(paths)
 
     def read(i):
-        images[i] = _read(paths[i], images.shape[1], scaled)
+        images[i] = _read(paths[i], images.shape[1], scalings[i])
 
     pool = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1))  # Pillow decodes without Python's lock
     try:
@@ -124,6 +129,22 @@ def middle_square(image, size):
     return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
 
 
+def resized_centre(image, size):
+    """The middle `size`×`size` pixels of a Pillow image whose short side was scaled to 256/224 of `size`.
+
+    This is how networks are usually tested. For 224: the short side is scaled to 256, bilinearly and with antialiasing,
+    and the long side in proportion, rounded down. 640×480 pixels become 341×256, of which a border of 58 or 59 columns
+    and of 16 rows is left out. Only what is left is computed.
+    """
+    short = round(size * 256 / 224)
+    sides = [short * side // min(image.size) for side in image.size]
+    starts = [round((side - size) / 2) for side in sides]
+    factors = [before / side for before, side in zip(image.size, sides, strict=True)]
+    box = [start * factor for start, factor in zip(starts, factors, strict=True)]
+    box += [min((start + size) * factor, side) for start, factor, side in zip(starts, factors, image.size, strict=True)]
+    return image.resize((size, size), Image.Resampling.BILINEAR, box=tuple(box))
+
+
 def whole_image(image, size):
     """The whole Pillow image, scaled to `size`×`size` whatever its proportions, by Lanczos' filter.
 
@@ -136,15 +157,26 @@ def whole_image(image, size):
 def _only_our_limits():
     """Silences Pillow's warning that alpha is dropped, and lifts its limit on pixels, which is above ours.
 
-    This changes the state of the whole process, so that it must be entered outside of the threads.
+    This changes the state of the whole process, so that it must be entered outside of the threads that read. Where
+    several do so at once, as when an evaluation reads while the next batch is prepared, the first changes the state,
+    and the last to leave restores it.
     """
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    global _readers
+    with _change:
+        if _readers == 0:
+            _restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+            Image.MAX_IMAGE_PIXELS = None
+            _restore.enter_context(warnings.catch_warnings())
+            for module in ("PIL", __name__):  # and not those of whatever else is computed meanwhile
+                warnings.filterwarnings("ignore", module=re.escape(module))
+        _readers += 1
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        with _change:
+            _readers -= 1
+            if _readers == 0:
+                _restore.close()
 
 
 def _read(path, size, scaled):

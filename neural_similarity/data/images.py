@@ -1,4 +1,4 @@
-"""Sets of labelled images in memory, and how a training set is split.  n images · h, w pixels."""
+"""Sets of labelled images, and how a training set is split.  n images · h, w pixels."""
 
 import math
 import zlib
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from neural_similarity.data.checksums import crc_of_images
 from neural_similarity.errors import UserError
 
 
@@ -18,7 +19,10 @@ class DataMissing(UserError):
 
 @dataclass(frozen=True, eq=False)  # arrays do not compare to one truth value
 class ImageSet:
-    """Labelled images: `images` `(n, h, w, 3)` uint8, `labels` `(n,)` int32."""
+    """Labelled images: `images` `(n, h, w, 3)` uint8, `labels` `(n,)` int32.
+
+    The images are an array; or, if they are too many for the memory, `streamed.ImageFiles`, which are indexed alike.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -47,11 +51,14 @@ class Splits:
         return {name: part for name, part in parts.items() if part is not None}
 
     def checksum(self) -> str:
-        """The CRC-32 of all images and labels, 8 hex digits. It changes with a pixel, a label, an order or a split."""
+        """The CRC-32 of all images and labels, 8 hex digits. It changes with a pixel, a label, an order or a split.
+
+        Images that stay in their files are not read for it: their names and sizes in bytes stand for their pixels.
+        """
         crc = 0
         for part in self.parts().values():
-            for array in (part.images, part.labels):
-                crc = zlib.crc32(np.ascontiguousarray(array), crc)
+            crc = crc_of_images(part.images, crc=crc)
+            crc = zlib.crc32(np.ascontiguousarray(part.labels), crc)
         return f"{crc:08x}"
 
     def facts(self) -> dict:

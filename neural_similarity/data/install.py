@@ -6,12 +6,13 @@ The standard library alone; see setup.py.
 from pathlib import Path
 
 if __package__:
-    from neural_similarity.data import checks, download, unpack
+    from neural_similarity.data import checks, download, origin, unpack
     from neural_similarity.data.places import setup_command
     from neural_similarity.data.streams import tell
 else:  # setup.py runs by itself
     import checks
     import download
+    import origin
     import unpack
     from places import setup_command
     from streams import tell
@@ -42,8 +43,26 @@ def set_up(entry, root, source=None):
         elif wanted and not _unpack_from_root(entry, archive, root, wanted):
             _download(entry, archive, root)
         counted += filter(None, [checks.counted_in_words(archive)])
-    note = f"; only counted, as no checksum is known: {', '.join(counted)}" if counted else ""
-    tell(f"{entry.name}: complete in {root / entry.folder}{note}")
+    words = f"; only counted, as no checksum is known: {', '.join(counted)}" if counted else ""
+    if any(map(_needs_note, entry.archives)):
+        words = f"; its images: {origin.read_note(root / entry.folder)}"
+    tell(f"{entry.name}: complete in {root / entry.folder}{words}")
+
+
+def _needs_note(archive):
+    """Whether only the archive has a checksum and not its files, so that later nothing tells them from a copy."""
+    return bool(archive.md5 and archive.file_counts)
+
+
+def _remove_note(archive, folder):
+    if _needs_note(archive):
+        (folder / origin.NAME).unlink(missing_ok=True)
+
+
+def _write_note(archive, folder, made_from, official=False):
+    if _needs_note(archive) and not checks.lacking(archive, folder):
+        paths = [path for key in archive.file_counts for path in checks.paths_of(archive, key, folder)]
+        origin.write_note(folder, made_from, paths, official)
 
 
 def _wanted(entry, archive, root):
@@ -66,24 +85,30 @@ def _copy_from(entry, archive, root, source, wanted):
     """Copies what is `wanted` from the first place below `source` that has it right; the archive is the last place."""
     names = [entry.folder, *filter(None, [entry.released_folder])]
     places = [source, *(source / name for name in names), *(source / "data" / name for name in names)]
-    wrong = {}
+    wrong, layouts = {}, []
     for key in wanted:
         expected = checks.expected(archive, key)
         for place in places:
-            if large := checks.too_large(entry, checks.bytes_of(archive, key, place)):
-                wrong.setdefault(key, f"{place / key}: expected {expected}, got {large}.")
+            copies, layout = checks.copies_of(archive, key, place)
+            if large := checks.too_large(entry, checks.bytes_of(copies.values())):
+                wrong.setdefault(key, f"{place / layout}: expected {expected}, got {large}.")
                 continue
-            found = checks.found(archive, key, place)
+            found = checks.found_in_files(archive, key, list(copies.values()))
             if found == expected:
-                for path in checks.paths_of(archive, key, place):
+                _remove_note(archive, root / entry.folder)
+                for target, path in copies.items():
                     with path.open("rb") as stream:
-                        checks.copy_if_right(archive, key, stream, root / entry.folder / path.relative_to(place))
-                tell(f"{entry.name}: {key} copied from {place}")
+                        checks.copy_if_right(archive, key, stream, root / entry.folder / target)
+                tell(f"{entry.name}: {key} copied from {place}{'' if layout == key else f' ({layout})'}")
+                layouts.append(layout)
                 break
             if found:
-                path = place / key
+                path = place / layout
                 page = checks.web_page_note(path) if path.is_file() else ""
                 wrong.setdefault(key, f"{path}: expected {expected}, got {found.removeprefix('MD5 ')}{page}.")
+    if layouts:
+        made_from = f"copied from {', '.join(layouts)}, not unpacked from the official archive"
+        _write_note(archive, root / entry.folder, made_from)
     missing = _wanted(entry, archive, root)
     path = source / archive.name
     if missing and path.is_file():
@@ -180,6 +205,7 @@ def _unpack_all(entry, archive, root, path, wanted):
 
 def _unpack(entry, archive, root, path, wanted):
     """Puts what is `wanted` in place from the archive at `path`; returns what is lacking even then."""
+    _remove_note(archive, root / entry.folder)
     try:
         unpack.unpack(entry, archive, path, root / entry.folder, wanted)
     except unpack.UnsafeArchive as error:
@@ -191,6 +217,8 @@ def _unpack(entry, archive, root, path, wanted):
     for key in wanted:
         if key not in left:
             tell(f"{entry.name}: {key} unpacked from {path}")
+    if archive.file_counts.keys() <= set(wanted):
+        _write_note(archive, root / entry.folder, f"unpacked from the official {archive.name}", official=True)
     return left
 
 

@@ -15,8 +15,8 @@ def load(
     """Reads a data set.
 
     Args:
-        name: one of the names in `registry.DATA_SETS`, but not of those for few-shot recognition alone, which
-            `few_shot_sets.load_class_splits` reads.
+        name: one of the names in `registry.DATA_SETS` that serve image recognition. The others are read by
+            `few_shot_sets.load_class_splits` and `retrieval_sets.load_retrieval_set`.
         root: the folder that holds all sets, as dataset_setup.sh fills it. None is the folder that it fills by default.
             For `folder` it is the folder of the set itself. `digits` has no files, and ignores it.
         validation_fraction: share of the training images to hold out as validation images, in [0, 1).
@@ -97,7 +97,9 @@ def class_names(name: str, root: str | Path | None = None) -> tuple[str, ...]:
 def _check_name(name):
     known = [name for name, entry in DATA_SETS.items() if not entry.class_splits]
     if name not in known:
-        other = ", a set for few-shot recognition, whose splits have different classes" if name in DATA_SETS else ""
+        other = ""
+        if name in DATA_SETS:
+            other = f", a set for {DATA_SETS[name].serves()}, whose splits have different classes"
         raise UserError(
             f"`data.name` is {name!r}{other}; expected one of {', '.join(known)}.{nearest(name, known)} "
             f"Next: --set data.name=NAME"

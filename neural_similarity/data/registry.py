@@ -12,6 +12,12 @@ if __package__:
 else:  # setup.py runs by itself
     from class_lists import CIFAR_FS, FC100, MINI_IMAGENET
 
+FAMILIES = {  # name in configs → name for people
+    "image_recognition": "image recognition",
+    "few_shot": "few-shot recognition",
+    "metric_learning": "metric learning",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
@@ -27,7 +33,10 @@ class DataSet:
         origin: where the images come from, in words.
         page: address of the publisher's page; None for the user's own images.
         licence: what the publisher says about use, in words.
-        class_splits: its splits have different classes, as few-shot recognition needs. Image recognition cannot use it.
+        families: the families of experiments that can use it, by their names in `FAMILIES`. Image recognition needs the
+            same classes in every split; few-shot recognition and metric learning need other classes in each.
+        class_counts: the number of classes in each split, where the splits have different classes and the files tell
+            their names.
     """
 
     name: str
@@ -38,7 +47,17 @@ class DataSet:
     origin: str
     page: str | None
     licence: str
-    class_splits: bool = False
+    families: tuple[str, ...] = ("image_recognition",)
+    class_counts: dict[str, int] | None = None
+
+    @property
+    def class_splits(self):
+        """Whether its splits have different classes, so that image recognition cannot use it."""
+        return "image_recognition" not in self.families
+
+    def serves(self):
+        """The families that can use it, in words: "few-shot recognition and metric learning"."""
+        return " and ".join(FAMILIES[family] for family in self.families)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +78,9 @@ class Archive:
         file_counts: pattern → the number of files that fit it, none of them empty. This is for files of which no
             checksum is known.
         line_counts: path → the number of lines in that file. This is for lists of which no checksum is known.
+        other_layouts: pattern of `file_counts` → the patterns under which copies have its files. What stands for the
+            `*` is kept: with `{"images/*/*.jpg": ("train/*/*.jpg", "val/*/*.jpg")}`, `--from` takes
+            `val/wren/1.jpg` for `images/wren/1.jpg`.
     """
 
     name: str
@@ -68,6 +90,7 @@ class Archive:
     file_bytes: dict[str, int] = field(default_factory=dict)
     file_counts: dict[str, int] = field(default_factory=dict)
     line_counts: dict[str, int] = field(default_factory=dict)
+    other_layouts: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +106,7 @@ class DownloadedSet(DataSet):
         space_mb: disk space that the set-up needs, for the archives and the files, in megabytes. Nothing larger is
             downloaded, unpacked or copied.
         next_command: what to run when the set is in place.
+        only_by_name: it is large, and so not among the sets that are set up when no name is given.
     """
 
     folder: str
@@ -90,6 +114,7 @@ class DownloadedSet(DataSet):
     released_folder: str | None
     space_mb: int
     next_command: str
+    only_by_name: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +132,18 @@ class RegroupedSet(DataSet):
 
 @dataclass(frozen=True, kw_only=True)
 class BroughtSet(DataSet):
-    """A set that nobody may offer for download. `dataset_setup.sh NAME --from DIR` builds it from the user's images.
+    """A set that is not downloaded. `dataset_setup.sh NAME --from DIR` builds it from the user's images.
 
     Attributes:
+        what_to_bring: what DIR may hold, in words.
+        checked_by: how it is checked that the set is whole, in words.
         folder: where the set's files lie, below the folder of all sets.
         space_mb: disk space that the set-up needs, in megabytes.
         next_command: what to run when the set is in place.
     """
 
+    what_to_bring: str
+    checked_by: str
     folder: str
     space_mb: int
     next_command: str
@@ -144,7 +173,7 @@ def _by_class(lists):
     return {
         "classes": tuple(name for names in lists.values() for name in names),
         "counts": {split: len(names) * 600 for split, names in lists.items()},
-        "class_splits": True,
+        "families": ("few_shot",),
     }
 
 
@@ -154,6 +183,16 @@ _OF_CIFAR100 = {
     "page": _CIFAR["page"],
     "licence": "that of `cifar100`",
     "images_of": "cifar100",
+}
+
+_OF_MANY_OWNERS = "The photographs have many owners; see the publisher's page for the terms of use."
+
+_DIGITS = {
+    "image_size": 32,
+    "classes": tuple("0123456789"),
+    "origin": "contained in scikit-learn",
+    "page": "https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
+    "licence": "scikit-learn's description of the set states no licence; see the page for the original's.",
 }
 
 DATA_SETS: dict[str, DataSet] = {
@@ -230,20 +269,99 @@ DATA_SETS: dict[str, DataSet] = {
             origin="built from images that you bring",
             page="https://github.com/twitter-research/meta-learning-lstm",
             licence="ImageNet's terms of access hold: research and teaching that are not commercial.",
+            what_to_bring="those of Mini-ImageNet with its lists train.csv, val.csv and test.csv, one folder for each "
+            "class, or ImageNet and the lists",
+            checked_by="the number of images in each class",
             folder="mini-imagenet",
             space_mb=1_300,
             next_command="python few_shot/mini_imagenet/train.py",
             **_by_class(MINI_IMAGENET),
         ),
+        DownloadedSet(
+            name="cub200",
+            title="CUB-200-2011",
+            image_size=None,
+            classes=None,
+            counts={"train": 5_864, "test": 5_924},
+            class_counts={"train": 100, "test": 100},
+            origin="downloaded from its publisher",
+            page="https://data.caltech.edu/records/65de6-vp158",
+            licence=_OF_MANY_OWNERS,
+            families=("metric_learning",),
+            folder="CUB_200_2011",
+            archives=(
+                Archive(
+                    name="CUB_200_2011.tgz",
+                    url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+                    md5="97eceeb196236b17998738112f37df78",
+                    file_counts={"images/*/*.jpg": 11_788},
+                    other_layouts={"images/*/*.jpg": ("train/*/*.jpg", "val/*/*.jpg", "test/*/*.jpg")},
+                ),
+            ),
+            released_folder="cub200",
+            space_mb=2_600,
+            next_command="python metric_learning/diml/train.py",
+            only_by_name=True,
+        ),
+        BroughtSet(
+            name="cars196",
+            title="Cars196",
+            image_size=None,
+            classes=None,
+            counts={"train": 8_054, "test": 8_131},
+            class_counts={"train": 98, "test": 98},
+            origin="copied from images that you bring",
+            page="https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
+            licence=_OF_MANY_OWNERS,
+            families=("metric_learning",),
+            what_to_bring="a folder of images for each of the 196 classes, or `car_ims` with cars_annos.mat beside it",
+            checked_by="the number of classes and images in each split",
+            folder="cars196",
+            space_mb=2_200,
+            next_command="python metric_learning/diml/train.py --config configs/cars196/multisimilarity_plugin.yaml",
+        ),
+        BroughtSet(
+            name="sop",
+            title="Stanford Online Products",
+            image_size=None,
+            classes=None,
+            counts={"train": 59_551, "test": 60_502},
+            class_counts={"train": 11_318, "test": 11_316},
+            origin="copied from images that you bring",
+            page="https://cvgl.stanford.edu/projects/lifted_struct/",
+            licence=_OF_MANY_OWNERS,
+            families=("metric_learning",),
+            what_to_bring="Ebay_train.txt and Ebay_test.txt with the folders of images beside them, such as "
+            "`bicycle_final`",
+            checked_by="the number of classes and images in each split",
+            folder="Stanford_Online_Products",
+            space_mb=3_400,
+            next_command="python metric_learning/diml/train.py --config configs/sop/margin_structural.yaml",
+        ),
+        RegroupedSet(
+            name="cifar100_unseen",
+            title="CIFAR-100, unseen classes",
+            classes=tuple(_CIFAR100_CLASSES.split()),
+            counts={"train": 30_000, "test": 30_000},
+            class_counts={"train": 50, "test": 50},
+            families=("metric_learning",),
+            next_command="python metric_learning/diml/train.py --config configs/cifar100_unseen/margin_global.yaml",
+            **_OF_CIFAR100,
+        ),
         DataSet(
             name="digits",
-            title="Handwritten digits",
-            image_size=32,
-            classes=tuple("0123456789"),
             counts={"train": 1_437, "test": 360},
-            origin="contained in scikit-learn",
-            page="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
-            licence="scikit-learn's description of the set states no licence; see the page for the original's.",
+            title="Handwritten digits",
+            families=("image_recognition", "few_shot"),
+            **_DIGITS,
+        ),
+        DataSet(
+            name="digits_unseen",
+            title="Handwritten digits, unseen classes",
+            counts={"train": 901, "test": 896},
+            class_counts={"train": 5, "test": 5},
+            families=("metric_learning",),
+            **_DIGITS,
         ),
         DataSet(
             name="folder",
@@ -254,6 +372,7 @@ DATA_SETS: dict[str, DataSet] = {
             origin="in a folder of yours, `data.root`",
             page=None,
             licence="that of your images",
+            families=("image_recognition", "few_shot", "metric_learning"),
         ),
     )
 }

@@ -1,13 +1,14 @@
 """The command line of `dataset_setup.sh`, which puts data sets where the experiments look for them.
 
 dataset_setup.sh runs this file by itself, before anything is installed. So this file, and those that it needs from this
-folder (registry, class_lists, places, streams, install, checks, unpack, download), use the standard library alone, and
-import each other in two ways: as parts of the package, or as the files beside this one. One set is built from images:
-what that takes is imported when it is asked for, from the installed package.
+folder (registry, class_lists, places, streams, install, checks, origin, unpack, download), use the standard library
+alone, and import each other in two ways: as parts of the package, or as the files beside this one. Some sets are built
+from images that somebody brings: what that takes is imported when it is asked for, from the installed package.
 """
 
 import argparse
 import difflib
+import importlib
 import os
 import shlex
 import sys
@@ -25,15 +26,19 @@ else:  # run by itself: Python looks beside this file
     from streams import Parser, prepare, tell
 
 
+def _of_kind(kind):
+    """The sets of the registry that are of a class, by name."""
+    return {name: entry for name, entry in registry.DATA_SETS.items() if isinstance(entry, kind)}
+
+
 def downloaded_sets():
-    """The sets of the registry that are downloaded, by name."""
-    return {name: entry for name, entry in registry.DATA_SETS.items() if isinstance(entry, registry.DownloadedSet)}
+    """The sets of the registry that are downloaded when no name is given, by name."""
+    return {name: entry for name, entry in _of_kind(registry.DownloadedSet).items() if not entry.only_by_name}
 
 
 def find_data_set(name):
     """The set with this name that can be set up; SetupError if there is none, with the nearest name."""
-    kinds = (registry.DownloadedSet, registry.RegroupedSet, registry.BroughtSet)
-    known = {name: entry for name, entry in registry.DATA_SETS.items() if isinstance(entry, kinds)}
+    known = _of_kind((registry.DownloadedSet, registry.RegroupedSet, registry.BroughtSet))
     if name in known:
         return known[name]
     if name in registry.DATA_SETS:
@@ -119,8 +124,9 @@ def _build(entry, root, source):
     """Builds a BroughtSet from the images in `source`, or finds it whole; SetupError if it cannot."""
     try:
         from neural_similarity.data.images import DataMissing
-        from neural_similarity.data.mini_imagenet_setup import build
         from neural_similarity.errors import UserError
+
+        build = importlib.import_module(f"neural_similarity.data.{entry.name}_setup").build
     except ImportError as error:
         raise SetupError(
             f"{entry.name}: to read images takes the project's packages, which are not installed ({error}). Next, in "
@@ -130,8 +136,7 @@ def _build(entry, root, source):
         build(source, root)
     except DataMissing:
         raise SetupError(
-            f"{entry.name}: there is no official download. Bring the images, in a folder DIR: those of Mini-ImageNet "
-            "with its lists train.csv, val.csv and test.csv, one folder for each class, or ImageNet and the lists "
+            f"{entry.name}: it is not downloaded. Bring the images, in a folder DIR: {entry.what_to_bring} "
             f"(docs/data.md has the layouts). Next: {setup_command(entry.name, root, 'DIR')}"
         ) from None
     except UserError as error:
@@ -145,16 +150,21 @@ def _parse(arguments):
         description="Downloads data sets, puts them in place and checks their files. Files that are there and right "
         "are kept. A download that was interrupted goes on where it stopped.",
     )
-    known = ", ".join(downloaded_sets())
-    others = [name for name, entry in registry.DATA_SETS.items() if isinstance(entry, registry.RegroupedSet)]
-    brought = [name for name, entry in registry.DATA_SETS.items() if isinstance(entry, registry.BroughtSet)]
+    without_a_name = downloaded_sets()
+    by_name = [name for name in _of_kind(registry.DownloadedSet) if name not in without_a_name]
     parser.add_argument(
         "names",
         nargs="*",
         metavar="SET",
-        help=f"{known}; without a name: all of them. "
-        + "".join(f"{name} takes its images from {registry.DATA_SETS[name].images_of}. " for name in others)
-        + "".join(f"{name} is built from images that you have, and needs --from." for name in brought),
+        help=f"{', '.join(without_a_name)}; without a name: all of them. "
+        + "".join(f"{name} is larger, and has to be named. " for name in by_name)
+        + "".join(
+            f"{name} takes its images from {entry.images_of}. "
+            for name, entry in _of_kind(registry.RegroupedSet).items()
+        )
+        + "".join(
+            f"{name} is built from images that you have, and needs --from. " for name in _of_kind(registry.BroughtSet)
+        ),
     )
     parser.add_argument(
         "--from",
@@ -162,7 +172,7 @@ def _parse(arguments):
         type=_folder,
         metavar="DIR",
         help="downloads nothing: DIR is a folder that holds the official archive or its unpacked files; or the images "
-        "of mini_imagenet, in one of the layouts of docs/data.md",
+        "of a set that is built from them, in one of the layouts of docs/data.md",
     )
     parser.add_argument(
         "--root",

@@ -160,7 +160,8 @@ def _name_and_key(entry, archive, member):
     for key in checks.keys(archive):
         if key in archive.file_counts:
             parts = PurePosixPath(key).parts
-            fits = len(parts) == len(name.parts) and all(map(fnmatch.fnmatchcase, name.parts, parts)) and member.size
+            alike = len(parts) == len(name.parts) and all(map(fnmatch.fnmatchcase, name.parts, parts))
+            fits = alike and member.size and not name.name.startswith(".")
         else:
             fits = str(name) == key
         if fits:

@@ -27,9 +27,10 @@ def _counts(entry):
 
 
 def _classes(entry):
-    if not entry.classes:
+    if not (entry.classes or entry.class_counts):
         return "its folders"
-    return f"{len(entry.classes)}, each in one split" if entry.class_splits else str(len(entry.classes))
+    count = len(entry.classes) if entry.classes else sum(entry.class_counts.values())
+    return f"{count:,}, each in one split" if entry.class_splits else f"{count:,}"
 
 
 def _origin(entry):
@@ -44,7 +45,7 @@ def _checks(entry):
     if isinstance(entry, registry.RegroupedSet):
         return f"as `{entry.images_of}`"
     if isinstance(entry, registry.BroughtSet):
-        return "the number of images in each class"
+        return entry.checked_by
     if not isinstance(entry, registry.DownloadedSet):
         return "–"
     ways = []

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from neural_similarity.errors import Interrupted, UserError
+from neural_similarity.errors import Interrupted, UserError, mistake_in
 from neural_similarity.files import free_name
 from neural_similarity.training.checkpoints import collect, restore
 from neural_similarity.training.logs import LOG_EVERY_STEPS, Metrics, as_today, first_lost_step, log, rows_of_older_run
@@ -70,8 +70,21 @@ def gradient_step(model, optimizer, loss):
 
 
 def batches(batch, first, last):
-    """The batches of the steps `first`, …, `last` − 1. Two of them are prepared while the step before them runs."""
-    return tf.data.Dataset.range(first, last).map(batch).prefetch(2)
+    """Yields the batches of the steps `first`, …, `last` − 1. Two of them are prepared while the step before them runs.
+
+    Raises:
+        UserError: a batch cannot be made, as when an image in a file turns out to be damaged.
+    """
+    try:
+        yield from tf.data.Dataset.range(first, last).map(batch).prefetch(2)
+    except tf.errors.OpError as error:
+        mistake = mistake_in(error)
+        if mistake is None:
+            raise
+        raise UserError(
+            f"{mistake}. What was saved stays: --resume goes on with the same set, and --run-dir DIR begins anew with "
+            "another."
+        ) from None
 
 
 class Loop:
