@@ -14,13 +14,16 @@ from benchmarks import (
     memory,
     meta_batch,
     released_start,
+    streaming,
     train_step,
 )
 from neural_similarity.data.places import typed_path
 
 MODULES = {
     module.__name__.split(".")[1]: module
-    for module in (attention, inference, input_pipeline, layers, memory, meta_batch, released_start, train_step)
+    for module in (
+        *(attention, inference, input_pipeline, layers, memory, meta_batch, released_start, streaming, train_step),
+    )
 }
 
 

@@ -10,6 +10,7 @@ from neural_similarity.config import messages, older
 from neural_similarity.config.experiment import Experiment, flattened
 from neural_similarity.config.few_shot import FewShot
 from neural_similarity.config.image_recognition import ImageRecognition
+from neural_similarity.config.metric_learning import MetricLearning
 from neural_similarity.config.paths import CONFIGS, REPOSITORY, experiment_files
 from neural_similarity.config.yaml12 import cut, parse, shown_value
 from neural_similarity.data.places import VARIABLE
@@ -17,7 +18,11 @@ from neural_similarity.errors import UserError, nearest
 from neural_similarity.files import read_at_most
 
 _MOST_BYTES = 100_000  # in a config; those that are shipped have 2,000
-SCHEMAS = {"image_recognition": ImageRecognition, "few_shot": FewShot}  # family → what its configs are checked against
+SCHEMAS = {  # family → what its configs are checked against
+    "image_recognition": ImageRecognition,
+    "few_shot": FewShot,
+    "metric_learning": MetricLearning,
+}
 
 
 def load(path: str | Path, overrides: Iterable[str] = (), environment: Mapping[str, str] = os.environ) -> Experiment:

@@ -8,7 +8,7 @@ from neural_similarity.distances.distance import Distance, chord, unit_vectors
 class Cosine(Distance):
     """Scores are cosines; the distance is that of the ends of two vectors of length one, from 0 to 2.
 
-    It takes embeddings `(b, c)`, or maps `(b, h, w, c)` whose pixels it averages.
+    It takes embeddings `(b, c)`; or maps `(b, h, w, c)`, pooled or not, of which it takes the mean.
     """
 
     is_of_vectors = True

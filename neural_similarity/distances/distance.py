@@ -52,17 +52,23 @@ class Distance(abc.ABC):
 
 
 def vectors(embeddings):
-    """`(b, c)` in float32 or wider: vectors as they are, and the mean over the pixels of maps `(b, h, w, c)`.
+    """`(b, c)` in float32 or wider: vectors as they are, and the mean over the pixels of maps.
+
+    Args:
+        embeddings: `(b, c)`, maps `(b, h, w, c)`, or pooled maps `(b, 1 + r, c)`; see `ops.pooled_map`.
 
     Raises:
-        ValueError: the embeddings are neither.
+        ValueError: the embeddings have another shape.
     """
     embeddings = at_least_float32(embeddings)
     if embeddings.shape.rank == 4:
         return tf.reduce_mean(embeddings, (1, 2))
+    if embeddings.shape.rank == 3:
+        return embeddings[:, 0]
     if embeddings.shape.rank != 2:
         raise ValueError(
-            f"embeddings must be vectors (b, c) or maps (b, h, w, c). Received the shape {tuple(embeddings.shape)}"
+            "embeddings must be vectors (b, c), maps (b, h, w, c) or pooled maps (b, 1 + r, c). "
+            f"Received the shape {tuple(embeddings.shape)}"
         )
     return embeddings
 

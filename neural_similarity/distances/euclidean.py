@@ -9,7 +9,7 @@ from neural_similarity.ops import negative_squared_distances
 class Euclidean(Distance):
     """The distance is ‖a − b‖, without an upper limit, and scores are its negative.
 
-    It takes embeddings `(b, c)`, or maps `(b, h, w, c)` whose pixels it averages.
+    It takes embeddings `(b, c)`; or maps `(b, h, w, c)`, pooled or not, of which it takes the mean.
     """
 
     is_of_vectors = True

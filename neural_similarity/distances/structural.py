@@ -10,8 +10,8 @@ from neural_similarity.ops import dimensions, match, structural_descriptors, str
 class Structural(Distance):
     """Ranks by the cosine of whole images plus their structural similarity, cos + SS. `ops.structural` has both.
 
-    It takes maps `(b, h, w, c)`, or what `ops.structural_descriptors` makes of them, `(b, 1 + r, c)`. `coarse` compares
-    the images as a whole alone, as their cells take about r² times as long.
+    It takes maps `(b, h, w, c)`, or what `ops.pooled_map` makes of them, `(b, 1 + r, c)`. `coarse` compares the images
+    as a whole alone, as their cells take about r² times as long.
 
     Args:
         cells: the number of cells in height and in width, 4 in the paper, so that r = 16.
@@ -44,11 +44,9 @@ class Structural(Distance):
     def prepare(self, embeddings):
         """See `Distance.prepare`: descriptors `(b, 1 + r, c)`."""
         embeddings = tf.convert_to_tensor(embeddings)
-        if embeddings.shape.rank == 3:
-            return embeddings
-        if embeddings.shape.rank != 4:
+        if embeddings.shape.rank not in (3, 4):
             raise ValueError(
-                "embeddings must be maps (b, h, w, c) or descriptors (b, 1 + r, c), as a vector has no cells. "
+                "embeddings must be maps (b, h, w, c) or pooled maps (b, 1 + r, c), as a vector has no cells. "
                 f"Received the shape {tuple(embeddings.shape)}"
             )
         return structural_descriptors(embeddings, self.cells, self.whole_is)

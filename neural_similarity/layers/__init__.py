@@ -4,6 +4,7 @@ from neural_similarity.backend import check_backend
 
 check_backend()  # before Keras is imported, as Keras would say that JAX is not installed
 
+from neural_similarity.layers.application_input import ApplicationInput
 from neural_similarity.layers.batch_norm import BatchNormalization2D
 from neural_similarity.layers.cosine import CosineClassifier
 from neural_similarity.layers.dynamic import DynamicSimilarityConv2D
@@ -15,6 +16,7 @@ from neural_similarity.layers.sphere import SphereConv2D
 from neural_similarity.layers.static import StaticSimilarityConv2D
 
 __all__ = [
+    "ApplicationInput",
     "BatchNormalization2D",
     "CosineClassifier",
     "DynamicSimilarityConv2D",

@@ -23,7 +23,7 @@ def cnn9(
     """A plain root convolution, three blocks of three convolutions and a pooling each, and a linear classifier.
 
     Args:
-        num_classes: width of the classifier.
+        num_classes: width of the classifier; None for a network without one, whose output are its maps.
         convolution: makes the nine inner convolutions: a layer class, or a function that takes `Conv2D`'s arguments and
             returns a new layer at each call. A `functools.partial` of a layer class is one. Layers with a predictor
             need a function that makes a predictor for each, as the nine inputs differ in width:
@@ -40,7 +40,7 @@ def cnn9(
 
     Returns:
         A functional `keras.Model` from `(b, image_size, image_size, 3)` raw 0–255 images to `(b, num_classes)`
-        logits. Its layers carry the released code's names.
+        logits, or to maps `(b, image_size/8, image_size/8, widths[2])`. Its layers carry the released code's names.
 
     Raises:
         ValueError: `image_size` cannot be halved three times, or `input_scaling` is unknown.
@@ -76,5 +76,7 @@ def cnn9(
     x = new_layer(keras.layers.Conv2D, widths[0], 3, padding="same", name="root")(x)
     x = normalize_and_rectify(x, "root")
     x = three_stages(x, functools.partial(new_layer, convolution), normalize_and_rectify, widths, dtype)
+    if num_classes is None:
+        return keras.Model(inputs, x, name="cnn9_maps")
     x = new_layer(keras.layers.Conv2D, num_classes, x.shape[1], name="score")(x)
     return keras.Model(inputs, logits_of(x, dtype), name="cnn9")

@@ -15,7 +15,7 @@ from neural_similarity.ops.angle import (
 from neural_similarity.ops.attention import attention_map, global_similarity
 from neural_similarity.ops.batch_norm import batch_norm, batch_norm_by_averages
 from neural_similarity.ops.cosine import cosine_logits
-from neural_similarity.ops.descriptors import structural_descriptors
+from neural_similarity.ops.descriptors import pooled_map, structural_descriptors
 from neural_similarity.ops.dynamic import dynamic_similarity_conv2d
 from neural_similarity.ops.grid import grid_cells, grid_operator
 from neural_similarity.ops.magnitude import ball_magnitude, segmented_magnitude, tanh_magnitude
@@ -49,6 +49,7 @@ __all__ = [
     "match",
     "negative_squared_distances",
     "patch_norm",
+    "pooled_map",
     "safe_acos",
     "segmented_magnitude",
     "sigmoid_operator",

@@ -91,9 +91,38 @@ def build_schedule(optimizer, schedule):
     )
 
 
-def build_optimizer(optimizer, rate):
-    """The optimiser that the config section `optimizer` describes. `rate` is a number, a function or a schedule."""
-    if optimizer.name == "sgd":
-        return Momentum(rate, optimizer.momentum)
+class _WithFactors:
+    """An optimiser that multiplies the learning rate of some weights. `factors`: {path of a weight: factor}."""
+
+    factors = {}  # noqa: RUF012  it is replaced, not changed
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates one weight."""
+        super().update_step(gradient, variable, learning_rate * self.factors.get(variable.path, 1.0))
+
+
+class _AdamWithFactors(_WithFactors, keras.optimizers.Adam):
+    pass
+
+
+class _MomentumWithFactors(_WithFactors, Momentum):
+    pass
+
+
+def build_optimizer(optimizer, rate, factors=None):
+    """The optimiser that the config section `optimizer` describes.
+
+    Args:
+        optimizer: the section.
+        rate: the learning rate: a number, a function or a schedule.
+        factors: {path of a weight: what multiplies the rate for it}; the others have 1.
+    """
     # Named, because a checkpoint finds variables by their names, and Keras would call a process' second Adam "adam_1".
-    return keras.optimizers.Adam(rate, optimizer.beta_1, optimizer.beta_2, optimizer.epsilon, name="adam")
+    if optimizer.name == "sgd":
+        made = (_MomentumWithFactors if factors else Momentum)(rate, optimizer.momentum)
+    else:
+        adam = _AdamWithFactors if factors else keras.optimizers.Adam
+        made = adam(rate, optimizer.beta_1, optimizer.beta_2, optimizer.epsilon, name="adam")
+    if factors:
+        made.factors = factors
+    return made

@@ -1,0 +1,333 @@
+"""The schema of metric learning: a network is trained on some classes, and searches images of others.
+
+No key has a default here, so a file is the whole recipe.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+import pydantic
+from pydantic import Field
+
+from neural_similarity.config.experiment import Experiment
+from neural_similarity.config.fields import (
+    LARGEST,
+    AtLeastTwo,
+    BelowOne,
+    ClassSplits,
+    Count,
+    NonNegative,
+    Number,
+    Positive,
+    Section,
+    Switch,
+    Text,
+    list_of,
+)
+from neural_similarity.config.sections import Data, Evaluation
+from neural_similarity.data.registry import DATA_SETS
+
+_FILES = tuple(n for n, entry in DATA_SETS.items() if "metric_learning" in entry.families and entry.image_size is None)
+_SMALL = tuple(n for n, entry in DATA_SETS.items() if "metric_learning" in entry.families and entry.image_size)
+ImageSize = Annotated[int, Field(ge=16, le=1024, description="an integer from 16 to 1024")]
+
+
+class Images(Data):
+    """The images. A batch has `classes_per_batch` classes and `images_per_class` images of each.
+
+    `with_replacement` draws each class and each image anew, so that both may come twice, as the released code does.
+    """
+
+    classes_per_batch: AtLeastTwo
+    images_per_class: AtLeastTwo
+    with_replacement: Switch
+
+
+class PhotoImages(Images):
+    """The published sets of photos, `root` being the folder that holds the sets; they are read when they are needed.
+
+    `validation_fraction` of the training classes are held out.
+    """
+
+    name: Literal[tuple(name for name in _FILES if name != "folder")]
+    image_size: ImageSize
+    augmentation: Literal["none", "resized_crop"]
+    validation_fraction: Annotated[Number, Field(ge=0, le=0.5, description="a number from 0 to 0.5")]
+
+
+class SmallImages(Images):
+    """The sets of small images, which are read into memory."""
+
+    name: Literal[_SMALL]
+    augmentation: Literal["none", "flip", "crop_flip"]
+    validation_fraction: Annotated[Number, Field(ge=0, le=0.5, description="a number from 0 to 0.5")]
+
+    @property
+    def image_size(self):
+        """Height and width of the images in pixels."""
+        return DATA_SETS[self.name].image_size
+
+
+class FolderImages(Images):
+    """Images of one's own in `root/CLASS`. `class_splits` says which classes are for what, as in few-shot recognition."""
+
+    root_is_the_set: ClassVar[bool] = True
+    name: Literal["folder"]
+    image_size: ImageSize
+    augmentation: Literal["none", "resized_crop"]
+    class_splits: ClassSplits
+
+
+class Backbone(Section):
+    """What the networks share. A linear layer on every pixel of the backbone's map makes `embedding_size` channels.
+
+    `trained: head` trains this layer alone.
+    """
+
+    embedding_size: Count
+    trained: Literal["all", "head"]
+
+
+class Application(Backbone):
+    """A network of keras.applications, as `application: ResNet50`. Batch norm keeps its averages.
+
+    `weights`: `random`, `imagenet`, which Keras downloads, or the path of a file.
+    """
+
+    name: Literal["application"]
+    application: Text
+    weights: Text
+
+
+class MobileNet(Backbone):
+    """MobileNet of keras.applications, whose widths `alpha` multiplies; else as `application`."""
+
+    name: Literal["mobilenet"]
+    alpha: Positive
+    weights: Text
+
+
+class Cnn9(Backbone):
+    """The network of image recognition up to its last map, with random weights. `widths` are those of its stages."""
+
+    name: Literal["cnn9"]
+    widths: list_of(tuple[Count, Count, Count], f"a list of three integers from 1 to {LARGEST}")
+    batch_norm_decay: BelowOne
+
+
+class KerasFile(Backbone):
+    """A network in a `.keras` file for images of 0 to 255, whose output is a map. Batch norm keeps its averages."""
+
+    name: Literal["keras_file"]
+    path: Text
+
+
+class CosineDistance(Section):
+    """The cosine of whole images; as a distance, that of the ends of two vectors of length one."""
+
+    name: Literal["cosine"]
+
+
+class EuclideanDistance(Section):
+    """The Euclidean distance of whole images, whose vectors have any length."""
+
+    name: Literal["euclidean"]
+
+
+class Matching(Section):
+    """Optimal transport between `cells`² cells of two images: `entropy` is ε, `sweeps` are of Sinkhorn's algorithm.
+
+    `marginals` says how cells are weighted: by their `correlation` with the other image, or in a `uniform` way.
+    """
+
+    name: Literal["structural"]
+    cells: Annotated[int, Field(ge=1, le=32, description="an integer from 1 to 32")]
+    entropy: Positive
+    sweeps: Count
+    marginals: Literal["correlation", "uniform"]
+
+
+class StructuralDistance(Matching):
+    """Training with structural similarity.
+
+    `gradient` is how the plan of transport counts in the gradient (docs/metric_learning.md). `swap_marginals` gives
+    the cells of each image the other one's weights, as the released code does in training.
+    """
+
+    gradient: Literal["detached", "unrolled", "implicit"]
+    swap_marginals: Switch
+
+
+class StructuralRanking(Matching):
+    """Ranks by the cosine, and then the first `candidates` by cosine plus structural similarity."""
+
+    candidates: Count
+
+
+class Loss(Section):
+    """What the losses share: the penalty weight_decay · Σw²/2 on the network's weights.
+
+    `compares` says what a loss needs of a distance: `pairs` of images; pairs with `similarities` that have an upper
+    limit; or the `vectors` of images, which it compares with vectors that it learns.
+    """
+
+    compares: ClassVar[str] = "pairs"
+    weight_decay: NonNegative
+
+
+class MinedLoss(Loss):
+    """A loss of triplets. `miner` chooses one positive and one negative image for each image of a batch."""
+
+    miner: Literal["random", "semi_hard", "distance_weighted"]
+
+
+class Contrastive(MinedLoss):
+    """Pulls images of a class nearer than `positive_margin`, and others further than `negative_margin`."""
+
+    name: Literal["contrastive"]
+    positive_margin: NonNegative
+    negative_margin: Positive
+
+
+class Triplet(MinedLoss):
+    """Asks that another class is further than the own one, by `margin`; of squared distances if `squared`."""
+
+    name: Literal["triplet"]
+    margin: Positive
+    squared: Switch
+
+
+class Margin(MinedLoss):
+    """Asks for distances below β − `margin` within a class, and above β + `margin` to others (Wu et al., ICCV 2017).
+
+    β is learned for each class, from `beta` on and with `beta_learning_rate`; `nu` is the factor of a penalty on β.
+    `every_beta` compares every distance with the β of every image of the batch, as the released code does.
+    """
+
+    name: Literal["margin"]
+    margin: Positive
+    beta: Positive
+    beta_learning_rate: Positive
+    nu: NonNegative
+    every_beta: Switch
+
+
+class MultiSimilarity(Loss):
+    """Weighs pairs by how similar they are among all pairs of the batch (Wang et al., CVPR 2019).
+
+    `alpha` and `beta` are the slopes for positive and negative pairs, `base` is the similarity in the middle, λ there,
+    and `epsilon` says how far from the hardest pair of the other kind a pair still counts.
+    """
+
+    compares: ClassVar[str] = "similarities"
+    name: Literal["multi_similarity"]
+    alpha: Positive
+    beta: Positive
+    base: Number
+    epsilon: NonNegative
+
+
+class ProxyAnchor(Loss):
+    """Compares images with one learned proxy for each class (Kim et al., CVPR 2020)."""
+
+    compares: ClassVar[str] = "vectors"
+    name: Literal["proxy_anchor"]
+    alpha: Positive
+    margin: NonNegative
+    proxy_learning_rate: Positive
+
+
+class NormalizedSoftmax(Loss):
+    """Classifies by the cosine with one learned vector for each class (Zhai and Wu, BMVC 2019)."""
+
+    compares: ClassVar[str] = "vectors"
+    name: Literal["normalized_softmax"]
+    temperature: Positive
+    class_learning_rate: Positive
+
+
+class RetrievalEvaluation(Evaluation):
+    """`recall_at` are the numbers K of Recall@K. `clustering` also measures NMI and F1, by k-means.
+
+    `r_excludes_query: false` counts a query as one of the images that it should find, as the released code does.
+    """
+
+    recall_at: list_of(tuple[Count, ...], f"a list of integers from 1 to {LARGEST}")
+    r_excludes_query: Switch
+    clustering: Switch
+
+    @pydantic.model_validator(mode="after")
+    def _has_the_headline(self):
+        if 1 not in self.recall_at:
+            raise ValueError(f"`evaluation.recall_at` {list(self.recall_at)} lacks 1; the tables show Recall@1.")
+        return self
+
+
+class MetricLearning(Experiment):
+    """One experiment of metric learning."""
+
+    family: Literal["metric_learning"]
+    data: PhotoImages | SmallImages | FolderImages = Field(discriminator="name")
+    model: Application | MobileNet | Cnn9 | KerasFile = Field(discriminator="name")
+    distance: CosineDistance | EuclideanDistance | StructuralDistance = Field(discriminator="name")
+    loss: Contrastive | Triplet | Margin | MultiSimilarity | ProxyAnchor | NormalizedSoftmax = Field(
+        discriminator="name"
+    )
+    ranking: CosineDistance | EuclideanDistance | StructuralRanking = Field(discriminator="name")
+    evaluation: RetrievalEvaluation
+    only_evaluation_reads: ClassVar[tuple[str, ...]] = (
+        "ranking.name",
+        "ranking.cells",
+        "ranking.entropy",
+        "ranking.sweeps",
+        "ranking.marginals",
+        "ranking.candidates",
+        "evaluation.recall_at",
+        "evaluation.r_excludes_query",
+        "evaluation.clustering",
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _the_distance_gives_what_the_loss_compares(self):
+        loss, distance = self.loss, self.distance.name
+        if loss.compares == "vectors" and distance != "cosine":
+            raise ValueError(
+                f"`loss.name: {loss.name}` compares images with vectors that it learns, by their cosine. They have no "
+                f"cells. Take `distance.name: cosine`; got `{distance}`. `ranking.name: structural` may stay."
+            )
+        if loss.compares == "similarities" and distance == "euclidean":
+            raise ValueError(
+                f"`loss.name: {loss.name}` compares similarities from −1 to 1, and `distance.name: euclidean` has no "
+                "upper limit. Take `cosine` or `structural`."
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _a_fixed_backbone_sees_fixed_images(self):
+        if self.model.trained == "head" and self.data.augmentation != "none":
+            raise ValueError(
+                "`model.trained: head` computes the backbone's features once, so that the images cannot change: take "
+                f"`data.augmentation: none`; got `{self.data.augmentation}`."
+            )
+        return self
+
+    def global_batch_size(self) -> int:
+        """See `Experiment.global_batch_size`."""
+        return self.data.classes_per_batch * self.data.images_per_class
+
+    def batch_size_key(self) -> str:
+        """See `Experiment.batch_size_key`."""
+        return "data.classes_per_batch"
+
+    def protocol(self) -> str:
+        """See `Experiment.protocol`: "ranked by cosine, the first 100 by cosine + structural similarity"."""
+        ranking = self.ranking
+        by = "cosine" if ranking.name == "structural" else ranking.name
+        words = f"ranked by {by}"
+        if ranking.name == "structural":
+            uniform = " with uniform marginals" if ranking.marginals == "uniform" else ""
+            words += f", the first {ranking.candidates} by cosine + structural similarity{uniform}"
+        return words + ("" if self.evaluation.r_excludes_query else ", R with the query")
+
+    def owner(self) -> str:
+        """See `Experiment.owner`."""
+        return "metric_learning/diml"

@@ -1,0 +1,86 @@
+"""The features of a backbone that is not trained: computed once, kept in a file, and read when they are needed.
+
+n images · r cells · i channels of the backbone
+"""
+
+import hashlib
+import json
+import logging
+import sys
+import zlib
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from neural_similarity.data.checksums import crc_of_images
+from neural_similarity.data.in_order import in_order
+from neural_similarity.data.places import default_root
+from neural_similarity.data.retrieval_splits import RetrievalPart
+from neural_similarity.files import held, put_in_place, write_atomically
+from neural_similarity.ops import pooled_map
+
+_log = logging.getLogger("neural_similarity")
+_BLOCK = 64  # images that the backbone takes at once
+
+
+def fixed_features(backbone: keras.Model, part: RetrievalPart, cells: int, title: str, folder: Path | None = None):
+    """The pooled maps of all images, from the file that keeps them, or computed and kept there.
+
+    A file belongs to one backbone with its weights, one list of images and one number of cells; if one of them is
+    another, so is the file.
+
+    Args:
+        backbone: from raw images to maps.
+        part: the images, in their form for evaluation.
+        cells: the number of cells in height and in width.
+        title: what the images are called while the features are computed.
+        folder: where the files are kept; None for `features` in the folder of all sets.
+
+    Returns:
+        `(n, 1 + r, i)` float32, mapped from the file.
+
+    Raises:
+        UserError: an image cannot be read.
+        OSError: the file cannot be written.
+    """
+    folder = default_root() / "features" if folder is None else folder
+    facts = {"weights": _fingerprint(backbone), "images": _fingerprint_of(part), "cells": cells, "count": len(part)}
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    path = folder / f"{key}.npy"
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder / f"{key}.lock", wait=True):
+        if not path.is_file():
+            _log.info("The features of the %s images are computed once, and kept in %s.", title, path)
+            unfinished = folder / f"{key}.unfinished.npy"
+            _compute(backbone, part, cells, title, unfinished)
+            put_in_place(unfinished, path)
+            write_atomically(path.with_suffix(".json"), json.dumps({"backbone": backbone.name, **facts}) + "\n")
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _compute(backbone, part, cells, title, path):
+    run = tf.function(lambda images: pooled_map(backbone(tf.cast(images, tf.float32), training=False), cells))
+    channels = backbone.output.shape[-1]
+    shape = (len(part), 1 + cells * cells, channels)
+    features = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    hidden = not (sys.stderr and sys.stderr.isatty())
+    with tqdm(desc=title, total=len(part), unit="image", disable=hidden) as bar:
+        for start, images in zip(range(0, len(part), _BLOCK), in_order(part, _BLOCK), strict=True):
+            count = min(_BLOCK, len(part) - start)
+            features[start : start + count] = run(images)[:count]
+            bar.update(count)
+    features.flush()
+
+
+def _fingerprint(backbone):
+    crc = 0
+    for variable in backbone.variables:
+        crc = zlib.crc32(np.ascontiguousarray(variable.numpy()), crc)
+    return f"{backbone.name} {backbone.input.shape[1]} {backbone.output.dtype} {crc:08x}"
+
+
+def _fingerprint_of(part):
+    return f"{zlib.crc32(' '.join(part.names).encode()):08x} {crc_of_images(part.images):08x}"

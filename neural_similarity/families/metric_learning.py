@@ -1,0 +1,218 @@
+"""Metric learning: which data, network, loss and evaluation a config means."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from neural_similarity.config.metric_learning import MetricLearning
+from neural_similarity.data.balanced import balanced_rows
+from neural_similarity.data.images import DataMissing
+from neural_similarity.data.in_order import in_order
+from neural_similarity.data.retrieval_batches import check_classes_per_batch, training_batch
+from neural_similarity.data.retrieval_sets import count_retrieval_set, load_retrieval_set
+from neural_similarity.data.retrieval_splits import RetrievalSplits
+from neural_similarity.errors import UserError
+from neural_similarity.families.fixed_features import fixed_features
+from neural_similarity.families.metric_learning_parts import build_loss, build_network, own_learning_rate
+from neural_similarity.families.retrieval_evaluation import evaluation as evaluation_of
+from neural_similarity.training.loop import Task, gradient_step
+from neural_similarity.training.optimizers import build_optimizer, build_schedule
+
+HEADLINE = "test/recall_at_1"
+_RECALLS = tuple(f"recall_at_{k}" for k in (1, 2, 4, 8, 10, 100, 1000))
+_RANKED = (*_RECALLS, "r_precision", "map_at_r")
+SCORES = (*_RANKED, *(f"cosine_{name}" for name in _RANKED), "nmi", "f1")
+TRAINING_LOSS = "similarity_loss"
+_EVALUATED_AT_ONCE = 64  # images
+
+
+def describe(config: MetricLearning) -> dict[str, str]:
+    """The trained numbers, the classes and images of each split, and the ranking, in words."""
+    words = {"measured": config.protocol()}
+    try:
+        counts = _counts(config)
+        weights = network(config, counts["train"][0]).trainable_variables
+        words["parameters"] = f"{sum(int(v.shape.num_elements()) for v in weights):,}"
+        words["data"] = ", ".join(
+            f"{classes:,} {split} classes ({images:,} images)" for split, (classes, images) in counts.items()
+        )
+    except DataMissing as missing:
+        words |= {"parameters": "unknown until the data are there", "data": f"missing. {missing}"}
+    return words
+
+
+def check_data(config: MetricLearning) -> None:
+    """Raises a UserError if the config's images are not there, or too few. They are not read."""
+    _counts(config)
+
+
+def num_classes(config: MetricLearning) -> int:
+    """The number of training classes. Files are looked at for it, but not read."""
+    return _counts(config)["train"][0]
+
+
+def _which(config):
+    """The arguments that choose the images of a config."""
+    data = config.data
+    if data.name == "folder":
+        return {"name": data.name, "root": data.root_path, "class_splits": data.class_splits}
+    return {"name": data.name, "root": data.root_path, "validation_fraction": data.validation_fraction}
+
+
+def _counts(config):
+    """{split: (number of classes, number of images)}."""
+    counts = count_retrieval_set(**_which(config))
+    if not config.data.with_replacement:
+        check_classes_per_batch(config.data.classes_per_batch, counts["train"][0])
+    return counts
+
+
+def load_data(config: MetricLearning) -> RetrievalSplits:
+    """The config's images. Those in files are read when they are needed."""
+    return load_retrieval_set(**_which(config), image_size=config.data.image_size)
+
+
+def build_model(config: MetricLearning, facts: dict) -> keras.Model:
+    """The network of a config for the training classes that `facts` names.
+
+    Raises:
+        UserError: `facts` name no classes.
+    """
+    classes = facts.get("train_classes")
+    if not classes or not isinstance(classes, list):
+        raise UserError(
+            "run.json: damaged (`facts` have no list of `train_classes`). Train anew with another --run-dir."
+        )
+    return network(config, len(classes))
+
+
+def network(config: MetricLearning, num_classes: int, dtype: str | None = None) -> keras.Model:
+    """The network of a config, from raw images to maps of the embedding, `(b, h, w, embedding_size)`.
+
+    Its attribute `training_loss` is the config's loss, and `loss_parameters` the layer with the loss's own weights, if
+    it has some. They belong to the model's, so that they are trained and saved with it.
+    """
+    model = build_network(config, dtype)
+    model.training_loss = build_loss(config, num_classes)
+    if model.training_loss.parameters:
+        model.loss_parameters = model.training_loss.parameters
+    return model
+
+
+def build_task(config, model, replicas, splits):
+    """The `Task` of training `model` on `splits`. Call it, like `build_model`, under `replicas.scope()`."""
+    optimizer = build_optimizer(
+        config.optimizer, build_schedule(config.optimizer, config.schedule), _rates(config, model)
+    )
+    optimizer.build(model.trainable_variables)
+    fixed = _FixedBackbone(config, model) if config.model.trained == "head" else None
+    data = config.data
+    how = (config.seed, data.classes_per_batch, data.images_per_class, data.with_replacement)
+    return Task(
+        model=model,
+        optimizer=optimizer,
+        batch=fixed.batch(splits.train, *how) if fixed else training_batch(splits.train, *how, data.augmentation),
+        step=gradient_step(model, optimizer, _loss(config, model, optimizer, fixed.head if fixed else model)),
+        evaluate=_evaluation(config, model, splits, fixed),
+        scores=SCORES,
+    )
+
+
+def evaluation(config, model, replicas, splits):
+    """`evaluate() → {split: measures}`; see `retrieval_evaluation.evaluation`."""
+    fixed = _FixedBackbone(config, model) if config.model.trained == "head" else None
+    return _evaluation(config, model, splits, fixed)
+
+
+def _rates(config, model):
+    """{path of a weight: what multiplies the learning rate for it}: for the weights of the loss."""
+    rate = own_learning_rate(config)
+    if rate is None:
+        return {}
+    factor = rate / config.optimizer.learning_rate
+    return {weight.path: factor for weight in model.training_loss.parameters.trainable_variables}
+
+
+def _loss(config, model, optimizer, network):
+    """The loss of a batch in training mode, of images or of features that `network` takes, and their labels."""
+    own = {id(v) for v in getattr(model, "loss_parameters", model).trainable_variables} if _has_own(model) else set()
+    penalised = [v for v in model.trainable_variables if id(v) not in own]
+    decay = config.loss.weight_decay
+
+    def loss(batch):
+        inputs, labels = batch
+        embeddings, labels = gathered(network(inputs, training=True)), gathered(labels)
+        key = tf.stack([config.seed, tf.cast(optimizer.iterations, tf.int32)])
+        found, measured = model.training_loss.measure(embeddings, labels, key)
+        terms = {TRAINING_LOSS: found}
+        if decay:
+            terms["penalty"] = decay * tf.add_n([tf.nn.l2_loss(tf.cast(v, tf.float32)) for v in penalised])
+        return tf.add_n(list(terms.values())), {**terms, **measured}
+
+    return loss
+
+
+def _has_own(model):
+    return model.training_loss.parameters is not None
+
+
+def gathered(x):
+    """The parts of all replicas in one tensor, since a loss compares every image of a batch with every other one.
+
+    Every replica then computes the loss of the whole batch. The gradient of its own part adds up what all replicas ask
+    for, each a share of it (`training.loop.gradient_step`).
+    """
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return x
+    return tf.distribute.get_replica_context().all_gather(x, axis=0)
+
+
+def _evaluation(config, model, splits, fixed):
+    def outputs(split, part):
+        if fixed:
+            yield from fixed.outputs(split, part)
+            return
+        for images in in_order(part, _EVALUATED_AT_ONCE):
+            yield run(images)
+
+    @tf.function(jit_compile=False)
+    def run(images):
+        return model(tf.cast(images, tf.float32), training=False)
+
+    return evaluation_of(config, outputs, splits)
+
+
+class _FixedBackbone:
+    """A network of which the head alone is trained: its backbone's features are computed once.
+
+    `head` takes pooled maps `(b, 1 + r, i)` and returns those of the embedding, `(b, 1 + r, c)`.
+    """
+
+    def __init__(self, config, model):
+        self.head = model.get_layer("projection")
+        self.backbone = keras.Model(model.input, self.head.input)
+        self.cells = {
+            "train": getattr(config.distance, "cells", 1),
+            "evaluation": getattr(config.ranking, "cells", 1),
+        }
+
+    def batch(self, part, seed, classes_per_batch, images_per_class, with_replacement):
+        """`batch(step)`: features `(b, 1 + r, i)` and labels `(b,)` int32, the images that `training_batch` chooses."""
+        features = fixed_features(self.backbone, part, self.cells["train"], "training")
+        size = classes_per_batch * images_per_class
+
+        def examples(step):
+            rows = balanced_rows(part.rows, seed, int(step), classes_per_batch, images_per_class, with_replacement)
+            return features[rows], part.labels[rows]
+
+        def batch(step):
+            chosen, labels = tf.numpy_function(examples, [step], (tf.float32, tf.int32), stateful=False)
+            return tf.ensure_shape(chosen, (size, *features.shape[1:])), tf.ensure_shape(labels, (size,))
+
+        return batch
+
+    def outputs(self, split, part):
+        """The embedding's pooled maps of all images of a part, in blocks."""
+        features = fixed_features(self.backbone, part, self.cells["evaluation"], split)
+        for start in range(0, len(part), 1024):
+            yield self.head(np.asarray(features[start : start + 1024]))

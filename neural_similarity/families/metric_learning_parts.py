@@ -1,0 +1,126 @@
+"""The objects that the sections of a metric-learning config describe: networks, distances, losses and miners."""
+
+import keras
+
+from neural_similarity import distances, losses, miners, models
+from neural_similarity.config.metric_learning import MetricLearning
+from neural_similarity.data.places import typed_path
+from neural_similarity.errors import UserError
+from neural_similarity.models.seeding import seeded
+
+_MINERS = {
+    "random": miners.RandomNegatives,
+    "semi_hard": miners.SemiHard,
+    "distance_weighted": miners.DistanceWeighted,
+}
+
+
+def build_network(config: MetricLearning, dtype: str | None = None) -> keras.Model:
+    """The network of a config, from raw images to maps of the embedding, with the weights that belong to its seed.
+
+    Raises:
+        UserError: the weights are not there, or not the network's.
+    """
+    dtype = dtype or config.runtime.precision
+    with seeded(config.seed):
+        backbone = _backbone(config, dtype)
+        if config.model.trained == "head":
+            backbone.trainable = False
+        return models.with_projection(backbone, config.model.embedding_size, dtype)
+
+
+def _backbone(config, dtype):
+    model, size = config.model, config.data.image_size
+    if model.name == "cnn9":
+        return models.cnn9(
+            None,
+            widths=model.widths,
+            batch_norm_decay=model.batch_norm_decay,
+            image_size=size,
+            dtype=dtype,
+        )
+    if model.name == "keras_file":
+        path = _path(model.path, "model.path")
+        try:
+            return models.backbone_of_file(path, size)
+        except Exception as error:  # a file can be anything
+            raise UserError(
+                f"`model.path`: {path} holds no network for images of {size}×{size} pixels ({error}). "
+                "Next: --set model.path=PATH, a .keras file whose network ends with a map"
+            ) from error
+    arguments = {"alpha": model.alpha} if model.name == "mobilenet" else {}
+    application = "MobileNet" if model.name == "mobilenet" else model.application
+    weights = {"random": None, "imagenet": "imagenet"}.get(model.weights, model.weights)
+    if weights not in (None, "imagenet"):
+        weights = str(_path(weights, "model.weights"))
+    try:
+        return models.application_backbone(application, size, weights, dtype, **arguments)
+    except Exception as error:  # Keras raises whatever a download, a file or a shape brings
+        raise UserError(
+            f"the network {application} cannot be made with `model.weights: {model.weights}` at {size} pixels: {error}. "
+            "Next: --set model.weights=PATH, a file of its weights without classifier, or random"
+        ) from error
+
+
+def _path(text, key):
+    path = typed_path(text)
+    if not path.is_file():
+        raise UserError(f"`{key}`: there is no file {path}. Next: --set {key}=PATH")
+    return path
+
+
+def training_distance(config: MetricLearning) -> distances.Distance:
+    """What images are compared by in training."""
+    section = config.distance
+    if section.name != "structural":
+        return {"cosine": distances.Cosine, "euclidean": distances.Euclidean}[section.name]()
+    return distances.Structural(
+        **_matching(section), whole="cells", gradient=section.gradient, swap_marginals=section.swap_marginals
+    )
+
+
+def ranking_distance(config: MetricLearning) -> distances.Distance:
+    """What images are ranked by. The cells' mean stands for the whole image if the network was trained so."""
+    section = config.ranking
+    if section.name != "structural":
+        return {"cosine": distances.Cosine, "euclidean": distances.Euclidean}[section.name]()
+    whole = "cells" if config.distance.name == "structural" else "map"
+    return distances.Structural(**_matching(section), whole=whole)
+
+
+def _matching(section):
+    return {name: getattr(section, name) for name in ("cells", "entropy", "sweeps", "marginals")}
+
+
+def build_loss(config: MetricLearning, num_classes: int) -> losses.EmbeddingLoss:
+    """The loss of a config, for a training split of `num_classes` classes."""
+    section, distance = config.loss, training_distance(config)
+    learned = {"num_classes": num_classes, "embedding_size": config.model.embedding_size, "seed": config.seed}
+    if section.name == "multi_similarity":
+        return losses.MultiSimilarityLoss(
+            distance=distance, alpha=section.alpha, beta=section.beta, base=section.base, epsilon=section.epsilon
+        )
+    if section.name == "proxy_anchor":
+        return losses.ProxyAnchorLoss(**learned, distance=distance, alpha=section.alpha, margin=section.margin)
+    if section.name == "normalized_softmax":
+        return losses.NormalizedSoftmaxLoss(**learned, distance=distance, temperature=section.temperature)
+    mined = {"distance": distance, "miner": _MINERS[section.miner](), "seed": config.seed}
+    if section.name == "contrastive":
+        margins = {"positive_margin": section.positive_margin, "negative_margin": section.negative_margin}
+        return losses.ContrastiveLoss(**mined, **margins)
+    if section.name == "triplet":
+        return losses.TripletLoss(**mined, margin=section.margin, squared=section.squared)
+    return losses.MarginLoss(
+        num_classes,
+        **mined,
+        margin=section.margin,
+        beta=section.beta,
+        nu=section.nu,
+        every_beta=section.every_beta,
+    )
+
+
+def own_learning_rate(config: MetricLearning) -> float | None:
+    """The learning rate of the loss's own weights; None if it has none."""
+    rates = ("beta_learning_rate", "proxy_learning_rate", "class_learning_rate")
+    return next((getattr(config.loss, rate) for rate in rates if hasattr(config.loss, rate)), None)

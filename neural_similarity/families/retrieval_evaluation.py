@@ -1,0 +1,83 @@
+"""How networks of metric learning are measured: every image of a split searches the others.
+
+n images of the split · c channels
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from neural_similarity.config.metric_learning import MetricLearning
+from neural_similarity.distances import Structural, fine_scores, nearest, reordered
+from neural_similarity.families.metric_learning_parts import ranking_distance
+from neural_similarity.metrics import clustering_scores, largest_r, retrieval_scores
+
+_RESIDUAL_PAIRS = 1_000  # of which the mean residual is told
+
+
+def evaluation(config: MetricLearning, outputs, splits):
+    """`evaluate() → {split: measures}` over the validation classes, if any, and the test classes.
+
+    The measures are those of `metrics.retrieval_scores`, and of `metrics.clustering_scores` if the config asks for
+    them. If the ranking is structural, those of the ranking by cosine stand beside them, with `cosine_` before their
+    names; and `marginal_residual`, the mean of `ops.transport_plan` over queries and their nearest images.
+
+    Args:
+        config: the config.
+        outputs: `outputs(split, part)` yields the network's output for the images of a `RetrievalPart` in their order,
+            in blocks of which the last may have too many.
+        splits: the `RetrievalSplits`.
+    """
+    distance = ranking_distance(config)
+
+    def evaluate():
+        results = {}
+        for split, part in splits.parts().items():
+            if split == "train":
+                continue
+            blocks = [tf.nest.map_structure(np.asarray, distance.prepare(x)) for x in outputs(split, part)]
+            prepared = tf.nest.map_structure(lambda *x, n=len(part): np.concatenate(x)[:n], *blocks)
+            results[split] = measures(config, distance, prepared, part.labels)
+        return results
+
+    return evaluate
+
+
+def measures(config: MetricLearning, distance, prepared, labels) -> dict[str, float]:
+    """The measures of one split, by name.
+
+    Args:
+        config: the config.
+        distance: its `ranking_distance`.
+        prepared: what `distance.prepare` returned for n images.
+        labels: `(n,)` integers.
+
+    Raises:
+        UserError: an embedding is not finite, or no class has two images.
+    """
+    section = config.evaluation
+    structural = isinstance(distance, Structural)
+    candidates = config.ranking.candidates if structural else 0
+    depth = max(largest_r(labels) + (not section.r_excludes_query), *section.recall_at, candidates)
+
+    def scores(ranking):
+        return retrieval_scores(
+            ranking.indices, labels, recall_at=section.recall_at, r_excludes_query=section.r_excludes_query
+        )
+
+    ranking = nearest(distance, prepared, depth=depth)
+    found = scores(ranking)
+    if structural:
+        of_cosine = {f"cosine_{name}": value for name, value in found.items()}
+        candidates = min(candidates, ranking.indices.shape[1])
+        fine = fine_scores(distance, prepared, prepared, ranking.indices[:, :candidates])
+        ranking = reordered(ranking, fine, candidates)
+        found = {**scores(ranking), **of_cosine, "marginal_residual": _residual(distance, prepared, ranking)}
+    if section.clustering:
+        found |= clustering_scores(np.asarray(distance.whole(prepared)), labels)
+    return found
+
+
+def _residual(distance, prepared, ranking):
+    """The mean marginal residual of some queries and their nearest images."""
+    first = ranking.indices[:_RESIDUAL_PAIRS, 0]
+    return float(tf.reduce_mean(distance.match(prepared[: len(first)], prepared[first]).residual))
