@@ -31,6 +31,8 @@ class Experiment(Section, abc.ABC):
     runtime: Runtime
     # Dotted paths of keys that training does not read. An evaluation of a trained network may have others.
     only_evaluation_reads: ClassVar[tuple[str, ...]] = ()
+    # Scores that tables show beside the headline.
+    further_scores: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def owner(self) -> str:

@@ -68,7 +68,7 @@ class SmallImages(Images):
 
 
 class FolderImages(Images):
-    """Images of one's own in `root/CLASS`. `class_splits` says which classes are for what, as in few-shot recognition."""
+    """Images of one's own in `root/CLASS`; `class_splits` says which classes a split has, as for few-shot learning."""
 
     root_is_the_set: ClassVar[bool] = True
     name: Literal["folder"]
@@ -274,6 +274,7 @@ class MetricLearning(Experiment):
     )
     ranking: CosineDistance | EuclideanDistance | StructuralRanking = Field(discriminator="name")
     evaluation: RetrievalEvaluation
+    further_scores: ClassVar[tuple[str, ...]] = ("test/map_at_r", "test/r_precision", "test/cosine_recall_at_1")
     only_evaluation_reads: ClassVar[tuple[str, ...]] = (
         "ranking.name",
         "ranking.cells",

@@ -94,6 +94,13 @@ def count_retrieval_set(
     return {split: (len(classes), sum(map(len, classes.values()))) for split, classes in files.items()}
 
 
+def count_training_classes(name: str, validation_fraction: float = 0.0) -> int:
+    """The number of training classes of a published set, whose files need not be there."""
+    _check(name, validation_fraction)
+    count = DATA_SETS[name].class_counts["train"]
+    return len(hold_out_classes([str(i) for i in range(count)], validation_fraction)[0])
+
+
 def _check(name, validation_fraction):
     if name not in RETRIEVAL_SETS:
         raise UserError(

@@ -9,11 +9,16 @@ from neural_similarity.data.balanced import balanced_rows
 from neural_similarity.data.images import DataMissing
 from neural_similarity.data.in_order import in_order
 from neural_similarity.data.retrieval_batches import check_classes_per_batch, training_batch
-from neural_similarity.data.retrieval_sets import count_retrieval_set, load_retrieval_set
+from neural_similarity.data.retrieval_sets import count_retrieval_set, count_training_classes, load_retrieval_set
 from neural_similarity.data.retrieval_splits import RetrievalSplits
 from neural_similarity.errors import UserError
 from neural_similarity.families.fixed_features import fixed_features
-from neural_similarity.families.metric_learning_parts import build_loss, build_network, own_learning_rate
+from neural_similarity.families.metric_learning_parts import (
+    build_loss,
+    build_network,
+    load_pretrained,
+    own_learning_rate,
+)
 from neural_similarity.families.retrieval_evaluation import evaluation as evaluation_of
 from neural_similarity.training.loop import Task, gradient_step
 from neural_similarity.training.optimizers import build_optimizer, build_schedule
@@ -23,6 +28,7 @@ _RECALLS = tuple(f"recall_at_{k}" for k in (1, 2, 4, 8, 10, 100, 1000))
 _RANKED = (*_RECALLS, "r_precision", "map_at_r")
 SCORES = (*_RANKED, *(f"cosine_{name}" for name in _RANKED), "nmi", "f1")
 TRAINING_LOSS = "similarity_loss"
+_SHOWN = ("recall_at_1", "map_at_r", "cosine_recall_at_1")  # during the training
 _EVALUATED_AT_ONCE = 64  # images
 
 
@@ -47,8 +53,10 @@ def check_data(config: MetricLearning) -> None:
 
 
 def num_classes(config: MetricLearning) -> int:
-    """The number of training classes. Files are looked at for it, but not read."""
-    return _counts(config)["train"][0]
+    """The number of training classes. Only a folder of one's own images is looked at for it."""
+    if config.data.name == "folder":
+        return _counts(config)["train"][0]
+    return count_training_classes(config.data.name, config.data.validation_fraction)
 
 
 def _which(config):
@@ -100,7 +108,11 @@ def network(config: MetricLearning, num_classes: int, dtype: str | None = None) 
 
 
 def build_task(config, model, replicas, splits):
-    """The `Task` of training `model` on `splits`. Call it, like `build_model`, under `replicas.scope()`."""
+    """The `Task` of training `model` on `splits`. Call it, like `build_model`, under `replicas.scope()`.
+
+    The backbone gets its pretrained weights here, and not in `build_model`: a trained network needs them no more.
+    """
+    load_pretrained(config, model)
     optimizer = build_optimizer(
         config.optimizer, build_schedule(config.optimizer, config.schedule), _rates(config, model)
     )
@@ -114,7 +126,7 @@ def build_task(config, model, replicas, splits):
         batch=fixed.batch(splits.train, *how) if fixed else training_batch(splits.train, *how, data.augmentation),
         step=gradient_step(model, optimizer, _loss(config, model, optimizer, fixed.head if fixed else model)),
         evaluate=_evaluation(config, model, splits, fixed),
-        scores=SCORES,
+        scores=_SHOWN,
     )
 
 
@@ -135,8 +147,9 @@ def _rates(config, model):
 
 def _loss(config, model, optimizer, network):
     """The loss of a batch in training mode, of images or of features that `network` takes, and their labels."""
-    own = {id(v) for v in getattr(model, "loss_parameters", model).trainable_variables} if _has_own(model) else set()
-    penalised = [v for v in model.trainable_variables if id(v) not in own]
+    parameters = model.training_loss.parameters
+    own = {v.path for v in parameters.trainable_variables} if parameters else set()
+    penalised = [v for v in model.trainable_variables if v.path not in own]
     decay = config.loss.weight_decay
 
     def loss(batch):
@@ -150,10 +163,6 @@ def _loss(config, model, optimizer, network):
         return tf.add_n(list(terms.values())), {**terms, **measured}
 
     return loss
-
-
-def _has_own(model):
-    return model.training_loss.parameters is not None
 
 
 def gathered(x):

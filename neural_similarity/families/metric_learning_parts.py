@@ -16,10 +16,10 @@ _MINERS = {
 
 
 def build_network(config: MetricLearning, dtype: str | None = None) -> keras.Model:
-    """The network of a config, from raw images to maps of the embedding, with the weights that belong to its seed.
+    """The network of a config, from raw images to maps of the embedding, with random weights that belong to its seed.
 
     Raises:
-        UserError: the weights are not there, or not the network's.
+        UserError: there is no such network, or it does not take images of this size.
     """
     dtype = dtype or config.runtime.precision
     with seeded(config.seed):
@@ -48,18 +48,39 @@ def _backbone(config, dtype):
                 f"`model.path`: {path} holds no network for images of {size}×{size} pixels ({error}). "
                 "Next: --set model.path=PATH, a .keras file whose network ends with a map"
             ) from error
+    return _application(config, None, dtype)
+
+
+def _application(config, weights, dtype):
+    model, size = config.model, config.data.image_size
     arguments = {"alpha": model.alpha} if model.name == "mobilenet" else {}
     application = "MobileNet" if model.name == "mobilenet" else model.application
-    weights = {"random": None, "imagenet": "imagenet"}.get(model.weights, model.weights)
-    if weights not in (None, "imagenet"):
-        weights = str(_path(weights, "model.weights"))
     try:
         return models.application_backbone(application, size, weights, dtype, **arguments)
     except Exception as error:  # Keras raises whatever a download, a file or a shape brings
+        what = f"with `model.weights: {model.weights}` " if weights else ""
+        advice = "--set model.weights=PATH, a file of its weights without classifier, or random"
         raise UserError(
-            f"the network {application} cannot be made with `model.weights: {model.weights}` at {size} pixels: {error}. "
-            "Next: --set model.weights=PATH, a file of its weights without classifier, or random"
+            f"the network {application} cannot be made {what}at {size} pixels: {error}. Next: "
+            + (advice if weights else "another size or network, of keras.applications")
         ) from error
+
+
+def load_pretrained(config: MetricLearning, network: keras.Model) -> None:
+    """Gives the backbone of a config's network the weights that the config names, before it is trained.
+
+    Raises:
+        UserError: they are not there, or are not the network's.
+    """
+    weights = getattr(config.model, "weights", "random")
+    if weights == "random":
+        return
+    source = weights if weights == "imagenet" else str(_path(weights, "model.weights"))
+    target, pretrained = (
+        next(layer for layer in one.layers if isinstance(layer, keras.Model))
+        for one in (network, _application(config, source, None))
+    )
+    target.set_weights(pretrained.get_weights())
 
 
 def _path(text, key):

@@ -34,9 +34,8 @@ def evaluation(config: MetricLearning, outputs, splits):
         for split, part in splits.parts().items():
             if split == "train":
                 continue
-            blocks = [tf.nest.map_structure(np.asarray, distance.prepare(x)) for x in outputs(split, part)]
-            prepared = tf.nest.map_structure(lambda *x, n=len(part): np.concatenate(x)[:n], *blocks)
-            results[split] = measures(config, distance, prepared, part.labels)
+            blocks = [distance.prepare(block).numpy() for block in outputs(split, part)]
+            results[split] = measures(config, distance, np.concatenate(blocks)[: len(part)], part.labels)
         return results
 
     return evaluate

@@ -10,7 +10,8 @@ import keras  # noqa: E402
 
 from neural_similarity.layers import CosineClassifier, DynamicSimilarityConv2D, GlobalSimilarity2D  # noqa: E402
 
-_LINEAR = (keras.layers.Dense, CosineClassifier)  # they act on one vector of features per image
+_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+_LINEAR = (keras.layers.Dense, CosineClassifier)  # they act on the vector of an image, or on that of every pixel
 
 
 def multiply_adds(model):
@@ -19,9 +20,23 @@ def multiply_adds(model):
     Counted are convolutions, linear layers, predictors, the product with M, and attention; not normalisation, ReLU and
     pooling.
     """
-    total = sum(_of_convolution(layer) for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
-    total += sum(math.prod(layer.kernel.shape) for layer in model.layers if isinstance(layer, _LINEAR))
-    return total + sum(_of_attention(layer) for layer in model.layers if isinstance(layer, GlobalSimilarity2D))
+    layers = list(_layers(model))
+    total = sum(_of_convolution(layer) for layer in layers if isinstance(layer, _CONVOLUTIONS))
+    total += sum(
+        math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
+        for layer in layers
+        if isinstance(layer, _LINEAR)
+    )
+    return total + sum(_of_attention(layer) for layer in layers if isinstance(layer, GlobalSimilarity2D))
+
+
+def _layers(model):
+    """All layers of a model, with those of the models that it contains."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+        else:
+            yield layer
 
 
 def _of_convolution(layer):

@@ -8,7 +8,7 @@ import dataclasses
 import statistics
 from collections.abc import Iterable, Sequence
 
-from neural_similarity.config import NOT_OF_A_RECIPE
+from neural_similarity.config import NOT_OF_A_RECIPE, SCHEMAS
 from neural_similarity.training.results import Result, spoken
 
 GROUPED_BY = ("config", "recipe", "config_hash", "scale", "precision")
@@ -174,6 +174,10 @@ def score_columns(rows: Sequence[Sequence[Result]]) -> list[Column]:
         if any(result.selected for row in rows for result in row):
             selected = [_spread(row, lambda r: r.selected.scores if r.selected else {}, score) for row in rows]
             columns.append(Column(f"selected {spoken(score)}, %", ".2f", selected))
+    for score in dict.fromkeys(name for row in rows if row for name in SCHEMAS[row[0].family].further_scores):
+        cells = [_spread(row, lambda r: r.scores, score) for row in rows]
+        if any(cells):
+            columns.append(Column(f"{spoken(score)}, %", ".2f", cells))
     if any(row[0].protocol for row in rows if row):
         columns.append(Column("measured", None, [row[0].protocol if row else None for row in rows]))
     return columns

@@ -33,8 +33,8 @@ class Task:
             must be among the names. `learning_rate`, if it is there, is logged as it was in the last step; everything
             else is logged as the mean over the steps since the last row.
         evaluate: `evaluate()` returns `{split: {name: float}}`.
-        scores: the names, in what `evaluate` and perhaps `step` return, whose values are fractions. They are shown in
-            percent.
+        scores: the names, in what `evaluate` and perhaps `step` return, that are shown during the training, in percent.
+            Their values are fractions.
     """
 
     model: keras.Model

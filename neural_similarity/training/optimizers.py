@@ -98,7 +98,8 @@ class _WithFactors:
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates one weight."""
-        super().update_step(gradient, variable, learning_rate * self.factors.get(variable.path, 1.0))
+        path = self._trainable_variables[self._get_variable_index(variable)].path
+        super().update_step(gradient, variable, learning_rate * self.factors.get(path, 1.0))
 
 
 class _AdamWithFactors(_WithFactors, keras.optimizers.Adam):

@@ -129,9 +129,9 @@ class Result(pydantic.BaseModel):
         return json.dumps(self.model_dump(exclude_none=True))
 
     def in_words(self) -> list[str]:
-        """A list with a text for each score, the headline first: `["test accuracy: 93.10 %"]`."""
-        protocol = f" ({self.protocol})" if self.protocol else ""
-        return [f"{spoken(name)}: {score}{protocol}" for name, score in self.scores.items()]
+        """A list with a text for each score, the headline first and with the protocol: `["test accuracy: 93.10 %"]`."""
+        words = [f"{spoken(name)}: {score}" for name, score in self.scores.items()]
+        return [words[0] + (f" ({self.protocol})" if self.protocol else ""), *words[1:]]
 
 
 def spoken(score: str) -> str:
