@@ -8,6 +8,7 @@ from neural_similarity.data.places import typed_path
 from neural_similarity.errors import UserError
 from neural_similarity.models.seeding import seeded
 
+_PRETRAINED_SIZE = 224  # pixels; for others Keras has files of its own of some networks, and none of most
 _MINERS = {
     "random": miners.RandomNegatives,
     "semi_hard": miners.SemiHard,
@@ -48,11 +49,11 @@ def _backbone(config, dtype):
                 f"`model.path`: {path} holds no network for images of {size}×{size} pixels ({error}). "
                 "Next: --set model.path=PATH, a .keras file whose network ends with a map"
             ) from error
-    return _application(config, None, dtype)
+    return _application(config, size, None, dtype)
 
 
-def _application(config, weights, dtype):
-    model, size = config.model, config.data.image_size
+def _application(config, size, weights, dtype):
+    model = config.model
     arguments = {"alpha": model.alpha} if model.name == "mobilenet" else {}
     application = "MobileNet" if model.name == "mobilenet" else model.application
     try:
@@ -78,7 +79,7 @@ def load_pretrained(config: MetricLearning, network: keras.Model) -> None:
     source = weights if weights == "imagenet" else str(_path(weights, "model.weights"))
     target, pretrained = (
         next(layer for layer in one.layers if isinstance(layer, keras.Model))
-        for one in (network, _application(config, source, None))
+        for one in (network, _application(config, _PRETRAINED_SIZE, source, None))
     )
     target.set_weights(pretrained.get_weights())
 
