@@ -247,6 +247,54 @@ def _episode(parser):
     return run
 
 
+def _pair(parser):
+    parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder of metric learning")
+    parser.add_argument("images", metavar="IMAGE", type=typed_path, nargs=2, help="PNG, JPEG, GIF, BMP or WebP file")
+    parser.add_argument("--out", metavar="FILE.png", type=typed_path, help="default: pair.png in RUN")
+    parser.add_argument(
+        "--links", metavar="N", type=count, default=5, help="strongest links to draw (default: %(default)s)"
+    )
+    parser.add_argument("--json", metavar="FILE.json", type=typed_path, help="file for all numbers")
+
+    def run(options):
+        from neural_similarity.interpret.pair_command import draw_pair
+
+        for line in draw_pair(options.run, *options.images, options.out, options.links, options.json):
+            say(line)
+
+    return run
+
+
+def _retrieve(parser):
+    parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder of metric learning")
+    parser.add_argument("images", metavar="IMAGE", type=typed_path, nargs="+", help="what is searched for: image files")
+    parser.add_argument(
+        "--gallery", metavar="DIR", type=typed_path, required=True, help="folder of the images that are searched"
+    )
+    parser.add_argument("--top", metavar="N", type=count, default=5, help="images to name (default: %(default)s)")
+    parser.add_argument(
+        "--candidates",
+        metavar="N",
+        type=_index,
+        default=100,
+        help="nearest images by cosine that are ranked again by their parts; 0 for none (default: %(default)s)",
+    )
+    parser.add_argument("--label", metavar="CLASS", help="class of the images, where they lie outside of DIR/CLASS")
+    parser.add_argument("--out", metavar="FILE.png", type=typed_path, help="draw what was found")
+
+    def run(options):
+        from neural_similarity.predict.retrieval_command import retrieve
+
+        how = {name: getattr(options, name) for name in ("top", "candidates", "label", "out")}
+        all_read = True
+        for line, was_read in retrieve(options.run, options.gallery, options.images, **how):
+            say(line, sys.stdout if was_read else sys.stderr)
+            all_read = all_read and was_read
+        return 0 if all_read else 2
+
+    return run
+
+
 COMMANDS = {  # not in docstrings, which python -OO leaves out
     "predict": (_predict, "Names what a trained network sees in images."),
     "weights": (_weights, "Puts the weights of a finished run into weights/, with their scores."),
@@ -261,6 +309,8 @@ COMMANDS = {  # not in docstrings, which python -OO leaves out
     "attention": (_attention, "Draws where a network with global similarity looks."),
     "compare": (_compare, "Compares two few-shot runs on the same test episodes."),
     "episode": (_episode, "Draws a few-shot test episode: images, answers, similarity."),
+    "pair": (_pair, "Draws which parts of two images match, and what each adds to their score."),
+    "retrieve": (_retrieve, "Finds the images of a folder that are most similar to an image."),
 }
 
 

@@ -28,6 +28,10 @@ from neural_similarity.data.registry import DATA_SETS
 
 _FILES = tuple(n for n, entry in DATA_SETS.items() if "metric_learning" in entry.families and entry.image_size is None)
 _SMALL = tuple(n for n, entry in DATA_SETS.items() if "metric_learning" in entry.families and entry.image_size)
+Name = Annotated[Text, Field(min_length=1, description="the name of a network of keras.applications, as ResNet50")]
+Weights = Annotated[Text, Field(min_length=1, description="`random`, `imagenet` or the path of a file")]
+File = Annotated[Text, Field(min_length=1, description="the path of a file, as text")]
+Real = Annotated[Number, Field(description="a number")]
 ImageSize = Annotated[int, Field(ge=16, le=1024, description="an integer from 16 to 1024")]
 
 
@@ -94,8 +98,8 @@ class Application(Backbone):
     """
 
     name: Literal["application"]
-    application: Text
-    weights: Text
+    application: Name
+    weights: Weights
 
 
 class MobileNet(Backbone):
@@ -103,7 +107,7 @@ class MobileNet(Backbone):
 
     name: Literal["mobilenet"]
     alpha: Positive
-    weights: Text
+    weights: Weights
 
 
 class Cnn9(Backbone):
@@ -118,7 +122,7 @@ class KerasFile(Backbone):
     """A network in a `.keras` file for images of 0 to 255, whose output is a map. Batch norm keeps its averages."""
 
     name: Literal["keras_file"]
-    path: Text
+    path: File
 
 
 class CosineDistance(Section):
@@ -222,7 +226,7 @@ class MultiSimilarity(Loss):
     name: Literal["multi_similarity"]
     alpha: Positive
     beta: Positive
-    base: Number
+    base: Real
     epsilon: NonNegative
 
 

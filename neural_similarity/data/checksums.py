@@ -5,18 +5,18 @@ import zlib
 import numpy as np
 
 
-def crc_of_images(images, rows=None, crc: int = 0) -> int:
+def crc_of_images(images, rows=slice(None), crc: int = 0) -> int:
     """Continues a CRC-32 with images.
 
     Args:
         images: `(n, h, w, 3)`: an array, of which the pixels count; or `streamed.ImageFiles`, of which the files' names
             and sizes in bytes count, so that nothing is read.
-        rows: the indices of the images that count, in this order; None counts all.
+        rows: the indices of the images that count, in this order.
         crc: the CRC-32 so far.
     """
     if is_streamed(images):
-        return zlib.crc32(images.fingerprint(slice(None) if rows is None else rows), crc)
-    return zlib.crc32(np.ascontiguousarray(images if rows is None else images[rows]), crc)
+        return zlib.crc32(images.fingerprint(rows), crc)
+    return zlib.crc32(np.ascontiguousarray(images[rows]), crc)
 
 
 def is_streamed(images) -> bool:

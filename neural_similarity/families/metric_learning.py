@@ -199,7 +199,7 @@ class _FixedBackbone:
 
     def __init__(self, config, model):
         self.head = model.get_layer("projection")
-        self.backbone = keras.Model(model.input, self.head.input)
+        self.backbone = keras.Model(model.input, self.head.input, name=model.name)
         self.cells = {
             "train": getattr(config.distance, "cells", 1),
             "evaluation": getattr(config.ranking, "cells", 1),

@@ -117,16 +117,18 @@ def _matching(section):
 def build_loss(config: MetricLearning, num_classes: int) -> losses.EmbeddingLoss:
     """The loss of a config, for a training split of `num_classes` classes."""
     section, distance = config.loss, training_distance(config)
+    # Named, because a checkpoint finds the loss's weights by their names, and Keras would number the losses of a process.
+    shared = {"distance": distance, "name": section.name}
     learned = {"num_classes": num_classes, "embedding_size": config.model.embedding_size, "seed": config.seed}
     if section.name == "multi_similarity":
         return losses.MultiSimilarityLoss(
-            distance=distance, alpha=section.alpha, beta=section.beta, base=section.base, epsilon=section.epsilon
+            **shared, alpha=section.alpha, beta=section.beta, base=section.base, epsilon=section.epsilon
         )
     if section.name == "proxy_anchor":
-        return losses.ProxyAnchorLoss(**learned, distance=distance, alpha=section.alpha, margin=section.margin)
+        return losses.ProxyAnchorLoss(**learned, **shared, alpha=section.alpha, margin=section.margin)
     if section.name == "normalized_softmax":
-        return losses.NormalizedSoftmaxLoss(**learned, distance=distance, temperature=section.temperature)
-    mined = {"distance": distance, "miner": _MINERS[section.miner](), "seed": config.seed}
+        return losses.NormalizedSoftmaxLoss(**learned, **shared, temperature=section.temperature)
+    mined = {**shared, "miner": _MINERS[section.miner](), "seed": config.seed}
     if section.name == "contrastive":
         margins = {"positive_margin": section.positive_margin, "negative_margin": section.negative_margin}
         return losses.ContrastiveLoss(**mined, **margins)

@@ -13,6 +13,7 @@ from neural_similarity.families import load_run
 from neural_similarity.families.few_shot_methods import features_of
 from neural_similarity.interop.keras_files import check_new_file, count_parameters, save_whole
 from neural_similarity.layers import (
+    ApplicationInput,
     BatchNormalization2D,
     DynamicSimilarityConv2D,
     GlobalSimilarity2D,
@@ -159,6 +160,8 @@ def export(run, out):
 def _network(run):
     """(the network of a run that can be merged, what a number of its output is called)."""
     config = open_run(run).config
+    if config.family == "metric_learning":
+        return _embedding(run), "embedding"
     if config.family != "few_shot":
         return load_run(run), "logit"
     if config.method.name == "maml":
@@ -168,3 +171,15 @@ def _network(run):
             "`from neural_similarity.predict import FewShotClassifier`"
         )
     return features_of(load_run(run)), "feature"
+
+
+def _embedding(run):
+    """The network of a run of metric learning, which has no similarity matrices, but may have layers of ours."""
+    model = load_run(run)
+    if any(isinstance(layer, ApplicationInput) for layer in model.layers):
+        raise UserError(
+            f"{run}: a run of metric learning with a network of keras.applications, which has no similarity matrices "
+            "to merge, and which scales its images by a layer of neural_similarity. In Python: "
+            f'load_run("{run}").save("model.keras"), after `from neural_similarity import load_run`'
+        )
+    return model

@@ -12,6 +12,7 @@ import numpy as np
 from neural_similarity.errors import UserError
 from neural_similarity.families import load_run
 from neural_similarity.interpret.images import named_images
+from neural_similarity.interpret.trained_metrics import refuse_metric_run
 from neural_similarity.layers import GlobalSimilarity2D
 from neural_similarity.training.runs import open_run
 
@@ -104,7 +105,9 @@ def draw_run(folder, names, pixels=None, out=None):
     Raises:
         UserError: the network has no attention, an image or a pixel is not there, or `out` is no PNG.
     """
-    run, model = open_run(folder), load_run(folder)
+    run = open_run(folder)
+    refuse_metric_run(run, "a run of a network with attention")
+    model = load_run(folder)
     if not any(isinstance(layer, GlobalSimilarity2D) for layer in model.layers):
         raise UserError(f"{folder}: this network has no attention. Take a run of configs/cifar10/sa_spherenet.yaml.")
     size = model.input_shape[1]

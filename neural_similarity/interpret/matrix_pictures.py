@@ -24,6 +24,7 @@ from neural_similarity.interpret.matrix_rows import (
     rows_of_training,
     width_of_rows,
 )
+from neural_similarity.interpret.trained_metrics import refuse_metric_run
 from neural_similarity.layers import DynamicSimilarityConv2D, StaticSimilarityConv2D
 from neural_similarity.training.runs import Run, open_run
 
@@ -100,6 +101,7 @@ def draw_run(folder: str | Path, names: Sequence[str] = FIRST_IMAGES, out: Path 
             has no checkpoint; or `out` cannot be written.
     """
     run = open_run(folder)
+    refuse_metric_run(run, "a run of a static or dynamic network")
     out = out or run.folder / "matrices.png"
     if out.suffix != ".png":
         raise UserError(f"{shown(out)}: the picture is a PNG. Next: --out {shown(out.with_suffix('.png'))}")

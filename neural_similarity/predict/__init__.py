@@ -10,6 +10,7 @@ from neural_similarity.data.image_files import read_image
 from neural_similarity.data.support_folder import read_support
 from neural_similarity.errors import UserError, nearest
 from neural_similarity.families import load_run
+from neural_similarity.interpret.trained_metrics import refuse_metric_run
 from neural_similarity.predict.given import images_at_once
 from neural_similarity.training.runs import open_run
 
@@ -89,6 +90,7 @@ def _trained(run):
             f"prints the folder of its run. Weights are shipped of {', '.join(pretrained.names())}."
         )
     opened = open_run(run)
+    refuse_metric_run(opened, "a run that names classes, of image recognition or few-shot recognition")
     if opened.config.family == "few_shot":
         raise UserError(
             f"{run}: a few-shot run, whose network learns the classes from a few images of each. Next: add "
@@ -101,7 +103,9 @@ def _trained(run):
 
 def _learned(run, support):
     """The same of a few-shot run, after it has seen the support images."""
-    family = open_run(run).config.family
+    opened = open_run(run)
+    refuse_metric_run(opened, "a run of few-shot recognition")
+    family = opened.config.family
     if family != "few_shot":
         raise UserError(
             f"{run}: a run of the family `{family}`, which knows the classes that it was trained on and learns no "

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from neural_similarity.config.experiment import flattened
 from neural_similarity.data.streams import printable
 from neural_similarity.errors import UserError
+from neural_similarity.families import family_of
 from neural_similarity.reporting import plans
 from neural_similarity.reporting.costs import in_words
 from neural_similarity.reporting.curves import points
@@ -39,7 +40,7 @@ def run_page(run: Run, path: Path, refresh_seconds: float | None = None) -> str:
     status = "finished" if result else f"step {step:,} of {steps:,}"
     sections = [PageSection("Training", *tried(lambda: _curves(run)))]
     deviations = [_deviations(rows)] if any(row["split"] == "similarity" for row in rows) else []
-    kind = config.similarity.kind
+    kind = config.similarity.kind if hasattr(config, "similarity") else None  # metric learning has no such section
     if kind == "static" or (kind == "dynamic" and config.family == "image_recognition"):  # else see the episode
         texts, pictures = tried(lambda: _matrices(run.folder, saved))
         sections.append(PageSection("Similarity matrices", texts, [*deviations, *pictures]))
@@ -74,10 +75,11 @@ def _cards(run, result, rows, step, steps):
         typical = sorted(seconds)[len(seconds) // 2]
         cards += [("a step takes", f"{typical:.3g} s"), ("left", f"about {in_words(typical * (steps - step))}")]
     last = {row["split"]: row for row in rows}
+    measure = family_of(run.config).HEADLINE.split("/")[1]
     cards += [
-        (f"{split} accuracy, step {row['step']:,}", f"{100 * row['accuracy']:.2f} %")
+        (f"{spoken(f'{split}/{measure}')}, step {row['step']:,}", f"{100 * row[measure]:.2f} %")
         for split, row in last.items()
-        if "accuracy" in row
+        if measure in row
     ]
     return cards
 
@@ -85,7 +87,7 @@ def _cards(run, result, rows, step, steps):
 def _curves(run):
     figure = training_figure([run.folder])
     caption = "Left: each logged value as a dot, and a running mean. Right: the score at each evaluation."
-    return [Picture.of(figure, "Training loss, and accuracy over the steps", caption)]
+    return [Picture.of(figure, "Training loss and score over the steps", caption)]
 
 
 def _deviations(rows):
