@@ -7,12 +7,14 @@ import argparse
 
 from benchmarks import (
     attention,
+    faithfulness,
     inference,
     input_pipeline,
     layers,
     measure,
     memory,
     meta_batch,
+    plug_in,
     released_start,
     streaming,
     train_step,
@@ -22,7 +24,8 @@ from neural_similarity.data.places import typed_path
 MODULES = {
     module.__name__.split(".")[1]: module
     for module in (
-        *(attention, inference, input_pipeline, layers, memory, meta_batch, released_start, streaming, train_step),
+        *(attention, faithfulness, inference, input_pipeline, layers, memory, meta_batch, plug_in, released_start),
+        *(streaming, train_step),
     )
 }
 

@@ -36,7 +36,7 @@ MAY_IMPORT = {  # room → rooms; itself always
     "families": BELOW_FAMILIES,
     **dict.fromkeys(ABOVE_FAMILIES, BELOW_FAMILIES | {"families"} | ABOVE_FAMILIES),
     **dict.fromkeys(EXPERIMENTS, BELOW_FAMILIES | {"families"}),
-    BENCHMARKS: BELOW_FAMILIES | {"families", "interop", "reporting"},
+    BENCHMARKS: BELOW_FAMILIES | {"families", "interop", "interpret", "reporting"},
 }
 
 

@@ -50,6 +50,10 @@ class Distance(abc.ABC):
         """
         raise TypeError(f"{type(self).__name__} has no similarities from −1 to 1, which this loss compares")
 
+    def get_config(self):
+        """The constructor's arguments, with which Keras saves a loss."""
+        return {}
+
 
 def vectors(embeddings):
     """`(b, c)` in float32 or wider: vectors as they are, and the mean over the pixels of maps.

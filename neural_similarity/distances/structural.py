@@ -41,6 +41,10 @@ class Structural(Distance):
         self.matching = {"entropy": entropy, "sweeps": sweeps, "marginals": marginals}
         self.training = {"gradient": gradient, "swap_marginals": swap_marginals}
 
+    def get_config(self):
+        """The constructor's arguments."""
+        return {"cells": self.cells, "whole": self.whole_is, **self.matching, **self.training}
+
     def prepare(self, embeddings):
         """See `Distance.prepare`: descriptors `(b, 1 + r, c)`."""
         embeddings = tf.convert_to_tensor(embeddings)

@@ -171,9 +171,11 @@ def gathered(x):
     Every replica then computes the loss of the whole batch. The gradient of its own part adds up what all replicas ask
     for, each a share of it (`training.loop.gradient_step`).
     """
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+    count = tf.distribute.get_strategy().num_replicas_in_sync
+    if count == 1:
         return x
-    return tf.distribute.get_replica_context().all_gather(x, axis=0)
+    together = tf.distribute.get_replica_context().all_gather(x, axis=0)
+    return tf.ensure_shape(together, (count * x.shape[0], *x.shape[1:]))  # which it forgets
 
 
 def _evaluation(config, model, splits, fixed):

@@ -18,7 +18,7 @@ def to_config(part):
     """
     if type(part) not in _OURS.values():
         return keras.saving.serialize_keras_object(part)
-    return {"part": type(part).__name__, "arguments": _arguments(part)}
+    return {"part": type(part).__name__, "arguments": part.get_config()}
 
 
 def from_config(config):
@@ -27,8 +27,3 @@ def from_config(config):
         return keras.saving.deserialize_keras_object(config)
     return _OURS[config["part"]](**config["arguments"])
 
-
-def _arguments(part):
-    if isinstance(part, Structural):
-        return {"cells": part.cells, "whole": part.whole_is, **part.matching, **part.training}
-    return part.get_config() if isinstance(part, miners.Miner) else {}

@@ -1,0 +1,100 @@
+"""The network of a run of metric learning, and what it compares images by."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from neural_similarity.data.image_files import middle_square, resized_centre
+from neural_similarity.data.registry import DATA_SETS
+from neural_similarity.distances import Structural
+from neural_similarity.errors import UserError
+from neural_similarity.families import load_run
+from neural_similarity.families.metric_learning_parts import ranking_distance
+from neural_similarity.training.runs import Run, open_run
+
+_AT_ONCE = 64  # images of a block
+
+
+class TrainedMetric:
+    """A trained network, with all that is needed to compare images as the run's evaluation does.
+
+    Args:
+        run: a `Run` of metric learning, which has a checkpoint.
+
+    Attributes:
+        run: the `Run`.
+        model: from images `(b, s, s, 3)` of 0 to 255 to maps of the embedding.
+        distance: the `Structural` distance of the config's ranking. A config that ranks by cosine or by Euclidean
+            distance has none; it gets the one of the paper.
+        scaled: what makes a square of an image file, as in the evaluation.
+
+    Raises:
+        UserError: the run has no checkpoint yet.
+    """
+
+    def __init__(self, run: Run):
+        config = run.config
+        self.run = run
+        self.model = load_run(run.folder)
+        ranking = ranking_distance(config)
+        self.distance = ranking if isinstance(ranking, Structural) else Structural()
+        # Sets of small images are read whole, and photos as networks are usually tested.
+        self.scaled = middle_square if DATA_SETS[config.data.name].image_size else resized_centre
+        shape = tf.TensorSpec((None, *self.model.input_shape[1:]), tf.float32)
+        self._maps = tf.function(lambda images: self.model(images, training=False), input_signature=[shape])
+
+    @property
+    def image_size(self) -> int:
+        """s, height and width of the images in pixels."""
+        return self.model.input_shape[1]
+
+    def prepare(self, images: np.ndarray) -> np.ndarray:
+        """What `distance` needs of images `(b, s, s, 3)` from 0 to 255: `(b, 1 + r, c)` float32.
+
+        They are computed in blocks, so that memory does not grow with their number.
+        """
+        blocks = np.split(images, range(_AT_ONCE, len(images), _AT_ONCE))
+        found = [self.distance.prepare(self._maps(tf.constant(block, tf.float32))) for block in blocks]
+        return np.concatenate(found).astype(np.float32)
+
+
+def open_metric_run(folder: str | Path) -> Run:
+    """The `Run` of metric learning in a folder.
+
+    Raises:
+        UserError: there is no run, or it is of another family.
+    """
+    run = open_run(folder)
+    if run.config.family != "metric_learning":
+        raise UserError(
+            f"{run.shown()}: a run of {run.config.family.replace('_', ' ')} ({run.details.config}); expected a run of "
+            "metric learning. One is trained by: python metric_learning/diml/train.py --config "
+            "configs/quickstart/diml.yaml"
+        )
+    return run
+
+
+def load_metric(folder: str | Path) -> TrainedMetric:
+    """The `TrainedMetric` of the newest checkpoint in a run's folder.
+
+    Raises:
+        UserError: there is no run of metric learning, or it has no checkpoint yet.
+    """
+    return TrainedMetric(open_metric_run(folder))
+
+
+def refuse_metric_run(run: Run, wanted: str) -> None:
+    """Raises a `UserError` for a run of metric learning where another one is wanted; the message names the commands.
+
+    Args:
+        run: any run.
+        wanted: what the command is for, as "a run of image recognition".
+    """
+    if run.config.family == "metric_learning":
+        name = run.shown()
+        raise UserError(
+            f"{name}: a run of metric learning ({run.details.config}), which compares images; expected {wanted}. "
+            f"Next: python -m neural_similarity retrieve {name} --gallery DIR IMAGE, or python -m neural_similarity "
+            f"pair {name} IMAGE IMAGE"
+        )
