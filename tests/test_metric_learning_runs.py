@@ -1,4 +1,4 @@
-"""Metric-learning runs on the digits, by way of the command line: training, stopping, going on, evaluating, refusing."""
+"""Metric-learning runs on the digits, by the command line: training, stopping, going on, evaluating, refusing."""
 
 import json
 
@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from commands import run_tool
 from digits_runs import interrupt_at, refusal, run_main
+from layer_checks import KERAS_WARNINGS
 from pictures import pixels, save
 from run_checks import assert_equal_runs
 
 from neural_similarity import load_run
 from neural_similarity.training.logs import read_rows
 from neural_similarity.training.runs import Run
+
+pytestmark = KERAS_WARNINGS
 
 QUICKSTART = "configs/quickstart/diml.yaml"
 MARGIN = "configs/digits_unseen/margin_structural.yaml"

@@ -7,12 +7,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from layer_checks import KERAS_WARNINGS
 from small_tasks import one_replica, train_steps, two_replicas
 
 from neural_similarity import config as configs
 from neural_similarity.data.retrieval_splits import RetrievalPart, RetrievalSplits
 from neural_similarity.families import metric_learning
 from neural_similarity.models.seeding import seeded
+
+pytestmark = KERAS_WARNINGS
 
 SIZE = 32
 NARROW = ["data.image_size=32", "data.augmentation=none", "data.classes_per_batch=4", "data.images_per_class=2"]

@@ -202,14 +202,14 @@ class _FixedBackbone:
     def __init__(self, config, model):
         self.head = model.get_layer("projection")
         self.backbone = keras.Model(model.input, self.head.input, name=model.name)
-        self.cells = {
-            "train": getattr(config.distance, "cells", 1),
-            "evaluation": getattr(config.ranking, "cells", 1),
-        }
+        # Where only one of the two has cells, the other reads the same file: a pooled map begins with the whole image.
+        cells = [getattr(section, "cells", None) for section in (config.distance, config.ranking)]
+        self.training_cells = cells[0] or cells[1] or 1
+        self.ranking_cells = cells[1] or cells[0] or 1
 
     def batch(self, part, seed, classes_per_batch, images_per_class, with_replacement):
         """`batch(step)`: features `(b, 1 + r, i)` and labels `(b,)` int32, the images that `training_batch` chooses."""
-        features = fixed_features(self.backbone, part, self.cells["train"], "training")
+        features = fixed_features(self.backbone, part, self.training_cells, "training")
         size = classes_per_batch * images_per_class
 
         def examples(step):
@@ -224,6 +224,6 @@ class _FixedBackbone:
 
     def outputs(self, split, part):
         """The embedding's pooled maps of all images of a part, in blocks."""
-        features = fixed_features(self.backbone, part, self.cells["evaluation"], split)
+        features = fixed_features(self.backbone, part, self.ranking_cells, split)
         for start in range(0, len(part), 1024):
             yield self.head(np.asarray(features[start : start + 1024]))

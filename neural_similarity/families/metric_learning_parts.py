@@ -117,7 +117,7 @@ def _matching(section):
 def build_loss(config: MetricLearning, num_classes: int) -> losses.EmbeddingLoss:
     """The loss of a config, for a training split of `num_classes` classes."""
     section, distance = config.loss, training_distance(config)
-    # Named, because a checkpoint finds the loss's weights by their names, and Keras would number the losses of a process.
+    # Named, because a checkpoint finds the loss's weights by name, and Keras would number the losses of a process.
     shared = {"distance": distance, "name": section.name}
     learned = {"num_classes": num_classes, "embedding_size": config.model.embedding_size, "seed": config.seed}
     if section.name == "multi_similarity":

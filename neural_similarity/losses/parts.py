@@ -26,4 +26,3 @@ def from_config(config):
     if "part" not in config:
         return keras.saving.deserialize_keras_object(config)
     return _OURS[config["part"]](**config["arguments"])
-
