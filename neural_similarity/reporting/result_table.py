@@ -1,5 +1,6 @@
 """Makes the table of a file in configs/tables: a row for each method, from the result lines that there are."""
 
+import json
 from collections.abc import Iterable, Sequence
 
 from neural_similarity import config as configs
@@ -125,13 +126,16 @@ def _differences(plan, planned, rows):
 
 def _size(config):
     """(parameters, multiply-adds for an image) of a config's network."""
-    recipe = config.config_hash()
-    if recipe not in _SIZES:
+    sections = {name: section for name, section in config.to_dict().items() if name not in _NOT_OF_A_NETWORK}
+    key = json.dumps(sections)
+    if key not in _SIZES:
         family = family_of(config)
         model = family.network(config, family.num_classes(config))
         parameters = sum(int(v.shape.num_elements()) for v in model.trainable_variables)
-        _SIZES[recipe] = parameters, multiply_adds(model)
-    return _SIZES[recipe]
+        _SIZES[key] = parameters, multiply_adds(model)
+    return _SIZES[key]
 
 
-_SIZES = {}  # by `config_hash`: a network takes some tenths of a second to build
+# Sections of a config that do not change how large its network is.
+_NOT_OF_A_NETWORK = ("seed", "distance", "ranking", "optimizer", "schedule", "evaluation", "checkpoint", "runtime")
+_SIZES = {}  # by the other sections: a network takes some tenths of a second to build, a large one seconds
