@@ -49,4 +49,4 @@ def remembered(function):
 def mistake_in(error):
     """The remembered message that stands in the text of a library's exception; None if there is none."""
     text = str(error)
-    return max((message for message in _mistakes if message in text), key=len, default=None)
+    return max((message for message in tuple(_mistakes) if message in text), key=len, default=None)

@@ -192,7 +192,10 @@ def scores_on_test_images(config: Experiment, model, facts: dict) -> dict[str, S
 def _network(config, facts):
     """The network of a config in float32."""
     if config.family != "image_recognition":
-        raise UserError(f"weights are of image recognition, and this run is of {config.family.replace('_', ' ')}.")
+        raise UserError(
+            f"the run is of {config.family.replace('_', ' ')}; expected one of image recognition, as weights/ holds "
+            "those. Next: keep the run's folder, which `load_run` reads"
+        )
     return family_of(config).network(config, len(facts["classes"]), dtype="float32")
 
 

@@ -131,6 +131,7 @@ def test_proxies_have_a_rate_of_their_own(tmp_path):
         ),
         (QUICKSTART, ["data.name=cifar10"], "`data.name` must be"),
         (QUICKSTART, ["evaluation.recall_at=[2]"], "lacks 1; the tables show Recall@1"),
+        (QUICKSTART, ["evaluation.recall_at=[1, 3]"], "`evaluation.recall_at` must be a list with some of 1, 2, 4"),
         (QUICKSTART, ["distance.name=euclidean"], "unknown key `distance.cells`"),
         ("configs/digits_unseen/triplet_euclidean.yaml", ["loss.miner=hard"], "`loss.miner` must be"),
         ("configs/digits_unseen/multisimilarity_global.yaml", ["distance.name=euclidean"], "has no upper limit"),
@@ -177,6 +178,7 @@ def test_fixed_features_are_computed_once(tmp_path, monkeypatch, capsys):
     result = Run(tmp_path / "run").result
     assert result.parameters == 5 * 6 + 6  # of the head
 
+    assert fixed(tmp_path / "run", "--resume") == 0  # which only says the result
     assert fixed(tmp_path / "run", "--eval-only") == 0
     assert f"test recall at 1: {result.scores['test/recall_at_1']}" in capsys.readouterr().out
     assert sorted((tmp_path / "data" / "features").glob("*.npy")) == files

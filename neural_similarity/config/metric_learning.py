@@ -26,6 +26,7 @@ from neural_similarity.config.fields import (
 from neural_similarity.config.sections import Data, Evaluation
 from neural_similarity.data.registry import DATA_SETS
 
+RECALL_AT = (1, 2, 4, 8, 10, 100, 1000)  # the K that a config may have
 _FILES = tuple(n for n, entry in DATA_SETS.items() if "metric_learning" in entry.families and entry.image_size is None)
 _SMALL = tuple(n for n, entry in DATA_SETS.items() if "metric_learning" in entry.families and entry.image_size)
 Name = Annotated[Text, Field(min_length=1, description="the name of a network of keras.applications, as ResNet50")]
@@ -179,7 +180,10 @@ class Loss(Section):
 
 
 class MinedLoss(Loss):
-    """A loss of triplets. `miner` chooses one positive and one negative image for each image of a batch."""
+    """A loss of triplets. `miner` chooses one positive and one negative image for each image of a batch.
+
+    `semi_hard` takes the margin of the loss: `margin`, or `negative_margin` of the contrastive loss.
+    """
 
     miner: Literal["random", "semi_hard", "distance_weighted"]
 
@@ -203,7 +207,8 @@ class Triplet(MinedLoss):
 class Margin(MinedLoss):
     """Asks for distances below β − `margin` within a class, and above β + `margin` to others (Wu et al., ICCV 2017).
 
-    β is learned for each class, from `beta` on and with `beta_learning_rate`; `nu` is the factor of a penalty on β.
+    β is learned for each class, from `beta` on and with `beta_learning_rate`. `nu` is the factor of Σ β over the
+    triplets, which is added to the loss.
     `every_beta` compares every distance with the β of every image of the batch, as the released code does.
     """
 
@@ -255,7 +260,7 @@ class RetrievalEvaluation(Evaluation):
     `r_excludes_query: false` counts a query as one of the images that it should find, as the released code does.
     """
 
-    recall_at: list_of(tuple[Count, ...], f"a list of integers from 1 to {LARGEST}")
+    recall_at: list_of(tuple[Literal[RECALL_AT], ...], f"a list with some of {', '.join(map(str, RECALL_AT))}")
     r_excludes_query: Switch
     clustering: Switch
 

@@ -45,6 +45,8 @@ def nearest(distance: Distance, queries, gallery=None, *, depth: int) -> Ranking
     Raises:
         UserError: there is no image to find, or a number among the prepared ones is not finite.
     """
+    if depth < 1:
+        raise ValueError(f"`depth` must be 1 or more. Received: {depth}")
     within = gallery is None
     queries = _checked(queries, "queries")
     gallery = queries if within else _checked(gallery, "gallery")
@@ -64,10 +66,21 @@ def nearest(distance: Distance, queries, gallery=None, *, depth: int) -> Ranking
 
 
 def fine_scores(distance: Distance, queries, gallery, indices: np.ndarray) -> np.ndarray:
-    """The exact scores of each query and the images at its `indices` `(q, k)` in the gallery, `(q, k)` float32."""
+    """The exact scores of queries and some images of a gallery.
+
+    Args:
+        distance: a `Distance`.
+        queries, gallery: what `distance.prepare` returned for q and for n images.
+        indices: `(q, k)` integers, places in the gallery.
+
+    Returns:
+        `(q, k)` float32.
+    """
     k = indices.shape[1]
+    if not k:
+        return np.zeros(indices.shape, np.float32)
     numbers = sum(int(np.prod(x.shape[1:])) for x in tf.nest.flatten(gallery))  # of one image
-    gallery = tf.nest.map_structure(tf.convert_to_tensor, gallery)
+    queries, gallery = (tf.nest.map_structure(tf.convert_to_tensor, x) for x in (queries, gallery))
     scores = [
         distance.fine(block, tf.nest.map_structure(lambda x, rows=rows: tf.gather(x, indices[rows]), gallery)).numpy()
         for rows, block in _blocks(queries, max(1, _FINE_NUMBERS // (k * numbers)))

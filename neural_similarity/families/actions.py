@@ -76,8 +76,12 @@ def train(config: Experiment, name: str, run: Run, overrides: Iterable[str] = ()
 
 def _is_a_path(override):
     """Whether a text of `--set` names somebody's folder or file. The record is published, and leaves these out."""
-    key, _, value = override.partition("=")
-    return key.strip() == "data.root" or (key.strip() == "data.class_splits" and not value.strip().startswith("["))
+    key, value = (word.strip() for word in override.partition("=")[::2])
+    if key == "data.class_splits":
+        return not value.startswith("[")
+    if key == "model.weights":
+        return value not in ("imagenet", "random")
+    return key in ("data.root", "model.path")
 
 
 def _train(config, run, replicas, data, check_place):

@@ -53,7 +53,9 @@ def fixed_features(backbone: keras.Model, part: RetrievalPart, cells: int, title
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder / f"{key}.lock", wait=True):
         if not path.is_file():
-            _log.info("The features of the %s images are computed once, and kept in %s.", title, path)
+            gigabytes = len(part) * (1 + cells * cells) * backbone.output.shape[-1] * 4e-9
+            what = f"The features of the {title} images"
+            _log.info("%s are computed once, and kept in %s (%.2f GB).", what, path, gigabytes)
             unfinished = folder / f"{key}.unfinished.npy"
             _compute(backbone, part, cells, title, unfinished)
             put_in_place(unfinished, path)
@@ -76,11 +78,25 @@ def _compute(backbone, part, cells, title, path):
 
 
 def _fingerprint(backbone):
-    crc = 0
+    """What tells a network from others: its weights, and the kinds and output shapes of its layers."""
+    crc = zlib.crc32(" ".join(_layers(backbone)).encode())
     for variable in backbone.variables:
         crc = zlib.crc32(np.ascontiguousarray(variable.numpy()), crc)
     return f"{backbone.name} {backbone.input.shape[1]} {backbone.output.dtype} {crc:08x}"
 
 
+def _layers(model):
+    for layer in model.layers:
+        layer = getattr(layer, "layer", layer)  # of a wrapper
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+        else:
+            yield f"{type(layer).__name__} {getattr(layer.output, 'shape', None)}"
+
+
 def _fingerprint_of(part):
-    return f"{zlib.crc32(' '.join(part.names).encode()):08x} {crc_of_images(part.images):08x}"
+    """What tells images from others: their names and pixels; of files, the sizes and the times of their last change."""
+    crc = crc_of_images(part.images, crc=zlib.crc32(" ".join(part.names).encode()))
+    for path in getattr(part.images, "paths", ()):
+        crc = zlib.crc32(str(path.stat().st_mtime_ns).encode(), crc)
+    return f"{crc:08x}"

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from neural_similarity.config.metric_learning import MetricLearning
+from neural_similarity.config.metric_learning import RECALL_AT, MetricLearning
 from neural_similarity.data.balanced import balanced_rows
 from neural_similarity.data.images import DataMissing
 from neural_similarity.data.in_order import in_order
@@ -24,7 +24,7 @@ from neural_similarity.training.loop import Task, gradient_step
 from neural_similarity.training.optimizers import build_optimizer, build_schedule
 
 HEADLINE = "test/recall_at_1"
-_RECALLS = tuple(f"recall_at_{k}" for k in (1, 2, 4, 8, 10, 100, 1000))
+_RECALLS = tuple(f"recall_at_{k}" for k in RECALL_AT)
 _RANKED = (*_RECALLS, "r_precision", "map_at_r")
 SCORES = (*_RANKED, *(f"cosine_{name}" for name in _RANKED), "nmi", "f1")
 TRAINING_LOSS = "similarity_loss"
@@ -110,7 +110,8 @@ def network(config: MetricLearning, num_classes: int, dtype: str | None = None) 
 def build_task(config, model, replicas, splits):
     """The `Task` of training `model` on `splits`. Call it, like `build_model`, under `replicas.scope()`.
 
-    The backbone gets its pretrained weights here, and not in `build_model`: a trained network needs them no more.
+    The backbone gets its pretrained weights here, and not in `build_model`, so that to load or evaluate a trained
+    network takes the checkpoint alone.
     """
     load_pretrained(config, model)
     optimizer = build_optimizer(
@@ -202,14 +203,16 @@ class _FixedBackbone:
     def __init__(self, config, model):
         self.head = model.get_layer("projection")
         self.backbone = keras.Model(model.input, self.head.input, name=model.name)
-        # Where only one of the two has cells, the other reads the same file: a pooled map begins with the whole image.
+        # The first row of a pooled map is the image as a whole. So a distance without cells reads the file that is kept
+        # for one with cells.
+        self.folder = None if config.data.root_is_the_set else config.data.root_path / "features"
         cells = [getattr(section, "cells", None) for section in (config.distance, config.ranking)]
         self.training_cells = cells[0] or cells[1] or 1
         self.ranking_cells = cells[1] or cells[0] or 1
 
     def batch(self, part, seed, classes_per_batch, images_per_class, with_replacement):
         """`batch(step)`: features `(b, 1 + r, i)` and labels `(b,)` int32, the images that `training_batch` chooses."""
-        features = fixed_features(self.backbone, part, self.training_cells, "training")
+        features = fixed_features(self.backbone, part, self.training_cells, "training", self.folder)
         size = classes_per_batch * images_per_class
 
         def examples(step):
@@ -224,6 +227,6 @@ class _FixedBackbone:
 
     def outputs(self, split, part):
         """The embedding's pooled maps of all images of a part, in blocks."""
-        features = fixed_features(self.backbone, part, self.ranking_cells, split)
+        features = fixed_features(self.backbone, part, self.ranking_cells, split, self.folder)
         for start in range(0, len(part), 1024):
             yield self.head(np.asarray(features[start : start + 1024]))

@@ -9,11 +9,6 @@ from neural_similarity.errors import UserError
 from neural_similarity.models.seeding import seeded
 
 _PRETRAINED_SIZE = 224  # pixels; for others Keras has files of its own of some networks, and none of most
-_MINERS = {
-    "random": miners.RandomNegatives,
-    "semi_hard": miners.SemiHard,
-    "distance_weighted": miners.DistanceWeighted,
-}
 
 
 def build_network(config: MetricLearning, dtype: str | None = None) -> keras.Model:
@@ -77,11 +72,8 @@ def load_pretrained(config: MetricLearning, network: keras.Model) -> None:
     if weights == "random":
         return
     source = weights if weights == "imagenet" else str(_path(weights, "model.weights"))
-    target, pretrained = (
-        next(layer for layer in one.layers if isinstance(layer, keras.Model))
-        for one in (network, _application(config, _PRETRAINED_SIZE, source, None))
-    )
-    target.set_weights(pretrained.get_weights())
+    pretrained = _application(config, _PRETRAINED_SIZE, source, None)
+    network.get_layer("backbone").set_weights(pretrained.get_layer("backbone").get_weights())
 
 
 def _path(text, key):
@@ -128,7 +120,7 @@ def build_loss(config: MetricLearning, num_classes: int) -> losses.EmbeddingLoss
         return losses.ProxyAnchorLoss(**learned, **shared, alpha=section.alpha, margin=section.margin)
     if section.name == "normalized_softmax":
         return losses.NormalizedSoftmaxLoss(**learned, **shared, temperature=section.temperature)
-    mined = {**shared, "miner": _MINERS[section.miner](), "seed": config.seed}
+    mined = {**shared, "miner": _miner(section), "seed": config.seed}
     if section.name == "contrastive":
         margins = {"positive_margin": section.positive_margin, "negative_margin": section.negative_margin}
         return losses.ContrastiveLoss(**mined, **margins)
@@ -142,6 +134,12 @@ def build_loss(config: MetricLearning, num_classes: int) -> losses.EmbeddingLoss
         nu=section.nu,
         every_beta=section.every_beta,
     )
+
+
+def _miner(section):
+    if section.miner == "semi_hard":
+        return miners.SemiHard(section.negative_margin if section.name == "contrastive" else section.margin)
+    return {"random": miners.RandomNegatives, "distance_weighted": miners.DistanceWeighted}[section.miner]()
 
 
 def own_learning_rate(config: MetricLearning) -> float | None:

@@ -10,7 +10,7 @@ from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.distances import Structural
 from neural_similarity.errors import UserError
 from neural_similarity.families import load_run
-from neural_similarity.families.metric_learning_parts import ranking_distance
+from neural_similarity.families.metric_learning_parts import ranking_distance, training_distance
 from neural_similarity.training.runs import Run, open_run
 
 _AT_ONCE = 64  # images of a block
@@ -25,8 +25,8 @@ class TrainedMetric:
     Attributes:
         run: the `Run`.
         model: from images `(b, s, s, 3)` of 0 to 255 to maps of the embedding.
-        distance: the `Structural` distance of the config's ranking. A config that ranks by cosine or by Euclidean
-            distance has none; it gets the one of the paper.
+        distance: the `Structural` distance of the config's ranking, or else of its training. A config that neither
+            ranks nor trains so has none; it gets the one of the paper.
         scaled: what makes a square of an image file, as in the evaluation.
 
     Raises:
@@ -37,8 +37,8 @@ class TrainedMetric:
         config = run.config
         self.run = run
         self.model = load_run(run.folder)
-        ranking = ranking_distance(config)
-        self.distance = ranking if isinstance(ranking, Structural) else Structural()
+        known = [ranking_distance(config), training_distance(config)]
+        self.distance = next((distance for distance in known if isinstance(distance, Structural)), Structural())
         # Sets of small images are read whole, and photos as networks are usually tested.
         self.scaled = middle_square if DATA_SETS[config.data.name].image_size else resized_centre
         shape = tf.TensorSpec((None, *self.model.input_shape[1:]), tf.float32)

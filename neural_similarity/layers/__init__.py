@@ -8,6 +8,7 @@ from neural_similarity.layers.application_input import ApplicationInput
 from neural_similarity.layers.batch_norm import BatchNormalization2D
 from neural_similarity.layers.cosine import CosineClassifier
 from neural_similarity.layers.dynamic import DynamicSimilarityConv2D
+from neural_similarity.layers.fixed_statistics import FixedStatistics
 from neural_similarity.layers.global_similarity import GlobalSimilarity2D
 from neural_similarity.layers.inner_rates import InnerRates
 from neural_similarity.layers.predictor import NeuralSimilarityPredictor
@@ -20,6 +21,7 @@ __all__ = [
     "BatchNormalization2D",
     "CosineClassifier",
     "DynamicSimilarityConv2D",
+    "FixedStatistics",
     "GlobalSimilarity2D",
     "InnerRates",
     "NeuralSimilarityPredictor",

@@ -46,7 +46,7 @@ class MarginLoss(MinedLoss):
         beta = tf.one_hot(classes, self.num_classes, dtype=self.dtype) * self.beta.value
         own = tf.cast(tf.reduce_sum(beta, 1), to_positives.dtype)
         counts = valid
-        if self.every_beta:  # (t, 1) beside (t,)
+        if self.every_beta:  # DEVIATION M2: (t, 1) beside (t,)
             to_positives, to_negatives = to_positives[:, None], to_negatives[:, None]
             counts = valid[:, None] & valid
         nearer = tf.nn.relu(to_positives - own + self.margin)

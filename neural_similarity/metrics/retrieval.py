@@ -60,15 +60,16 @@ def retrieval_scores(
             "other images"
         )
     neighbours, query_labels = neighbours[asked], query_labels[asked]
-    r = found[asked] + (not r_excludes_query)
+    r = found[asked] + (not r_excludes_query)  # DEVIATION M3
     depth = neighbours.shape[1]
     needed = min(max(int(r.max()), *recall_at), len(labels) - within)
     if depth < needed:
         raise UserError(f"the ranking has {depth} neighbours of each query; expected {needed}. Next: a larger depth")
     hits = labels[neighbours] == query_labels[:, None]
     scores = {f"recall_at_{k}": float(hits[:, :k].any(1).mean()) for k in recall_at}
-    within_r = hits & (np.arange(depth) < r[:, None])
-    precision = np.cumsum(within_r, 1) / np.arange(1, depth + 1)
-    scores["r_precision"] = float((within_r.sum(1) / r).mean())
-    scores["map_at_r"] = float(((precision * within_r).sum(1) / r).mean())
+    places = np.arange(min(int(r.max()), depth))
+    hits = hits[:, : len(places)] & (places < r[:, None])  # within the first R
+    precision = np.cumsum(hits, 1, dtype=np.int32) / (places + 1)
+    scores["r_precision"] = float((hits.sum(1) / r).mean())
+    scores["map_at_r"] = float(((precision * hits).sum(1) / r).mean())
     return scores

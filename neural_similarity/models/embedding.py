@@ -4,15 +4,14 @@ import contextlib
 
 import keras
 
-from neural_similarity.layers import ApplicationInput
+from neural_similarity.layers import ApplicationInput, FixedStatistics
 
 
 def application_backbone(application, image_size, weights=None, dtype=None, **arguments) -> keras.Model:
     """A network of `keras.applications` without its classifier, for raw images, with batch norm by its averages.
 
-    Batch normalisation never takes the statistics of a batch, nor changes its averages; its γ and β can be trained.
-    DIML (Zhao et al., ICCV 2021) and most of metric learning train so. To set `trainable=False` on those layers would
-    stop γ and β too.
+    Batch normalisation never takes the statistics of a batch, nor changes its averages; its γ and β can be trained
+    (`layers.FixedStatistics`). DIML (Zhao et al., ICCV 2021) and most of metric learning train so.
 
     Args:
         application: the name of the function, as "MobileNet".
@@ -33,7 +32,8 @@ def application_backbone(application, image_size, weights=None, dtype=None, **ar
         network = getattr(keras.applications, application)(
             include_top=False, weights=weights, input_shape=(image_size, image_size, 3), **arguments
         )
-    return keras.Model(inputs, network(scaled, training=False), name=f"{application}_maps")
+    maps = FixedStatistics(network, dtype=dtype, name="backbone")(scaled)
+    return keras.Model(inputs, maps, name=f"{application}_maps")
 
 
 @contextlib.contextmanager
@@ -63,7 +63,7 @@ def backbone_of_file(path, image_size) -> keras.Model:
     """
     network = keras.saving.load_model(path, compile=False)
     inputs = keras.Input((image_size, image_size, 3), dtype="float32", name="image")
-    return keras.Model(inputs, network(inputs, training=False), name=f"{network.name}_maps")
+    return keras.Model(inputs, FixedStatistics(network, name="backbone")(inputs), name=f"{network.name}_maps")
 
 
 def with_projection(backbone, embedding_size, dtype=None) -> keras.Model:
@@ -83,8 +83,8 @@ def with_projection(backbone, embedding_size, dtype=None) -> keras.Model:
     Raises:
         ValueError: the backbone does not end with maps.
     """
-    maps = backbone.output
-    if len(getattr(maps, "shape", ())) != 4:
-        raise ValueError(f"the backbone must end with maps (b, h, w, i). Received the output {maps}")
+    shape = backbone.output_shape
+    if len(shape) != 4:
+        raise ValueError(f"the backbone must end with maps (b, h, w, i). Received the output shape {shape}")
     projection = keras.layers.Dense(embedding_size, dtype=dtype, name="projection")
-    return keras.Model(backbone.input, projection(maps), name=f"{backbone.name}_embedding")
+    return keras.Model(backbone.input, projection(backbone.output), name=f"{backbone.name}_embedding")

@@ -22,6 +22,9 @@ from neural_similarity.ops.transport import plan_of_pairs, transport_plan
 from neural_similarity.ops.wide import at_least_float32
 
 MARGINALS = ("correlation", "uniform")
+# How many products are matched at once on a CPU: 256 kB in float32. All sweeps then find them in the cache of a core.
+# With all pairs of a block at once, every sweep reads megabytes, and takes five times as long (docs/performance.md).
+_TILE = 1 << 16
 
 
 class Match(NamedTuple):
@@ -80,7 +83,7 @@ def match(products, *, entropy=0.05, sweeps=20, marginals="correlation", gradien
     products = at_least_float32(products)
     u = _weights(products[..., 1:, 0], marginals, axis=-1)
     v = _weights(products[..., 0, 1:], marginals, axis=-1)
-    if swap_marginals:
+    if swap_marginals:  # DEVIATION M1
         u, v = v, u
     similarities = products[..., 1:, 1:]
     plan, residual = transport_plan(similarities, u, v, entropy=entropy, sweeps=sweeps, gradient=gradient)
@@ -109,8 +112,21 @@ def structural_scores(queries, candidates, *, entropy=0.05, sweeps=20, marginals
     return fused(_scores)(products, entropy=float(entropy), sweeps=int(sweeps), marginals=marginals)
 
 
-def _scores(products, *, entropy, sweeps, marginals):
-    """(scores, residuals), `(q, k)` each, of products `(q, 1 + r, k, 1 + s)`."""
+def _scores(products, **matching):
+    """(scores, residuals), `(q, k)` each, of products `(q, 1 + r, k, 1 + s)`: of a few queries after the other."""
+    numbers = products.shape.num_elements()
+    if numbers is None or numbers <= _TILE or tf.config.list_physical_devices("GPU"):
+        return _scores_at_once(products, **matching)
+    q, *of_one = products.shape
+    together = max(1, _TILE * q // numbers)
+    tiles = tf.reshape(tf.pad(products, [(0, -q % together), (0, 0), (0, 0), (0, 0)]), (-1, together, *of_one))
+    found = tf.map_fn(
+        lambda tile: _scores_at_once(tile, **matching), tiles, fn_output_signature=(products.dtype, products.dtype)
+    )
+    return tuple(tf.reshape(x, (-1, of_one[1]))[:q] for x in found)
+
+
+def _scores_at_once(products, *, entropy, sweeps, marginals):
     q, one_and_r, k, one_and_s = dimensions(products)
     products = tf.reshape(tf.transpose(products, (1, 3, 0, 2)), (one_and_r, one_and_s, q * k))
     u = _weights(products[1:, 0], marginals, axis=0)

@@ -12,6 +12,7 @@ from neural_similarity.ops.wide import at_least_float32
 GRADIENTS = ("detached", "unrolled", "implicit")
 # exp(−2/ε) is the smallest number of the kernel. Down to exp(−80) = 1.8e-35 float32 has all its digits.
 _LARGEST_EXPONENT = 80.0
+_LARGEST_EXPONENT_UNROLLED = 40.0  # the gradient of a quotient has the square of the kernel in it
 
 
 def transport_plan(similarities, u, v, *, entropy=0.05, sweeps=20, gradient="detached"):
@@ -19,8 +20,9 @@ def transport_plan(similarities, u, v, *, entropy=0.05, sweeps=20, gradient="det
 
     Sinkhorn's algorithm: T = diag(a) K diag(b) with K = exp((S − 1)/ε). A sweep sets a to u/(Kb), so that the rows have
     their mass, and then b to v/(Kᵀa), so that the columns have theirs. All pairs take the same number of sweeps, so
-    that what a pair gets does not depend on the pairs beside it. Where 2/ε reaches 80, the same is computed with
-    logarithms, which takes longer: K would leave the numbers that float32 has.
+    that what a pair gets does not depend on the pairs beside it. Where 2/ε is above 80, or above 40 with
+    `gradient="unrolled"`, the same is computed with logarithms, which takes longer: K, or K² in the gradient, would
+    leave the numbers that float32 has.
 
     Args:
         similarities: S, `(…, r, s)`, from −1 to 1.
@@ -48,7 +50,8 @@ def transport_plan(similarities, u, v, *, entropy=0.05, sweeps=20, gradient="det
             f"`entropy` must be greater than 0, and `sweeps` 1 or more. Received: entropy={entropy}, sweeps={sweeps}"
         )
     similarities, u, v = (at_least_float32(x) for x in (similarities, u, v))
-    settings = {"entropy": float(entropy), "sweeps": int(sweeps)}
+    largest = _LARGEST_EXPONENT_UNROLLED if gradient == "unrolled" else _LARGEST_EXPONENT
+    settings = {"entropy": float(entropy), "sweeps": int(sweeps), "logarithms": 2 / entropy > largest}
     if gradient == "detached":
         plan = fused(_plan)(*map(tf.stop_gradient, (similarities, u, v)), **settings)
     elif gradient == "unrolled":
@@ -58,20 +61,23 @@ def transport_plan(similarities, u, v, *, entropy=0.05, sweeps=20, gradient="det
     return plan, tf.stop_gradient(tf.reduce_sum(tf.abs(tf.reduce_sum(plan, -1) - u), -1))
 
 
-def _plan(similarities, u, v, *, entropy, sweeps):
+def _plan(similarities, u, v, **settings):
     """T, `(…, r, s)`. Pairs are the last axis while the sweeps run: a processor computes neighbours at once."""
     r, s = similarities.shape[-2:]
     shape = tf.shape(similarities)
     last = tf.transpose(tf.reshape(similarities, (-1, r, s)), (1, 2, 0))
     u, v = (tf.transpose(tf.reshape(x, (-1, x.shape[-1]))) for x in (u, v))
-    plan = plan_of_pairs(last, u, v, entropy=entropy, sweeps=sweeps)
+    plan = plan_of_pairs(last, u, v, **settings)
     return tf.reshape(tf.transpose(plan, (2, 0, 1)), shape)
 
 
-def plan_of_pairs(similarities, u, v, *, entropy, sweeps):
-    """T, `(r, s, p)`, for similarities `(r, s, p)`, masses u `(r, p)` and v `(s, p)`; otherwise as `transport_plan`."""
+def plan_of_pairs(similarities, u, v, *, entropy, sweeps, logarithms=None):
+    """T, `(r, s, p)`, for similarities `(r, s, p)`, masses u `(r, p)` and v `(s, p)`; otherwise as `transport_plan`.
+
+    `logarithms` says whether it is computed with them; None leaves that to ε.
+    """
     exponents = (similarities - 1) / entropy
-    if 2 / entropy < _LARGEST_EXPONENT:
+    if not (2 / entropy > _LARGEST_EXPONENT if logarithms is None else logarithms):
         kernel = tf.exp(exponents)
 
         def sweep(_, b):
@@ -133,7 +139,7 @@ def _implicit_gradient(plan, upstream, entropy):
     scaled = from_rows[..., None] * plan * from_columns[..., None, :]  # its largest singular value is one …
     constant = tf.sqrt(v)  # … with this vector
     size = plan.shape[-1]
-    ridge = 1e-12 if plan.dtype == tf.float64 else 1e-6
+    ridge = 1e-12 if plan.dtype == tf.float64 else 1e-5
     system = (1 + ridge) * tf.eye(size, dtype=plan.dtype) - tf.matmul(scaled, scaled, transpose_a=True)
     system += constant[..., None] * constant[..., None, :]
     rows = from_rows * tf.reduce_sum(weighted, -1)

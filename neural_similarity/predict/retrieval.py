@@ -142,7 +142,7 @@ def _ranked(metric, gallery, prepared, own, top, candidates):
     if not candidates:
         return [(row, ()) for row in by_cosine]
     fine = fine_scores(metric.distance, prepared, gallery.descriptors, ranking.indices[:, :candidates])
-    order = reordered(ranking, fine, candidates).indices[:, : min(top, candidates)]
+    order = reordered(ranking, fine, candidates).indices[:, :top]
     return list(zip(by_cosine, _matched(metric, gallery, prepared, ranking, order), strict=True))
 
 

@@ -8,7 +8,12 @@ import_tensorflow()  # first, and without its start-up notes
 
 import keras  # noqa: E402
 
-from neural_similarity.layers import CosineClassifier, DynamicSimilarityConv2D, GlobalSimilarity2D  # noqa: E402
+from neural_similarity.layers import (  # noqa: E402
+    CosineClassifier,
+    DynamicSimilarityConv2D,
+    FixedStatistics,
+    GlobalSimilarity2D,
+)
 
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 _LINEAR = (keras.layers.Dense, CosineClassifier)  # they act on the vector of an image, or on that of every pixel
@@ -33,6 +38,7 @@ def multiply_adds(model):
 def _layers(model):
     """All layers of a model, with those of the models that it contains."""
     for layer in model.layers:
+        layer = layer.layer if isinstance(layer, FixedStatistics) else layer
         if isinstance(layer, keras.Model):
             yield from _layers(layer)
         else:

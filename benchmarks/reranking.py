@@ -1,0 +1,183 @@
+"""Time and memory of ranking by structural similarity: a loop over the queries as in the released code, and ours.
+
+Every query is compared with a whole gallery by the cosine, and then with its 100 nearest images by cos + SS. Images
+have 4×4 cells of 128 channels. `--batch-size` is the number of queries.
+
+python -m benchmarks.reranking
+"""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import measure
+from neural_similarity.distances import Ranking, Structural, fine_scores, rerank
+
+CASES = (("alike", 1000), ("alike", 10_000), ("objects", 1000))  # features, and images of the gallery
+FORMS = ("released", "loop", "ours")
+CELLS, CHANNELS = 4, 128
+CANDIDATES = 100
+ENTROPY = 0.05
+SWEEPS = 20
+SWEEPS_OF_THE_RELEASED_CODE, ENOUGH_CHANGE = 100, 0.1  # it stops after so many, or where the mean change is smaller
+SWEEPS_TO_THE_END = 200  # errors are counted from there
+
+
+def maps(kind, count, seed=0):
+    """Feature maps `(count, 4, 4, 128)` of 50 classes, float32.
+
+    Args:
+        kind: `"alike"`: a cell is a sum of vectors: one for all images, one for the class, one for the place in the
+            map, one for the image, and noise. The cells of a query and its candidates have a cosine of 0.27 ± 0.10, and
+            the sweeps end soon. `"objects"`: in each image, a rectangle of cells shows the class and parts of it,
+            while all others show one of 30 scenes. The cosine is 0.11 ± 0.19. Features of MobileNet behind a linear
+            layer that separates the training classes of CUB-200-2011 have 0.08 ± 0.17, and need about as many sweeps.
+        count: of images.
+        seed: of the vectors.
+    """
+    random = np.random.default_rng(seed)
+
+    def vectors(*shape):
+        return random.normal(size=(*shape, CHANNELS))
+
+    grid = (CELLS, CELLS)
+    of_class = vectors(50)[np.arange(count) % 50][:, None, None]
+    noise = vectors(count, *grid)
+    if kind == "alike":
+        shared = 0.7 * vectors() + 0.5 * vectors(*grid) + 0.5 * vectors(count, 1, 1)
+        return (shared + 0.7 * of_class + noise).astype(np.float32)
+    parts = vectors(4)[random.integers(0, 4, (count, *grid))]
+    scenes = vectors(30)[random.integers(0, 30, count)][:, None, None]
+    inside = []
+    for _ in grid:  # rows, then columns
+        first, size = random.integers(0, 3, (count, 1)), random.integers(2, 4, (count, 1))
+        inside.append((np.arange(CELLS) >= first) & (np.arange(CELLS) < first + size))
+    object_is_there = (inside[0][:, :, None] & inside[1][:, None])[..., None]
+    return (np.where(object_is_there, of_class + 0.5 * parts, scenes) + noise).astype(np.float32)
+
+
+def loop(queries, gallery, sweeps, enough_change=None):
+    """Ranks for one query after the other, as the released code of DIML (Zhao et al., ICCV 2021) does.
+
+    Args:
+        queries, gallery: descriptors `(q, 1 + r, c)` and `(n, 1 + r, c)`.
+        sweeps: of Sinkhorn's algorithm, at most.
+        enough_change: the sweeps end where the mean change of their factors for the rows is smaller; None for never.
+
+    Returns:
+        (a `Ranking` of the candidates, the mean number of sweeps).
+    """
+    whole, cells = gallery[:, 0], gallery[:, 1:]
+    indices, scores, counts = [], [], []
+    for query in tf.unstack(queries):
+        cosines = tf.linalg.matvec(whole, query[0])
+        order = tf.argsort(cosines, direction="DESCENDING", stable=True)  # of the whole gallery
+        first = order[:CANDIDATES]
+        candidates = tf.gather(cells, first)
+        similarities = tf.einsum("rc,ksc->krs", query[1:], candidates)
+        u = _shares(tf.matmul(tf.gather(whole, first), query[1:], transpose_b=True))
+        v = _shares(tf.linalg.matvec(candidates, query[0]))
+        plan, count = _plan(similarities, u, v, sweeps, enough_change)
+        fine = tf.gather(cosines, first) + tf.reduce_sum(plan * similarities, (1, 2))
+        finer = tf.argsort(fine, direction="DESCENDING", stable=True)
+        order = tf.concat([tf.gather(first, finer), order[CANDIDATES:]], 0).numpy()
+        indices.append(order[:CANDIDATES])
+        scores.append(tf.gather(fine, finer).numpy())
+        counts.append(count)
+    return Ranking(np.stack(indices), np.stack(scores)), float(np.mean(counts))
+
+
+def _shares(correlations):
+    positive = tf.nn.relu(correlations)
+    return positive / (tf.reduce_sum(positive, -1, keepdims=True) + 1e-5)
+
+
+def _plan(similarities, u, v, sweeps, enough_change):
+    """(T `(k, r, s)`, how many sweeps it took). Whether to go on is asked of the device after each sweep."""
+    kernel = tf.exp((similarities - 1) / ENTROPY)
+    u, v = u[..., None], v[..., None]
+    a, b, count = tf.ones_like(u), tf.ones_like(v), 0
+    for _ in range(sweeps):
+        before = a
+        a = u / tf.matmul(kernel, b)
+        b = v / tf.matmul(kernel, a, transpose_a=True)
+        count += 1
+        if enough_change is not None and float(tf.reduce_mean(tf.abs(a - before))) < enough_change:
+            break
+    return a * kernel * tf.linalg.matrix_transpose(b), count
+
+
+def work_of(form, features, gallery, queries):
+    """A function without arguments that ranks once; returns the ranking of the candidates, and the number of sweeps.
+
+    Args:
+        form: `"released"`: the loop with the stopping rule of the released code. `"loop"`: the same loop with as many
+            sweeps as ours. `"ours"`: `distances.rerank`.
+        features: their kind; see `maps`.
+        gallery, queries: numbers of images.
+    """
+    distance = Structural(cells=CELLS, entropy=ENTROPY, sweeps=SWEEPS)
+    prepared = distance.prepare(maps(features, queries + gallery))
+    queries, gallery = prepared[:queries], prepared[queries:]
+    if form == "released":
+        return functools.partial(loop, queries, gallery, SWEEPS_OF_THE_RELEASED_CODE, ENOUGH_CHANGE)
+    if form == "loop":
+        return functools.partial(loop, queries, gallery, SWEEPS)
+    return lambda: (rerank(distance, queries, gallery, candidates=CANDIDATES), SWEEPS)
+
+
+def errors(ranking, features, gallery, queries):
+    """|ΔSS| of each query and candidate, `(q, k)`: how far the scores are from those after 200 sweeps."""
+    distance = Structural(cells=CELLS, entropy=ENTROPY, sweeps=SWEEPS_TO_THE_END)
+    prepared = distance.prepare(maps(features, queries + gallery))
+    return np.abs(ranking.scores - fine_scores(distance, prepared[:queries], prepared[queries:], ranking.indices))
+
+
+def prepared(form, *arguments):
+    """`work_of`, for `added_memory_bytes`: what TensorFlow and XLA take when they start is taken before it returns."""
+    work_of(form, "alike", CANDIDATES, 2)()
+    return work_of(form, *arguments)
+
+
+def main(arguments=None):
+    """The command line."""
+    parser = measure.parser(measure.first_line(__doc__), "reranking", rounds=3, memory=True)
+    parser.set_defaults(batch_size=1000)
+    options = parser.parse_args(arguments)
+    rows = []
+    for case in CASES:
+        case = (*case, options.batch_size)
+        forms = {form: work_of(form, *case) for form in FORMS}
+        times = {form: measure.summary(each) for form, each in measure.alternate(forms, options.rounds, 1).items()}
+        for form in FORMS:
+            ranking, sweeps = forms[form]()
+            error = errors(ranking, *case)
+            rows.append(
+                {
+                    **{"features": case[0], "gallery": case[1], "form": form, **times[form]},
+                    "seconds_per_query": times[form]["median_s"] / options.batch_size,
+                    "times_faster_than_loop": times["loop"]["median_s"] / times[form]["median_s"],
+                    **{"sweeps": sweeps, "largest_error": float(error.max()), "median_error": float(np.median(error))},
+                    "added_memory_bytes": None
+                    if options.no_memory
+                    else measure.added_memory_bytes(prepared, form, *case),
+                }
+            )
+    measure.report("reranking", COLUMNS, rows, options)
+
+
+COLUMNS = {
+    "features, gallery": lambda row: f"{row['features']}, {row['gallery']:,}",
+    "form": lambda row: row["form"],
+    "ms a query": lambda row: f"{1e3 * row['seconds_per_query']:.2f}",
+    "times faster than the loop": measure.ratio("times_faster_than_loop"),
+    "sweeps": lambda row: f"{row['sweeps']:.3g}",
+    "ΔSS, largest": lambda row: f"{row['largest_error']:.0e}",
+    "ΔSS, median": lambda row: f"{row['median_error']:.0e}",
+    "MB": lambda row: "" if row["added_memory_bytes"] is None else f"{row['added_memory_bytes'] / 1e6:,.0f}",
+}
+
+
+if __name__ == "__main__":
+    main()
