@@ -170,7 +170,7 @@ def export_weights(folders: Iterable[str | Path], out: Path = WEIGHTS) -> Iterat
     )
     text = json.dumps(card.model_dump(mode="json", exclude_none=True), indent=1)
     write_atomically(path.with_suffix(".json"), text + "\n")
-    yield f"{shown(path)}: {len(content):,} bytes, of {run.shown()} ({', '.join(result.in_words())})"
+    yield f"{shown(path)}: {len(content):,} bytes, of {run.shown()} ({result.in_words()[0]})"
     yield f"with the rounded weights: {', '.join(f'{name} {score}' for name, score in scores.items())}"
 
 

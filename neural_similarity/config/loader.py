@@ -1,5 +1,7 @@
 """From a YAML file, `--set` and the environment to a checked config; every mistake ends in one `UserError`."""
 
+import copy
+import functools
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -150,7 +152,7 @@ def _read(file, place):
         raise UserError(f"{place}: {error}, so it is no config. Start from a file in configs/.") from None
     except OSError as error:
         raise UserError(f"{place}: cannot be read ({error.strerror}). Check the path and its permissions.") from None
-    document = parse(text, place)
+    document = copy.deepcopy(_parsed(text, place))
     if not isinstance(document, dict):
         raise UserError(
             f"{place}: a config is a mapping of sections, and this file holds {shown_value(document)}. "
@@ -159,6 +161,12 @@ def _read(file, place):
     if (file.parent / "run.json").exists():
         return older.as_today(document)
     return document
+
+
+@functools.lru_cache(maxsize=512)
+def _parsed(text, place):
+    """The document in a file. The tables read hundreds of files many times, and parsing one takes milliseconds."""
+    return parse(text, place)
 
 
 def _schema_of(document, place):

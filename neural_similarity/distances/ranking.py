@@ -2,9 +2,11 @@
 
 q queries · n images of the gallery · d, the depth, how many neighbours of each query are kept · k candidates
 
-Memory is bounded by a block of queries. Neither all q·n scores are held at once, nor is the whole gallery sorted.
+Memory is bounded by a few blocks of queries. Neither all q·n scores are held at once, nor is the whole gallery sorted.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +16,8 @@ from neural_similarity.distances.distance import Distance
 from neural_similarity.errors import UserError
 
 _COARSE_NUMBERS = 1 << 24  # scores of a block, 64 MB
-_FINE_NUMBERS = 1 << 24  # numbers of a block's candidates
+_FINE_NUMBERS = 1 << 23  # numbers of a block's candidates, 32 MB
+_MOST_THREADS = 8  # each computes the exact scores of one block at a time
 
 
 class Ranking(NamedTuple):
@@ -57,11 +60,11 @@ def nearest(distance: Distance, queries, gallery=None, *, depth: int) -> Ranking
             f"a ranking of {n} images has no neighbour to show; expected at least {1 + within}. Next: more images"
         )
     indices, scores = [], []
-    for rows, block in _blocks(queries, max(1, _COARSE_NUMBERS // n)):
-        found = _top(distance.coarse(block, gallery), tf.constant(rows) if within else None, depth)
+    q = _size(queries)
+    for rows in _blocks(q, max(1, _COARSE_NUMBERS // n)):
+        found = _top(distance.coarse(_images(queries, rows), gallery), tf.constant(rows) if within else None, depth)
         indices.append(found[0])
         scores.append(found[1])
-    q = _size(queries)
     return Ranking(np.concatenate(indices)[:q], np.concatenate(scores)[:q])
 
 
@@ -81,10 +84,14 @@ def fine_scores(distance: Distance, queries, gallery, indices: np.ndarray) -> np
         return np.zeros(indices.shape, np.float32)
     numbers = sum(int(np.prod(x.shape[1:])) for x in tf.nest.flatten(gallery))  # of one image
     queries, gallery = (tf.nest.map_structure(tf.convert_to_tensor, x) for x in (queries, gallery))
-    scores = [
-        distance.fine(block, tf.nest.map_structure(lambda x, rows=rows: tf.gather(x, indices[rows]), gallery)).numpy()
-        for rows, block in _blocks(queries, max(1, _FINE_NUMBERS // (k * numbers)))
-    ]
+
+    def of_block(rows):
+        return distance.fine(_images(queries, rows), _images(gallery, indices[rows])).numpy()
+
+    first, *others = _blocks(len(indices), max(1, _FINE_NUMBERS // (k * numbers)))
+    scores = [of_block(first)]  # alone, so that what the first call compiles is compiled once
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
+        scores += threads.map(of_block, others)
     return np.concatenate(scores)[: len(indices)]
 
 
@@ -143,16 +150,15 @@ def _top(scores, own, depth):
     return indices.numpy(), values.numpy()
 
 
-def _blocks(prepared, size):
-    """(rows, the prepared images of these rows), all of one size, so that they compile once.
-
-    The last block is filled up with copies of the last image.
-    """
-    total = _size(prepared)
+def _blocks(total, size):
+    """The rows of each block, all of one size, so that they compile once. The last row fills up the last block."""
     size = min(size, total)
-    for start in range(0, total, size):
-        rows = np.minimum(np.arange(start, start + size, dtype=np.int32), total - 1)
-        yield rows, tf.nest.map_structure(lambda x, rows=rows: tf.gather(x, rows), prepared)
+    return [np.minimum(np.arange(start, start + size, dtype=np.int32), total - 1) for start in range(0, total, size)]
+
+
+def _images(prepared, places):
+    """The prepared images at these places."""
+    return tf.nest.map_structure(lambda x: tf.gather(x, places), prepared)
 
 
 def _size(prepared):

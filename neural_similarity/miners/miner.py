@@ -34,6 +34,7 @@ class Miner(abc.ABC):
     passes a miner.
 
     Example:
+        >>> from neural_similarity.miners import RandomNegatives
         >>> miner = RandomNegatives()
         >>> miner(tf.eye(4), tf.constant([0, 0, 1, 1]), key=tf.constant([0, 1])).positives
         <tf.Tensor: shape=(4,), dtype=int32, numpy=array([1, 0, 3, 2], dtype=int32)>

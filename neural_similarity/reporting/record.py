@@ -209,7 +209,7 @@ def record_all(folders: Iterable[str | Path], results: str | Path = RESULTS) -> 
             messages.append(str(error))
             continue
         state = "added" if appended else "already there"
-        scores = ", ".join(result.in_words())
+        scores = result.in_words()[0]
         yield f"{shown(path)}: {state}: {result.config}, {result.recipe}, seed {result.seed}, {scores}"
     if messages:
         raise UserError("\n".join(messages))

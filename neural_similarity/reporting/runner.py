@@ -138,7 +138,7 @@ class Runner:
                     f"{shown(job.folder)}: has another recipe than the row. configs/{job.run.row.config}.yaml was "
                     "changed meanwhile. Next: call again"
                 )
-            tell(f"{job}: {', '.join(result.in_words())}; recorded in {shown(path)}")
+            tell(f"{job}: {result.in_words()[0]}; recorded in {shown(path)}")
         except UserError as error:
             self._failed(job, [str(error)])
 

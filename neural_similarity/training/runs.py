@@ -220,7 +220,7 @@ class Run:
     def _finished(self):
         """The `UserError` that says that the run is finished."""
         return UserError(
-            f"{self.shown()}: this run is finished ({', '.join(self.result.in_words())}). "
+            f"{self.shown()}: this run is finished ({self.result.in_words()[0]}). "
             "See it with --eval-only, or train anew with another --set seed=N or --run-dir DIR."
         )
 
