@@ -178,7 +178,6 @@ def test_fixed_features_are_computed_once(tmp_path, monkeypatch, capsys):
     result = Run(tmp_path / "run").result
     assert result.parameters == 5 * 6 + 6  # of the head
 
-    assert fixed(tmp_path / "run", "--resume") == 0  # which only says the result
     assert fixed(tmp_path / "run", "--eval-only") == 0
     assert f"test recall at 1: {result.scores['test/recall_at_1']}" in capsys.readouterr().out
     assert sorted((tmp_path / "data" / "features").glob("*.npy")) == files

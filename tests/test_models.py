@@ -37,7 +37,7 @@ SHIPPED = sorted(
     file.relative_to(config.REPOSITORY / "configs").with_suffix("").as_posix()
     for name in CLASSES
     for file in (config.REPOSITORY / "configs" / name).rglob("*.yaml")
-    if file.stem != "few_shot"
+    if file.stem not in ("few_shot", "metric_learning")
 )
 VARIANTS = ("baseline", "static_dns", "static_uns", "dynamic_dns", "dynamic_uns", "nsl_fspherenet")
 
