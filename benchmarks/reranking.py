@@ -15,8 +15,9 @@ from benchmarks import measure
 from neural_similarity.distances import Ranking, Structural, fine_scores, rerank
 
 CASES = (("alike", 1000), ("alike", 10_000), ("objects", 1000))  # features, and images of the gallery
-FORMS = ("released", "loop", "ours")
+FORMS = ("released", "loop", "loop of graphs", "ours")
 CELLS, CHANNELS = 4, 128
+CLASSES = 50
 CANDIDATES = 100
 ENTROPY = 0.05
 SWEEPS = 20
@@ -25,7 +26,7 @@ SWEEPS_TO_THE_END = 200  # errors are counted from there
 
 
 def maps(kind, count, seed=0):
-    """Feature maps `(count, 4, 4, 128)` of 50 classes, float32.
+    """Feature maps `(count, 4, 4, 128)` of 50 classes, float32; image number i is of class i modulo 50.
 
     Args:
         kind: `"alike"`: a cell is a sum of vectors: one for all images, one for the class, one for the place in the
@@ -42,7 +43,7 @@ def maps(kind, count, seed=0):
         return random.normal(size=(*shape, CHANNELS))
 
     grid = (CELLS, CELLS)
-    of_class = vectors(50)[np.arange(count) % 50][:, None, None]
+    of_class = vectors(CLASSES)[np.arange(count) % CLASSES][:, None, None]
     noise = vectors(count, *grid)
     if kind == "alike":
         shared = 0.7 * vectors() + 0.5 * vectors(*grid) + 0.5 * vectors(count, 1, 1)
@@ -57,35 +58,45 @@ def maps(kind, count, seed=0):
     return (np.where(object_is_there, of_class + 0.5 * parts, scenes) + noise).astype(np.float32)
 
 
-def loop(queries, gallery, sweeps, enough_change=None):
+def loop(queries, whole, cells, sweeps, enough_change=None, in_graph=False):
     """Ranks for one query after the other, as the released code of DIML (Zhao et al., ICCV 2021) does.
 
     Args:
-        queries, gallery: descriptors `(q, 1 + r, c)` and `(n, 1 + r, c)`.
+        queries: descriptors `(q, 1 + r, c)`.
+        whole, cells: the descriptors of the gallery, `(n, c)` and `(n, r, c)`.
         sweeps: of Sinkhorn's algorithm, at most.
         enough_change: the sweeps end where the mean change of their factors for the rows is smaller; None for never.
+        in_graph: whether what is done for a query is one `tf.function`.
 
     Returns:
         (a `Ranking` of the candidates, the mean number of sweeps).
     """
-    whole, cells = gallery[:, 0], gallery[:, 1:]
+    rank = _rank_one_in_a_graph if in_graph else _rank_one
     indices, scores, counts = [], [], []
     for query in tf.unstack(queries):
-        cosines = tf.linalg.matvec(whole, query[0])
-        order = tf.argsort(cosines, direction="DESCENDING", stable=True)  # of the whole gallery
-        first = order[:CANDIDATES]
-        candidates = tf.gather(cells, first)
-        similarities = tf.einsum("rc,ksc->krs", query[1:], candidates)
-        u = _shares(tf.matmul(tf.gather(whole, first), query[1:], transpose_b=True))
-        v = _shares(tf.linalg.matvec(candidates, query[0]))
-        plan, count = _plan(similarities, u, v, sweeps, enough_change)
-        fine = tf.gather(cosines, first) + tf.reduce_sum(plan * similarities, (1, 2))
-        finer = tf.argsort(fine, direction="DESCENDING", stable=True)
-        order = tf.concat([tf.gather(first, finer), order[CANDIDATES:]], 0).numpy()
-        indices.append(order[:CANDIDATES])
-        scores.append(tf.gather(fine, finer).numpy())
-        counts.append(count)
+        order, fine, count = rank(query, whole, cells, sweeps, enough_change)
+        indices.append(order.numpy()[:CANDIDATES])
+        scores.append(fine.numpy())
+        counts.append(int(count))
     return Ranking(np.stack(indices), np.stack(scores)), float(np.mean(counts))
+
+
+def _rank_one(query, whole, cells, sweeps, enough_change):
+    """(places in the gallery `(n,)`, scores of the first of them `(k,)`, how many sweeps it took)."""
+    cosines = tf.linalg.matvec(whole, query[0])
+    order = tf.argsort(cosines, direction="DESCENDING", stable=True)  # of the whole gallery
+    first = order[:CANDIDATES]
+    candidates = tf.gather(cells, first)
+    similarities = tf.einsum("rc,ksc->krs", query[1:], candidates)
+    u = _shares(tf.matmul(tf.gather(whole, first), query[1:], transpose_b=True))
+    v = _shares(tf.linalg.matvec(candidates, query[0]))
+    plan, count = _plan(similarities, u, v, sweeps, enough_change)
+    fine = tf.gather(cosines, first) + tf.reduce_sum(plan * similarities, (1, 2))
+    finer = tf.argsort(fine, direction="DESCENDING", stable=True)
+    return tf.concat([tf.gather(first, finer), order[CANDIDATES:]], 0), tf.gather(fine, finer), count
+
+
+_rank_one_in_a_graph = tf.function(_rank_one, autograph=False)
 
 
 def _shares(correlations):
@@ -113,18 +124,17 @@ def work_of(form, features, gallery, queries):
 
     Args:
         form: `"released"`: the loop with the stopping rule of the released code. `"loop"`: the same loop with as many
-            sweeps as ours. `"ours"`: `distances.rerank`.
+            sweeps as ours. `"loop of graphs"`: that loop, with a graph for each query. `"ours"`: `distances.rerank`.
         features: their kind; see `maps`.
         gallery, queries: numbers of images.
     """
     distance = Structural(cells=CELLS, entropy=ENTROPY, sweeps=SWEEPS)
     prepared = distance.prepare(maps(features, queries + gallery))
     queries, gallery = prepared[:queries], prepared[queries:]
-    if form == "released":
-        return functools.partial(loop, queries, gallery, SWEEPS_OF_THE_RELEASED_CODE, ENOUGH_CHANGE)
-    if form == "loop":
-        return functools.partial(loop, queries, gallery, SWEEPS)
-    return lambda: (rerank(distance, queries, gallery, candidates=CANDIDATES), SWEEPS)
+    if form == "ours":
+        return lambda: (rerank(distance, queries, gallery, candidates=CANDIDATES), SWEEPS)
+    stopping = (SWEEPS_OF_THE_RELEASED_CODE, ENOUGH_CHANGE) if form == "released" else (SWEEPS, None)
+    return functools.partial(loop, queries, gallery[:, 0], gallery[:, 1:], *stopping, form == "loop of graphs")
 
 
 def errors(ranking, features, gallery, queries):
@@ -149,19 +159,17 @@ def main(arguments=None):
     for case in CASES:
         case = (*case, options.batch_size)
         forms = {form: work_of(form, *case) for form in FORMS}
-        times = {form: measure.summary(each) for form, each in measure.alternate(forms, options.rounds, 1).items()}
-        for form in FORMS:
-            ranking, sweeps = forms[form]()
-            error = errors(ranking, *case)
+        found = {form: work() for form, work in forms.items()}
+        times = {form: measure.summary(each) for form, each in measure.alternate(forms, options.rounds, 0).items()}
+        for form, (ranking, sweeps) in found.items():
+            error, memory = errors(ranking, *case), (prepared, form, *case)
             rows.append(
                 {
                     **{"features": case[0], "gallery": case[1], "form": form, **times[form]},
                     "seconds_per_query": times[form]["median_s"] / options.batch_size,
                     "times_faster_than_loop": times["loop"]["median_s"] / times[form]["median_s"],
                     **{"sweeps": sweeps, "largest_error": float(error.max()), "median_error": float(np.median(error))},
-                    "added_memory_bytes": None
-                    if options.no_memory
-                    else measure.added_memory_bytes(prepared, form, *case),
+                    "added_memory_bytes": None if options.no_memory else measure.added_memory_bytes(*memory),
                 }
             )
     measure.report("reranking", COLUMNS, rows, options)

@@ -8,6 +8,7 @@ import argparse
 from benchmarks import (
     attention,
     faithfulness,
+    glyphs,
     inference,
     input_pipeline,
     layers,
@@ -16,7 +17,9 @@ from benchmarks import (
     meta_batch,
     plug_in,
     released_start,
+    reranking,
     streaming,
+    structural_step,
     train_step,
 )
 from neural_similarity.data.places import typed_path
@@ -24,8 +27,8 @@ from neural_similarity.data.places import typed_path
 MODULES = {
     module.__name__.split(".")[1]: module
     for module in (
-        *(attention, faithfulness, inference, input_pipeline, layers, memory, meta_batch, plug_in, released_start),
-        *(streaming, train_step),
+        *(attention, faithfulness, glyphs, inference, input_pipeline, layers, memory, meta_batch, plug_in),
+        *(released_start, reranking, streaming, structural_step, train_step),
     )
 }
 

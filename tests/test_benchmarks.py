@@ -23,8 +23,10 @@ from benchmarks import (
     precision,
     profile,
     released_start,
+    reranking,
     show,
     streaming,
+    structural_step,
     train_step,
 )
 from benchmarks.released import released_form
@@ -297,6 +299,43 @@ def test_the_forms_of_a_meta_batch_agree():
     for loss, norm in found[1:]:
         assert loss == pytest.approx(found[0][0], rel=1e-4)
         assert norm == pytest.approx(found[0][1], rel=1e-2)
+
+
+def test_forms_of_reranking_agree(monkeypatch):
+    monkeypatch.setattr(reranking, "CANDIDATES", 6)
+    found = {form: reranking.work_of(form, "alike", 30, 4)() for form in reranking.FORMS}
+    ours, _ = found["ours"]
+    for form, (ranking, sweeps) in found.items():
+        assert (1 < sweeps < 100) if form == "released" else sweeps == 20
+        np.testing.assert_array_equal(ranking.indices, ours.indices)
+        np.testing.assert_allclose(ranking.scores, ours.scores, atol=1e-3 if form == "released" else 1e-5)
+        assert reranking.errors(ranking, "alike", 30, 4).max() < 1e-3
+
+
+def test_cells_that_show_objects_or_scenes_are_less_alike():
+    """As `reranking.maps` says, of any two images."""
+    for kind, expected in (("alike", 0.24), ("objects", 0.05)):
+        cells = tf.math.l2_normalize(tf.reshape(reranking.maps(kind, 50), (-1, 128)), -1)
+        assert float(tf.reduce_mean(tf.matmul(cells, cells, transpose_b=True))) == pytest.approx(expected, abs=0.05)
+
+
+def test_reranking_prints_a_table(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(reranking, "CASES", (("objects", 12),))
+    monkeypatch.setattr(reranking, "CANDIDATES", 5)
+    reranking.main(["--no-memory", "--rounds", "1", "--batch-size", "2", "--json", str(tmp_path / "r.jsonl")])
+    rows = json.loads((tmp_path / "r.jsonl").read_text())["rows"]
+    assert [row["form"] for row in rows] == list(reranking.FORMS)
+    assert rows[-1]["seconds_per_query"] == rows[-1]["median_s"] / 2
+    assert "| objects, 12 | ours | " in capsys.readouterr().out
+
+
+def test_forms_of_a_structural_step_agree():
+    found = [structural_step.step_of(form, 10)() for form in structural_step.FORMS]
+    assert found[0][0] > 0.1
+    assert np.abs(found[0][1]).max() > 1e-5
+    for loss, gradient in found[1:]:
+        assert loss == pytest.approx(found[0][0], rel=1e-5)
+        np.testing.assert_allclose(gradient, found[0][1], rtol=1e-3, atol=1e-7)
 
 
 def tiny_start(monkeypatch, batch_size=4):

@@ -22,8 +22,8 @@ from neural_similarity.ops.transport import plan_of_pairs, transport_plan
 from neural_similarity.ops.wide import at_least_float32
 
 MARGINALS = ("correlation", "uniform")
-# How many products are matched at once on a CPU: 256 kB in float32. All sweeps then find them in the cache of a core.
-# With all pairs of a block at once, every sweep reads megabytes, and takes five times as long (docs/performance.md).
+# How many products a CPU matches at once: 256 kB in float32, which every sweep finds in the cache of a core. With all
+# products at once, a sweep reads megabytes from farther away, and takes several times as long (docs/performance.md).
 _TILE = 1 << 16
 
 
