@@ -72,7 +72,7 @@ def test_sets_differ_by_their_lengths():
     for name in (name for name in NAMES if name.startswith("cub200/") and name.replace("cub200", "sop") in NAMES):
         keys = set(differing_keys(load(name), load(name.replace("cub200", "sop"))))
         expected = {"data.name", "schedule.train_steps", "evaluation.recall_at", "evaluation.clustering"}
-        assert keys - {"loss.class_learning_rate"} == expected
+        assert keys - {"loss.proxy_learning_rate"} == expected
     for name in (name for name in NAMES if name.startswith("cub200/") and name.replace("cub200", "cars196") in NAMES):
         keys = differing_keys(load(name), load(name.replace("cub200", "cars196")))
         assert keys == ["data.name", "schedule.train_steps"]

@@ -1,7 +1,10 @@
 """Metric-learning runs on the digits, by the command line: training, stopping, going on, evaluating, refusing."""
 
+import io
 import json
+import shutil
 
+import keras
 import numpy as np
 import pytest
 from commands import run_tool
@@ -183,6 +186,19 @@ def test_fixed_features_are_computed_once(tmp_path, monkeypatch, capsys):
     assert sorted((tmp_path / "data" / "features").glob("*.npy")) == files
 
 
+def test_features_on_a_full_disk(tmp_path, monkeypatch, capsys):
+    """The run ends with a message, and nothing that is half written is taken for whole."""
+    from neural_similarity.families import fixed_features
+
+    monkeypatch.setenv("NEURAL_SIMILARITY_DATA", str(tmp_path / "data"))
+    with monkeypatch.context() as patch:
+        patch.setattr(fixed_features, "open", lambda path, mode: io.FileIO("/dev/full", mode), raising=False)
+        words = ["--set", "model.trained=head"]
+        assert "No space left on device" in refused(capsys, QUICKSTART, tmp_path / "run", *words)
+    assert not list((tmp_path / "data" / "features").glob("*.npy"))
+    assert fixed(tmp_path / "run", "--resume") == 0
+
+
 def test_fixed_features_give_what_the_whole_network_gives(tmp_path, monkeypatch):
     """The run with features, evaluated as one that is trained as a whole."""
     monkeypatch.setenv("NEURAL_SIMILARITY_DATA", str(tmp_path / "data"))
@@ -235,6 +251,24 @@ def test_weights_that_are_not_there(tmp_path, capsys):
     root = own_images(tmp_path / "photos")
     text = refusal(capsys, own(root, tmp_path / "run", "--set", "model.weights=none.h5"), default=QUICKSTART)
     assert "`model.weights`: there is no file" in text
+
+
+def test_a_resumed_run_needs_no_pretrained_weights(tmp_path, monkeypatch):
+    """Its checkpoint has them all, and the features of the images are made with those."""
+    monkeypatch.setenv("NEURAL_SIMILARITY_DATA", str(tmp_path / "data"))
+    weights = tmp_path / "pretrained.weights.h5"
+    network = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(224, 224, 3), alpha=0.25)
+    network.save_weights(weights)
+    root = own_images(tmp_path / "photos")
+    words = ["--set", f"model.weights={weights}", "--set", "model.trained=head", "--set", "data.augmentation=none"]
+    assert run_main(own(root, tmp_path / "reference", *words), default=QUICKSTART) == 0
+    with monkeypatch.context() as patch:
+        interrupt_at(1, patch)
+        assert run_main(own(root, tmp_path / "run", *words), default=QUICKSTART) == 130
+    weights.unlink()
+    shutil.rmtree(tmp_path / "data")
+    assert run_main(own(root, tmp_path / "run", *words, "--resume"), default=QUICKSTART) == 0
+    assert_equal_runs(tmp_path / "run", tmp_path / "reference")
 
 
 def test_weights_of_another_network(tmp_path, capsys):

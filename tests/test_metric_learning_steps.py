@@ -105,19 +105,21 @@ def test_the_penalty_is_of_the_networks_weights_alone():
     assert len(own) == 1
 
 
-def test_an_evaluation_is_that_of_all_images_at_once(monkeypatch):
+@pytest.mark.parametrize("r_excludes_query", [True, False])
+def test_an_evaluation_is_that_of_all_images_at_once(r_excludes_query, monkeypatch):
     """In blocks that do not divide the number of images, and beside a ranking of everything."""
     from neural_similarity.distances import rerank
     from neural_similarity.families.metric_learning_parts import ranking_distance
     from neural_similarity.metrics import retrieval_scores
 
     monkeypatch.setattr(metric_learning, "_EVALUATED_AT_ONCE", 7)
-    config, network, task, splits = build("multisimilarity_plugin", one_replica(), "ranking.candidates=3")
+    settings = "ranking.candidates=3", f"evaluation.r_excludes_query={str(r_excludes_query).lower()}"
+    config, network, task, splits = build("multisimilarity_plugin", one_replica(), *settings)
     found = task.evaluate()["test"]
     distance = ranking_distance(config)
     prepared = distance.prepare(network(splits.test.images.astype(np.float32), training=False))
     ranking = rerank(distance, prepared, candidates=3, depth=15)
-    expected = retrieval_scores(ranking.indices, splits.test.labels)
+    expected = retrieval_scores(ranking.indices, splits.test.labels, r_excludes_query=r_excludes_query)
     assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 

@@ -93,10 +93,11 @@ def test_both_defects_of_the_released_margin_loss_change_it():
     assert min(np.diff(sorted(values))) > 1e-4
 
 
-def test_multi_similarity_loss_of_diml():
+@pytest.mark.parametrize("swap_marginals", [False, True])
+def test_multi_similarity_loss_of_diml(swap_marginals):
     x = maps()
-    expected = slow_multi_similarity(LABELS, similarity_by(x, plans(x)))
-    found = value_of(losses.MultiSimilarityLoss(distance=structural()), x)
+    expected = slow_multi_similarity(LABELS, similarity_by(x, plans(x, swap_marginals=swap_marginals)))
+    found = value_of(losses.MultiSimilarityLoss(distance=structural(swap_marginals=swap_marginals)), x)
     assert float(found) == pytest.approx(expected, rel=1e-6)
     assert expected > 0.1
 

@@ -246,12 +246,12 @@ class ProxyAnchor(Loss):
 
 
 class NormalizedSoftmax(Loss):
-    """Classifies by the cosine with one learned vector for each class (Zhai and Wu, BMVC 2019)."""
+    """Classifies by the cosine with one learned proxy for each class (Zhai and Wu, BMVC 2019)."""
 
     compares: ClassVar[str] = "vectors"
     name: Literal["normalized_softmax"]
     temperature: Positive
-    class_learning_rate: Positive
+    proxy_learning_rate: Positive
 
 
 class RetrievalEvaluation(Evaluation):

@@ -1,4 +1,4 @@
-"""A checksum of images, wherever they are."""
+"""Checksums of images, wherever they are, and of weights."""
 
 import zlib
 
@@ -17,6 +17,13 @@ def crc_of_images(images, rows=slice(None), crc: int = 0) -> int:
     if is_streamed(images):
         return zlib.crc32(images.fingerprint(rows), crc)
     return zlib.crc32(np.ascontiguousarray(images[rows]), crc)
+
+
+def crc_of_weights(model, crc: int = 0) -> int:
+    """Continues a CRC-32 with all variables of a Keras model, in their order."""
+    for variable in model.variables:
+        crc = zlib.crc32(np.ascontiguousarray(variable.numpy()), crc)
+    return crc
 
 
 def is_streamed(images) -> bool:

@@ -14,6 +14,7 @@ from neural_similarity.errors import UserError, nearest
 from neural_similarity.files import read_at_most
 
 SPLITS = ("train", "validation", "test")
+CLASS_SEED = 0  # of what is drawn from the classes, whatever the seed of a run, so that all seeds have the same splits
 _MOST_BYTES = 1_000_000  # in a list; one of 10,000 names has some 200,000
 _EXAMPLE = "`train: [cat, dog, …]`, `validation: […]` (may be left out) and `test: […]`"
 _FRACTIONS = "--set 'data.class_splits=[0.64, 0.16, 0.2]'"

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from neural_similarity.data.class_assignment import CLASS_SEED
 from neural_similarity.data.class_folder_sets import list_class_folder
 from neural_similarity.data.class_folders import classes_of, files_of, one_form
 from neural_similarity.data.images import DataMissing
@@ -12,8 +13,6 @@ from neural_similarity.data.places import setup_command
 from neural_similarity.data.products import holds_lists, list_products
 from neural_similarity.data.registry import DATA_SETS, DownloadedSet
 from neural_similarity.errors import UserError
-
-_CLASS_SEED = 0  # of fractions of classes, whatever the seed of a run, so that all seeds have the same test classes
 
 
 def folder_of(name: str, root: str | Path) -> Path:
@@ -45,7 +44,7 @@ def list_files(
         UserError: it has not the classes and images that it should have.
     """
     if name == "folder":
-        return list_class_folder(root, class_splits, _CLASS_SEED)
+        return list_class_folder(root, class_splits, CLASS_SEED)
     folder = folder_of(name, root)
     there = holds_lists(folder) if name == "sop" else folder_exists(folder / "images")
     if not there:

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from neural_similarity.data.checksums import crc_of_images
-from neural_similarity.data.class_assignment import mixed
+from neural_similarity.data.class_assignment import CLASS_SEED, mixed
 from neural_similarity.errors import UserError
-
-_CLASS_SEED = 0  # of the validation classes, whatever the seed of a run, so that all seeds have the same ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +107,7 @@ def hold_out_classes(classes: Sequence[str], fraction: float) -> tuple[list[str]
             f"`data.validation_fraction` = {fraction} leaves {len(classes) - count} of {len(classes)} training classes "
             "to train on; expected two or more. Next: --set data.validation_fraction=0"
         )
-    held_out = set(mixed(classes, _CLASS_SEED)[:count])
+    held_out = set(mixed(classes, CLASS_SEED)[:count])
     return [name for name in classes if name not in held_out], [name for name in classes if name in held_out]
 
 

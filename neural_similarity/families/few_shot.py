@@ -6,37 +6,28 @@ import keras
 
 from neural_similarity import config as configs
 from neural_similarity.config.few_shot import FewShot
+from neural_similarity.data.class_assignment import CLASS_SEED
 from neural_similarity.data.class_splits import ClassSplits
 from neural_similarity.data.episodes import check_classes, check_images
 from neural_similarity.data.few_shot_sets import count_class_splits, count_training_classes, load_class_splits
 from neural_similarity.data.images import DataMissing
 from neural_similarity.errors import UserError
+from neural_similarity.families import unseen_classes
 from neural_similarity.families.few_shot_evaluation import evaluation
 from neural_similarity.families.few_shot_methods import method_of
 from neural_similarity.models.seeding import seeded
 from neural_similarity.training.loop import Task
 from neural_similarity.training.optimizers import build_optimizer, build_schedule
-from neural_similarity.training.runs import Run, open_run
+from neural_similarity.training.runs import Run
 
 HEADLINE = "test/accuracy"
 SCORES = ("accuracy",)
 TRAINING_LOSS = "cross_entropy"
-_CLASS_SEED = 0  # of fractions of classes, whatever the seed of a run, so that all seeds have the same test classes
 
 
 def describe(config: FewShot) -> dict[str, str]:
     """The trained numbers, the classes and images of each split, and the episodes, in words."""
-    words = {"measured": config.protocol()}
-    try:
-        counts = _counts(config)
-        model = network(config, counts["train"][0])
-        words["parameters"] = f"{sum(int(v.shape.num_elements()) for v in model.trainable_variables):,}"
-        words["data"] = ", ".join(
-            f"{classes} {split} classes ({images:,} images)" for split, (classes, images) in counts.items()
-        )
-    except DataMissing as missing:
-        words |= {"parameters": "unknown until the data are there", "data": f"missing. {missing}"}
-    return words
+    return unseen_classes.describe(config, _counts, network)
 
 
 def check_data(config: FewShot) -> None:
@@ -57,7 +48,7 @@ def _counts(config):
     if data.name == "folder":
         from neural_similarity.data.class_folder_sets import list_class_folder
 
-        files = list_class_folder(data.root_path, data.class_splits, _CLASS_SEED)
+        files = list_class_folder(data.root_path, data.class_splits, CLASS_SEED)
         sizes = {split: {name: len(paths) for name, paths in classes.items()} for split, classes in files.items()}
         _check(config, {split: len(classes) for split, classes in sizes.items()}, sizes)
         return {split: (len(classes), sum(classes.values())) for split, classes in sizes.items()}
@@ -98,7 +89,7 @@ def load_data(config: FewShot) -> ClassSplits:
     if data.name == "folder":
         from neural_similarity.data.class_folder_sets import load_class_folder
 
-        splits = load_class_folder(data.root_path, data.image_size, data.class_splits, _CLASS_SEED)
+        splits = load_class_folder(data.root_path, data.image_size, data.class_splits, CLASS_SEED)
     else:
         splits = load_class_splits(data.name, data.root_path)
     parts = splits.parts()
@@ -128,12 +119,7 @@ def build_model(config: FewShot, facts: dict) -> keras.Model:
     Raises:
         UserError: `facts` name no classes.
     """
-    classes = facts.get("train_classes")
-    if not classes or not isinstance(classes, list):
-        raise UserError(
-            "run.json: damaged (`facts` have no list of `train_classes`). Train anew with another --run-dir."
-        )
-    return network(config, len(classes))
+    return network(config, len(unseen_classes.training_classes(facts)))
 
 
 def network(config: FewShot, num_classes: int, dtype: str | None = None) -> keras.Model:
@@ -163,11 +149,5 @@ def open_few_shot_run(folder: str | Path) -> Run:
     Raises:
         UserError: there is no run, or it is of another family.
     """
-    run = open_run(folder)
-    if run.config.family != "few_shot":
-        raise UserError(
-            f"{run.shown()}: a run of {run.config.family.replace('_', ' ')} ({run.details.config}); expected a "
-            "run of few-shot recognition. One is trained by: python few_shot/cifar_fs/train.py --config "
-            "configs/quickstart/few_shot.yaml"
-        )
-    return run
+    command = "python few_shot/cifar_fs/train.py --config configs/quickstart/few_shot.yaml"
+    return unseen_classes.open_run_of("few_shot", "few-shot recognition", command, folder)

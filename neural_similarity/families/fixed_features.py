@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from neural_similarity.data.checksums import crc_of_images
+from neural_similarity.data.checksums import crc_of_images, crc_of_weights
 from neural_similarity.data.in_order import in_order
 from neural_similarity.data.places import default_root
 from neural_similarity.data.retrieval_splits import RetrievalPart
@@ -65,23 +65,23 @@ def fixed_features(backbone: keras.Model, part: RetrievalPart, cells: int, title
 
 def _compute(backbone, part, cells, title, path):
     run = tf.function(lambda images: pooled_map(backbone(tf.cast(images, tf.float32), training=False), cells))
-    channels = backbone.output.shape[-1]
-    shape = (len(part), 1 + cells * cells, channels)
-    features = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    shape = (len(part), 1 + cells * cells, backbone.output.shape[-1])
+    header = np.lib.format.header_data_from_array_1_0(np.empty((0, *shape[1:]), np.float32))
     hidden = not (sys.stderr and sys.stderr.isatty())
-    with tqdm(desc=title, total=len(part), unit="image", disable=hidden) as bar:
+    with (
+        open(path, "wb") as file,  # and no map of it: on a full disk, to write into a map ends the process
+        tqdm(desc=title, total=len(part), unit="image", disable=hidden) as bar,
+    ):
+        np.lib.format.write_array_header_1_0(file, {**header, "shape": shape})
         for start, images in zip(range(0, len(part), _BLOCK), in_order(part, _BLOCK), strict=True):
             count = min(_BLOCK, len(part) - start)
-            features[start : start + count] = run(images)[:count]
+            file.write(run(images)[:count].numpy().astype(np.float32).tobytes())
             bar.update(count)
-    features.flush()
 
 
 def _fingerprint(backbone):
     """What tells a network from others: its weights, and the kinds and output shapes of its layers."""
-    crc = zlib.crc32(" ".join(_layers(backbone)).encode())
-    for variable in backbone.variables:
-        crc = zlib.crc32(np.ascontiguousarray(variable.numpy()), crc)
+    crc = crc_of_weights(backbone, zlib.crc32(" ".join(_layers(backbone)).encode()))
     return f"{backbone.name} {backbone.input.shape[1]} {backbone.output.dtype} {crc:08x}"
 
 

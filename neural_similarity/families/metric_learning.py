@@ -6,12 +6,11 @@ import tensorflow as tf
 
 from neural_similarity.config.metric_learning import RECALL_AT, MetricLearning
 from neural_similarity.data.balanced import balanced_rows
-from neural_similarity.data.images import DataMissing
 from neural_similarity.data.in_order import in_order
 from neural_similarity.data.retrieval_batches import check_classes_per_batch, training_batch
 from neural_similarity.data.retrieval_sets import count_retrieval_set, count_training_classes, load_retrieval_set
 from neural_similarity.data.retrieval_splits import RetrievalSplits
-from neural_similarity.errors import UserError
+from neural_similarity.families import unseen_classes
 from neural_similarity.families.fixed_features import fixed_features
 from neural_similarity.families.metric_learning_parts import (
     build_loss,
@@ -34,17 +33,7 @@ _EVALUATED_AT_ONCE = 64  # images
 
 def describe(config: MetricLearning) -> dict[str, str]:
     """The trained numbers, the classes and images of each split, and the ranking, in words."""
-    words = {"measured": config.protocol()}
-    try:
-        counts = _counts(config)
-        weights = network(config, counts["train"][0]).trainable_variables
-        words["parameters"] = f"{sum(int(v.shape.num_elements()) for v in weights):,}"
-        words["data"] = ", ".join(
-            f"{classes:,} {split} classes ({images:,} images)" for split, (classes, images) in counts.items()
-        )
-    except DataMissing as missing:
-        words |= {"parameters": "unknown until the data are there", "data": f"missing. {missing}"}
-    return words
+    return unseen_classes.describe(config, _counts, network)
 
 
 def check_data(config: MetricLearning) -> None:
@@ -86,12 +75,7 @@ def build_model(config: MetricLearning, facts: dict) -> keras.Model:
     Raises:
         UserError: `facts` name no classes.
     """
-    classes = facts.get("train_classes")
-    if not classes or not isinstance(classes, list):
-        raise UserError(
-            "run.json: damaged (`facts` have no list of `train_classes`). Train anew with another --run-dir."
-        )
-    return network(config, len(classes))
+    return network(config, len(unseen_classes.training_classes(facts)))
 
 
 def network(config: MetricLearning, num_classes: int, dtype: str | None = None) -> keras.Model:
@@ -110,15 +94,21 @@ def network(config: MetricLearning, num_classes: int, dtype: str | None = None) 
 def build_task(config, model, replicas, splits):
     """The `Task` of training `model` on `splits`. Call it, like `build_model`, under `replicas.scope()`.
 
-    The backbone gets its pretrained weights here, and not in `build_model`, so that to load or evaluate a trained
-    network takes the checkpoint alone.
+    The backbone gets its pretrained weights when the run begins, so that to resume it, or to load or evaluate a trained
+    network, takes the checkpoint alone.
     """
-    load_pretrained(config, model)
     optimizer = build_optimizer(
         config.optimizer, build_schedule(config.optimizer, config.schedule), _rates(config, model)
     )
     optimizer.build(model.trainable_variables)
     fixed = _FixedBackbone(config, model) if config.model.trained == "head" else None
+
+    def begin(resumed):
+        if not resumed:
+            load_pretrained(config, model)
+        if fixed:
+            fixed.compute(splits.train)
+
     data = config.data
     how = (config.seed, data.classes_per_batch, data.images_per_class, data.with_replacement)
     return Task(
@@ -128,6 +118,7 @@ def build_task(config, model, replicas, splits):
         step=gradient_step(model, optimizer, _loss(config, model, optimizer, fixed.head if fixed else model)),
         evaluate=_evaluation(config, model, splits, fixed),
         scores=_SHOWN,
+        begin=begin,
     )
 
 
@@ -207,21 +198,29 @@ class _FixedBackbone:
         # for one with cells.
         self.folder = None if config.data.root_is_the_set else config.data.root_path / "features"
         cells = [getattr(section, "cells", None) for section in (config.distance, config.ranking)]
+        self.features = None  # of the training images
         self.training_cells = cells[0] or cells[1] or 1
         self.ranking_cells = cells[1] or cells[0] or 1
 
+    def compute(self, part):
+        """Computes the features of the training images, once the backbone has its weights."""
+        self.features = fixed_features(self.backbone, part, self.training_cells, "training", self.folder)
+
     def batch(self, part, seed, classes_per_batch, images_per_class, with_replacement):
-        """`batch(step)`: features `(b, 1 + r, i)` and labels `(b,)` int32, the images that `training_batch` chooses."""
-        features = fixed_features(self.backbone, part, self.training_cells, "training", self.folder)
+        """`batch(step)`: features `(b, 1 + r, i)` and labels `(b,)` int32, the images that `training_batch` chooses.
+
+        Call `compute` before the first batch.
+        """
         size = classes_per_batch * images_per_class
+        shape = 1 + self.training_cells**2, self.backbone.output.shape[-1]
 
         def examples(step):
             rows = balanced_rows(part.rows, seed, int(step), classes_per_batch, images_per_class, with_replacement)
-            return features[rows], part.labels[rows]
+            return self.features[rows], part.labels[rows]
 
         def batch(step):
             chosen, labels = tf.numpy_function(examples, [step], (tf.float32, tf.int32), stateful=False)
-            return tf.ensure_shape(chosen, (size, *features.shape[1:])), tf.ensure_shape(labels, (size,))
+            return tf.ensure_shape(chosen, (size, *shape)), tf.ensure_shape(labels, (size,))
 
         return batch
 

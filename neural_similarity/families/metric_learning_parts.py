@@ -144,5 +144,5 @@ def _miner(section):
 
 def own_learning_rate(config: MetricLearning) -> float | None:
     """The learning rate of the loss's own weights; None if it has none."""
-    rates = ("beta_learning_rate", "proxy_learning_rate", "class_learning_rate")
+    rates = ("beta_learning_rate", "proxy_learning_rate")
     return next((getattr(config.loss, rate) for rate in rates if hasattr(config.loss, rate)), None)

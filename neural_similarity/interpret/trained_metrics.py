@@ -11,7 +11,8 @@ from neural_similarity.distances import Structural
 from neural_similarity.errors import UserError
 from neural_similarity.families import load_run
 from neural_similarity.families.metric_learning_parts import ranking_distance, training_distance
-from neural_similarity.training.runs import Run, open_run
+from neural_similarity.families.unseen_classes import open_run_of
+from neural_similarity.training.runs import Run
 
 _AT_ONCE = 64  # images of a block
 
@@ -27,6 +28,7 @@ class TrainedMetric:
         model: from images `(b, s, s, 3)` of 0 to 255 to maps of the embedding.
         distance: the `Structural` distance of the config's ranking, or else of its training. A config that neither
             ranks nor trains so has none; it gets the one of the paper.
+        candidates: how many of the nearest images by cosine that evaluation ranks again; 100 if it ranks none so.
         scaled: what makes a square of an image file, as in the evaluation.
 
     Raises:
@@ -39,6 +41,7 @@ class TrainedMetric:
         self.model = load_run(run.folder)
         known = [ranking_distance(config), training_distance(config)]
         self.distance = next((distance for distance in known if isinstance(distance, Structural)), Structural())
+        self.candidates = getattr(config.ranking, "candidates", 100)
         # Sets of small images are read whole, and photos as networks are usually tested.
         self.scaled = middle_square if DATA_SETS[config.data.name].image_size else resized_centre
         shape = tf.TensorSpec((None, *self.model.input_shape[1:]), tf.float32)
@@ -65,14 +68,8 @@ def open_metric_run(folder: str | Path) -> Run:
     Raises:
         UserError: there is no run, or it is of another family.
     """
-    run = open_run(folder)
-    if run.config.family != "metric_learning":
-        raise UserError(
-            f"{run.shown()}: a run of {run.config.family.replace('_', ' ')} ({run.details.config}); expected a run of "
-            "metric learning. One is trained by: python metric_learning/diml/train.py --config "
-            "configs/quickstart/diml.yaml"
-        )
-    return run
+    command = "python metric_learning/diml/train.py --config configs/quickstart/diml.yaml"
+    return open_run_of("metric_learning", "metric learning", command, folder)
 
 
 def load_metric(folder: str | Path) -> TrainedMetric:

@@ -10,13 +10,13 @@ import hashlib
 import logging
 import os
 import sys
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from neural_similarity.data.checksums import crc_of_weights
 from neural_similarity.data.image_files import fill
 from neural_similarity.data.image_kinds import is_image
 from neural_similarity.data.listing import entries, folder_exists, unreadable
@@ -27,6 +27,7 @@ from neural_similarity.predict.gallery_index import GalleryIndex, read_index, wr
 
 _log = logging.getLogger("neural_similarity")
 _BLOCK = 64  # images that are in memory at once
+_SAVED_AFTER = 4096  # images that were read, so that a search that is stopped has not read them in vain
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,17 +87,24 @@ def open_gallery(folder: str | Path, metric: TrainedMetric) -> Gallery:
     if not files:
         raise UserError(f"{folder}: no image in it, nor in a folder in it. Next: --gallery DIR, a folder of images")
     with _held(path) as writable:
-        old = read_index(path, made_of, _shape(metric))
-        index = _refreshed(folder, files, old, metric)
-        if writable and index is not old and index.names:
-            try:
-                write_index(path, index, made_of)
-            except OSError as error:
-                why = error.strerror
-                _log.warning("%s: not written (%s), so that the next search reads the images again.", shown(path), why)
+        index = old = read_index(path, made_of, _shape(metric))
+        for index in _refreshed(folder, files, old, metric):
+            if writable and index.names:
+                writable = _written(path, index, made_of)
     if not index.names:
         raise UserError(f"{folder}: none of its images can be read. Next: --gallery DIR, a folder of whole images")
     return Gallery(folder, index.names, index.descriptors)
+
+
+def _written(path, index, made_of):
+    """Whether an index could be written; a line of the log says why it could not."""
+    try:
+        write_index(path, index, made_of)
+    except OSError as error:
+        why = error.strerror
+        _log.warning("%s: not written (%s), so that the next search reads the images again.", shown(path), why)
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -118,13 +126,10 @@ def _held(path):
 
 
 def _made_of(metric, place):
-    crc = 0
-    for variable in metric.model.variables:
-        crc = zlib.crc32(np.ascontiguousarray(variable.numpy()), crc)
     distance = metric.distance
     return {
         "gallery": place,
-        "weights": f"{crc:08x}",
+        "weights": f"{crc_of_weights(metric.model):08x}",
         "image_size": metric.image_size,
         "scaled": metric.scaled.__name__,
         "cells": distance.cells,
@@ -163,7 +168,7 @@ def _names_below(folder, inside, above) -> Iterator[str]:
 
 
 def _refreshed(folder, files, old, metric):
-    """The index of `files`, where possible from the old one, which is returned itself if nothing changed."""
+    """Yields indexes of `files`, where possible from the old one, each with more images; none if nothing changed."""
     known = {name: i for i, name in enumerate(old.names)}
     same = {
         name: known[name]
@@ -171,11 +176,22 @@ def _refreshed(folder, files, old, metric):
         if name in known and facts == (old.sizes[known[name]], old.changed_ns[known[name]])
     }
     new = [name for name in files if name not in same]
-    described = _described(folder, new, metric)
+    described = {}
+    hidden = not (sys.stderr and sys.stderr.isatty())
+    with tqdm(desc="gallery", total=len(new), unit="image", disable=hidden) as bar:
+        for start in range(0, len(new), _SAVED_AFTER):
+            described |= _described(folder, new[start : start + _SAVED_AFTER], metric, bar.update)
+            if start + _SAVED_AFTER < len(new):
+                yield _merged(files, old, same, described)
     if not described and len(same) == len(old.names):
-        return old
+        return
     read, gone = len(described), len(known.keys() - files.keys())
     _log.info("%s: %s images; %s were read now, %s are gone.", folder, *(f"{n:,}" for n in (len(files), read, gone)))
+    yield _merged(files, old, same, described)
+
+
+def _merged(files, old, same, described):
+    """The index of the files that are in `same`, `{name: place in the old index}`, or in `described`."""
     names = tuple(name for name in files if name in same or name in described)
     facts = np.array([files[name] for name in names], np.int64).reshape(-1, 2)
     descriptors = np.empty((len(names), *old.descriptors.shape[1:]), np.float32)
@@ -184,22 +200,20 @@ def _refreshed(folder, files, old, metric):
     return GalleryIndex(names, facts[:, 0].copy(), facts[:, 1].copy(), descriptors)
 
 
-def _described(folder, names, metric):
+def _described(folder, names, metric, advance):
     """{name: descriptors `(1 + r, c)`} of the images that can be read; a line of the log for each that cannot."""
     found = {}
-    hidden = not (sys.stderr and sys.stderr.isatty())
-    with tqdm(desc="gallery", total=len(names), unit="image", disable=hidden) as bar:
-        for start in range(0, len(names), _BLOCK):
-            block = names[start : start + _BLOCK]
-            images, readable, problems = read_block([folder / name for name in block], metric)
-            for problem in problems:
-                _log.warning("Left out: %s", problem)
-            kept = [name for name, is_readable in zip(block, readable, strict=True) if is_readable]
-            if kept:
-                descriptors = metric.prepare(images)
-                _check_finite(descriptors, folder, kept)
-                found.update(zip(kept, descriptors, strict=True))
-            bar.update(len(block))
+    for start in range(0, len(names), _BLOCK):
+        block = names[start : start + _BLOCK]
+        images, readable, problems = read_block([folder / name for name in block], metric)
+        for problem in problems:
+            _log.warning("Left out: %s", problem)
+        kept = [name for name, is_readable in zip(block, readable, strict=True) if is_readable]
+        if kept:
+            descriptors = metric.prepare(images)
+            _check_finite(descriptors, folder, kept)
+            found.update(zip(kept, descriptors, strict=True))
+        advance(len(block))
     return found
 
 

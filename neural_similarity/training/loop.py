@@ -35,6 +35,8 @@ class Task:
         evaluate: `evaluate()` returns `{split: {name: float}}`.
         scores: the names, in what `evaluate` and perhaps `step` return, that are shown during the training, in percent.
             Their values are fractions.
+        begin: `begin(resumed)` is called once, before the first step. If the run is resumed, the model has the weights
+            of its checkpoint by then; if not, this may give it others than those that were drawn at random.
     """
 
     model: keras.Model
@@ -43,6 +45,7 @@ class Task:
     step: Callable
     evaluate: Callable
     scores: tuple[str, ...]
+    begin: Callable = lambda resumed: None
 
 
 def gradient_step(model, optimizer, loss):
@@ -136,7 +139,7 @@ class Loop:
         self.pending = []  # {name: number} of each step since the last row of metrics
 
     def restore(self):
-        """Takes weights, optimiser, step, metrics and `pending` from the newest whole checkpoint, if one was saved.
+        """Takes weights, optimiser, step, metrics and `pending` from the newest whole checkpoint; or begins the task.
 
         Raises:
             UserError: there are rows of metrics and no checkpoint, or what is there cannot be used.
@@ -144,6 +147,7 @@ class Loop:
         newest = self.checkpoints.load_newest(rename_damaged=True)
         if newest is None:
             self._check_nothing_is_lost()
+            self.task.begin(resumed=False)
             return
         arrays, state = newest
         if state.step > self.train_steps:
@@ -159,6 +163,7 @@ class Loop:
             self.rows, self.lost_rows = [as_today(row) for row in state.rows], state.lost_rows
         else:  # an older checkpoint
             self._take_rows_of_older_run()
+        self.task.begin(resumed=True)
 
     def _check_nothing_is_lost(self):
         """Refuses to begin a run that has metrics: it was trained, and so its checkpoints are gone."""
