@@ -276,8 +276,8 @@ def _retrieve(parser):
         "--candidates",
         metavar="N",
         type=_index,
-        default=100,
-        help="nearest images by cosine that are ranked again by their parts; 0 for none (default: %(default)s)",
+        help="nearest images by cosine that are ranked again by their parts; 0 for none (default: as in the run's own "
+        "evaluation, or 100 where that ranks by the cosine alone)",
     )
     parser.add_argument("--label", metavar="CLASS", help="class of the images, where they lie outside of DIR/CLASS")
     parser.add_argument("--out", metavar="FILE.png", type=typed_path, help="draw what was found")

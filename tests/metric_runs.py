@@ -21,13 +21,15 @@ TINY = ["model.widths=[2, 3, 4]", "model.embedding_size=5"]
 def metric_run(folder, *settings, name="quickstart/diml", weights=0):
     """Makes the folder of a run of configs/NAME.yaml on the digits, with a checkpoint of step 5; returns `folder`.
 
-    `settings` are texts as of `--set`, and `weights` is the seed of what the weights look like.
+    `name` may also be the `Path` of a config. `settings` are texts as of `--set`, and `weights` is the seed of what the
+    weights look like.
     """
     overrides = [*TINY, *settings]
-    config = configs.load(f"configs/{name}.yaml", overrides, environment={})
+    file = f"configs/{name}.yaml" if isinstance(name, str) else name
+    config = configs.load(file, overrides, environment={})
     run = runs.Run(folder)
     folder.mkdir()
-    details = {"config": name, "recipe": "custom", "experiment": config.owner(), "overrides": overrides}
+    details = {"config": str(name), "recipe": "custom", "experiment": config.owner(), "overrides": overrides}
     details |= {"facts": _splits().facts(), "environment": environment()}
     run.create(config, Details(**details, runtime=Runtime.resolve(config.runtime)))
     model = look_trained(metric_learning.build_model(config, run.facts), weights)

@@ -8,7 +8,7 @@ import shutil
 import pytest
 import tiny_retrieval as tiny
 from pictures import pixels, save
-from tiny_sets import md5, run, tar_of
+from tiny_sets import md5, run, tar_of, tree
 
 from neural_similarity.data import brought, download, origin, registry
 from neural_similarity.data.retrieval_sets import count_retrieval_set, load_retrieval_set
@@ -28,11 +28,6 @@ def source(tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     return folder
-
-
-def tree(folder):
-    """All files below a folder, hidden ones too, by their path in it."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def refused(capsys, root, *arguments):

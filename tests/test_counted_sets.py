@@ -9,7 +9,7 @@ import tarfile
 import pytest
 from file_server import first, sending, serving
 from pictures import pixels, save
-from tiny_sets import HTML, TINY, md5, member, read, run, tar_of, write
+from tiny_sets import HTML, TINY, md5, member, read, run, tar_of, tree, write
 
 from neural_similarity.data import origin, registry
 
@@ -86,11 +86,6 @@ def source(tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     return folder
-
-
-def tree(folder):
-    """All files below a folder, hidden ones too, by their path in it."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def write_tree(folder, content):

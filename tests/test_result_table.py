@@ -230,8 +230,8 @@ def test_estimates_in_words():
     words = [in_words(seconds) for seconds in (40, 600, 3_600 * 3 + 600, 3_600 * 53)]
     assert words == ["40 s", "10 min", "3 h 10 min", "2 days 5 h"]
     assert str(Estimate(600, 0)) == "about 10 min"
-    assert str(Estimate(600, 1)) == "about 10 min, and 1 run whose cost nobody has measured"
-    assert str(Estimate(0, 2)) == "2 runs whose cost nobody has measured"
+    assert str(Estimate(600, 1)) == "about 10 min, and 1 run of unknown cost"
+    assert str(Estimate(0, 2)) == "their cost is not known"
     plan = load_plan("cifar10", scale=0.5, seeds=[0], precision="float32")
     some = [run for run in plan.runs() if run.row.config == "cifar10/static_dns"]
     cost = cost_of("cifar10/static_dns", some[0].config, "GPU", [], [BENCHMARK])

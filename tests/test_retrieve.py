@@ -1,6 +1,7 @@
 """Searching a folder for similar images: what is found, and what is kept of the folder's images."""
 
 import dataclasses
+import itertools
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from metric_runs import digits_of_classes, metric_run, write_gallery
 from pictures import pixels, save
 from PIL import Image
 
+from neural_similarity.config import REPOSITORY
 from neural_similarity.data import image_files
 from neural_similarity.distances import Cosine, Structural, rerank
 from neural_similarity.errors import UserError
@@ -273,6 +275,30 @@ def test_the_command_names_neighbours_and_their_parts(made, tmp_path, command):
     assert re.match(r"first neighbour right after ranking again: \d of 2$", lines[-1])
 
 
+def test_what_a_stopped_search_has_read_is_kept(gallery, tmp_path, read_files, monkeypatch):
+    metric = load_metric(metric_run(tmp_path / "run"))
+    monkeypatch.setattr(galleries, "_SAVED_AFTER", 8)
+    with monkeypatch.context() as patch:
+        patch.setattr(galleries, "_merged", stop_at_call(2, galleries._merged))
+        with pytest.raises(KeyboardInterrupt):
+            open_gallery(gallery, metric)
+    assert len(read_files) == 16
+    assert len(open_gallery(gallery, metric).names) == 20
+    assert len(read_files) == 16 + 12
+
+
+def stop_at_call(number, function):
+    """`function`, but its call of this number raises KeyboardInterrupt."""
+    calls = itertools.count(1)
+
+    def stopping(*arguments):
+        if next(calls) == number:
+            raise KeyboardInterrupt
+        return function(*arguments)
+
+    return stopping
+
+
 def test_a_search_by_cosine_alone(made, command):
     run, folder = made
     code, said, _ = command("retrieve", run, folder / "5" / "0.png", "--gallery", folder, "--candidates", 0)
@@ -311,6 +337,24 @@ def test_a_run_that_ranks_by_cosine_is_searched_with_the_settings_of_the_paper(m
     assert metric.distance.get_config() == Structural().get_config()
     (found,) = search(metric, open_gallery(made[1], metric), [made[1] / "5" / "0.png"])
     assert len(found.reranked) == 5
+
+
+def test_a_run_that_is_trained_by_matching_and_ranks_by_cosine_is_searched_as_it_was_trained(tmp_path):
+    document = (REPOSITORY / "configs/digits_unseen/margin_structural.yaml").read_text()
+    line = next(line for line in document.splitlines() if line.startswith("ranking:"))
+    (tmp_path / "mixed.yaml").write_text(document.replace(line, "ranking: {name: cosine}"))
+    metric = load_metric(metric_run(tmp_path / "run", "distance.entropy=0.1", name=tmp_path / "mixed.yaml"))
+    trained = metric.distance.get_config()
+    assert (trained["entropy"], trained["whole"]) == (0.1, "cells")
+    assert metric.candidates == 100
+
+
+def test_as_many_candidates_as_in_the_runs_evaluation(made, tmp_path, command):
+    run = metric_run(tmp_path / "run", "ranking.candidates=2")
+    words = "retrieve", run, made[1] / "5" / "0.png", "--gallery", made[1], "--top", 10
+    command(*words)  # tells that it reads the gallery
+    found = [command(*words, *more)[1] for more in ((), ("--candidates", 2), ("--candidates", 19))]
+    assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.parametrize(

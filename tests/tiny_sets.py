@@ -126,3 +126,8 @@ def assert_complete(root):
     """tiny10's files and nothing else: neither an archive nor a partial one."""
     assert read(root / "tiny-bin") == CONTENT
     assert [path.name for path in root.iterdir()] == ["tiny-bin"]
+
+
+def tree(folder):
+    """All files below a folder, hidden ones too, by their path in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from neural_similarity.data.image_files import FORMATS
+from neural_similarity.data.image_files import FORMATS, resized_centre_place
 from neural_similarity.errors import UserError
 
 PARTS = 15
@@ -55,8 +55,7 @@ def parts_in_cells(parts: np.ndarray, width: int, height: int, size: int, cells:
         `(cells², k)` bools. Parts that are not visible, or lie in the border that is cut off, are in no cell.
     """
     before = np.array([width, height])
-    scaled = round(size * 256 / 224) * before // before.min()  # as in `resized_centre`
-    starts = np.round((scaled - size) / 2)
+    scaled, starts = np.array(resized_centre_place((width, height), size))
     places = parts[:, :2] * scaled / before - starts
     column, row = np.floor(places * cells / size).astype(int).T
     inside = (parts[:, 2] > 0) & (places >= 0).all(1) & (places < size).all(1)

@@ -4,16 +4,42 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tqdm import tqdm
 
 from neural_similarity.data.download import BusyError, alone
-from neural_similarity.data.origin import write_note
+from neural_similarity.data.images import DataMissing
+from neural_similarity.data.origin import read_note, write_note
 from neural_similarity.data.places import setup_command
 from neural_similarity.data.registry import DATA_SETS
+from neural_similarity.data.retrieval_files import folder_of, list_files
+from neural_similarity.data.streams import tell
 from neural_similarity.errors import UserError
+
+
+def copy_unless_there(name: str, source: Path | None, root: Path, copy: Callable[[Path, Path], None]) -> None:
+    """Puts a set of image files in place, unless it is there, and says where it is.
+
+    Args:
+        name: of the set.
+        source: what somebody brings; None only looks whether the set is there and whole.
+        root: the folder that holds all sets.
+        copy: `copy(source, root)` puts it in place.
+
+    Raises:
+        DataMissing: `source` is None, and the set is not there.
+        UserError: what is in its place is not the set; or as `copy`.
+    """
+    try:
+        list_files(name, root)
+    except DataMissing:
+        if source is None:
+            raise
+        copy(source, root)
+    folder = folder_of(name, root)
+    tell(f"{name}: complete in {folder}; its images: {read_note(folder)}")
 
 
 def put_in_place(name: str, root: Path, files: Mapping[str, Path], made_from: str) -> None:

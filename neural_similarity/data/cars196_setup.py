@@ -7,15 +7,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from neural_similarity.data.brought import put_in_place
+from neural_similarity.data.brought import copy_unless_there, put_in_place
 from neural_similarity.data.class_folders import files_of, one_form
-from neural_similarity.data.images import DataMissing
 from neural_similarity.data.listing import entries, file_exists, folder_exists
-from neural_similarity.data.origin import read_note
 from neural_similarity.data.places import setup_command
 from neural_similarity.data.registry import DATA_SETS
-from neural_similarity.data.retrieval_files import check_counts, folder_of, halves, list_files
-from neural_similarity.data.streams import tell
+from neural_similarity.data.retrieval_files import check_counts, halves
 from neural_similarity.errors import UserError
 
 NAME = "cars196"
@@ -36,14 +33,7 @@ def build(source: Path | None, root: Path) -> None:
         UserError: `source` does not hold the set; what is in its place is not the set; or another process copies it.
         OSError: a file cannot be read or written.
     """
-    folder = folder_of(NAME, root)
-    try:
-        list_files(NAME, root)
-    except DataMissing:
-        if source is None:
-            raise
-        _copy(source, root)
-    tell(f"{NAME}: complete in {folder}; its images: {read_note(folder)}")
+    copy_unless_there(NAME, source, root, _copy)
 
 
 def _copy(source, root):

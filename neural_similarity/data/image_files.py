@@ -136,13 +136,23 @@ def resized_centre(image, size):
     and the long side in proportion, rounded down. 640×480 pixels become 341×256, of which a border of 58 or 59 columns
     and of 16 rows is left out. Only what is left is computed.
     """
-    short = round(size * 256 / 224)
-    sides = [short * side // min(image.size) for side in image.size]
-    starts = [round((side - size) / 2) for side in sides]
+    sides, starts = resized_centre_place(image.size, size)
     factors = [before / side for before, side in zip(image.size, sides, strict=True)]
     box = [start * factor for start, factor in zip(starts, factors, strict=True)]
     box += [min((start + size) * factor, side) for start, factor, side in zip(starts, factors, image.size, strict=True)]
     return image.resize((size, size), Image.Resampling.BILINEAR, box=tuple(box))
+
+
+def resized_centre_place(sides, size):
+    """((width, height) of a scaled image, (column, row) where its middle begins), in pixels; see `resized_centre`.
+
+    Args:
+        sides: (width, height) of the image before it is scaled.
+        size: height and width of the middle.
+    """
+    short = round(size * 256 / 224)
+    scaled = [short * side // min(sides) for side in sides]
+    return scaled, [round((side - size) / 2) for side in scaled]
 
 
 def whole_image(image, size):
@@ -188,7 +198,7 @@ def _read(path, size, scaled):
                 image.load()
                 if not is_whole(image, file):
                     raise ValueError("image file is truncated: it ends before its last pixel")
-                return np.asarray(scaled(_rgb(_upright(image)), size))
+                return np.asarray(scaled(rgb(_upright(image)), size))
     except (UserError, MemoryError):
         raise
     except UnidentifiedImageError as error:
@@ -246,8 +256,8 @@ def _upright(image):
     return image if turn is None else image.transpose(turn)
 
 
-def _rgb(image):
-    """An image in RGB with 8 bits. Of grey levels of 16 bits the upper 8 are kept.
+def rgb(image):
+    """A Pillow image in RGB with 8 bits. Of grey levels of 16 bits the upper 8 are kept; alpha is dropped.
 
     Pillow's own conversion would make every level above 255 white.
     """

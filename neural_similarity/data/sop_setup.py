@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-from neural_similarity.data.brought import put_in_place
-from neural_similarity.data.images import DataMissing
-from neural_similarity.data.origin import read_note
+from neural_similarity.data.brought import copy_unless_there, put_in_place
 from neural_similarity.data.places import setup_command
 from neural_similarity.data.products import LISTS, holds_lists, list_products
 from neural_similarity.data.registry import DATA_SETS
-from neural_similarity.data.retrieval_files import check_counts, folder_of, list_files
-from neural_similarity.data.streams import tell
+from neural_similarity.data.retrieval_files import check_counts
 from neural_similarity.errors import UserError
 
 NAME = "sop"
@@ -28,18 +25,11 @@ def build(source: Path | None, root: Path) -> None:
         UserError: `source` does not hold the set; what is in its place is not the set; or another process copies it.
         OSError: a file cannot be read or written.
     """
-    folder = folder_of(NAME, root)
-    try:
-        list_files(NAME, root)
-    except DataMissing:
-        if source is None:
-            raise
-        source = source if holds_lists(source) else source / DATA_SETS[NAME].folder
-        _copy(source, root)
-    tell(f"{NAME}: complete in {folder}; its images: {read_note(folder)}")
+    copy_unless_there(NAME, source, root, _copy)
 
 
 def _copy(source, root):
+    source = source if holds_lists(source) else source / DATA_SETS[NAME].folder
     if not holds_lists(source):
         raise UserError(
             f"{source.parent}: neither there nor in {source.name} are both {' and '.join(LISTS.values())}. Next: name "

@@ -78,10 +78,13 @@ def vectors(embeddings):
 
 
 def unit_vectors(embeddings):
-    """`vectors`, each divided by its length. A vector of zeros stays one."""
+    """`vectors`, `(b, c)`, each divided by its length. A vector of zeros stays one."""
     return tf.math.l2_normalize(vectors(embeddings), -1, epsilon=1e-12)
 
 
 def chord(cosines):
-    """The distance of the ends of two unit vectors, √(2 − 2·cos + 1e-6). The small number keeps its gradient finite."""
+    """The distance of the ends of two unit vectors, √(2 − 2·cos + 1e-6), of the shape of `cosines`.
+
+    The small number keeps its gradient finite.
+    """
     return tf.sqrt(tf.maximum(2 - 2 * cosines, 0) + 1e-6)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
-from neural_similarity.data.image_files import fill, resized_centre
+from neural_similarity.data.image_files import fill, resized_centre, rgb
 
 _EXPECTED = "a path, a Pillow image, or an array (H, W, 3) of numbers from 0 to 255"
 
@@ -45,7 +45,7 @@ def _square(image, size, scaled):
         fill(square, [image], scaled)
         return square[0]
     if isinstance(image, Image.Image):
-        return np.asarray(scaled(_rgb(ImageOps.exif_transpose(image)), size))
+        return np.asarray(scaled(rgb(ImageOps.exif_transpose(image)), size))
     array = _checked(image)
     if array.shape[:2] == (size, size):
         return array
@@ -64,10 +64,3 @@ def _checked(image):
     if array.dtype.kind == "f" and 0 < array.max() <= 1:
         raise ValueError(f"an image must be {_EXPECTED}. Received none above 1; an image in 0 to 1 is image * 255 here")
     return array
-
-
-def _rgb(image):
-    """As the reader of files does it: of grey levels of 16 bits the upper 8 are kept, and alpha is dropped."""
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert("RGB")

@@ -3,10 +3,10 @@
 import keras
 import tensorflow as tf
 
+from neural_similarity.arguments import number
 from neural_similarity.distances import Distance
 from neural_similarity.losses.embedding_loss import EmbeddingLoss, class_labels
 from neural_similarity.losses.masked import log_one_plus_sum_exp, masked_mean
-from neural_similarity.miners.arguments import number
 from neural_similarity.ops import dimensions
 
 

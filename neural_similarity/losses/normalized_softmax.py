@@ -3,20 +3,20 @@
 import keras
 import tensorflow as tf
 
+from neural_similarity.arguments import count, number
 from neural_similarity.losses.proxy_loss import ProxyLoss
-from neural_similarity.miners.arguments import count, number
 
 
 @keras.saving.register_keras_serializable("neural_similarity")
 class NormalizedSoftmaxLoss(ProxyLoss):
-    """−log softmax(s/T) at the image's own class, the mean over the images; s are the cosines with all proxies.
+    """−log softmax(s/τ) at the image's own class, the mean over the images; s are the cosines with all proxies.
 
     The proxies start as normal numbers with the variance 1/c, so that their lengths are about 1. That is our choice.
 
     Args:
         num_classes: n. The labels are from 0 to n − 1.
         embedding_size: c.
-        temperature: T.
+        temperature: τ.
         seed, distance, name, dtype: as for `ProxyLoss`.
     """
 

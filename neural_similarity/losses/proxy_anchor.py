@@ -3,9 +3,9 @@
 import keras
 import tensorflow as tf
 
+from neural_similarity.arguments import count, number
 from neural_similarity.losses.masked import log_one_plus_sum_exp
 from neural_similarity.losses.proxy_loss import ProxyLoss
-from neural_similarity.miners.arguments import count, number
 
 
 @keras.saving.register_keras_serializable("neural_similarity")

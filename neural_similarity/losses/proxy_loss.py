@@ -3,10 +3,10 @@
 import keras
 import tensorflow as tf
 
+from neural_similarity.arguments import count
 from neural_similarity.distances import Cosine
 from neural_similarity.losses.embedding_loss import EmbeddingLoss, class_labels
 from neural_similarity.losses.masked import masked_mean
-from neural_similarity.miners.arguments import count
 
 
 class ProxyLoss(EmbeddingLoss):

@@ -3,9 +3,9 @@
 import keras
 import tensorflow as tf
 
+from neural_similarity.arguments import number, switch
 from neural_similarity.losses.masked import masked_mean
 from neural_similarity.losses.mined_loss import MinedLoss
-from neural_similarity.miners.arguments import number, switch
 
 
 @keras.saving.register_keras_serializable("neural_similarity")

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from neural_similarity.miners.arguments import count, number
+from neural_similarity.arguments import count, number
 from neural_similarity.miners.miner import Miner, or_any
 
 # The least 1 − D²/4, which is 0 at the largest distance, D = 2, and has no logarithm there.

@@ -1,6 +1,6 @@
 """Negatives a little farther than the positive (Schroff et al., CVPR 2015)."""
 
-from neural_similarity.miners.arguments import number
+from neural_similarity.arguments import number
 from neural_similarity.miners.draw import among
 from neural_similarity.miners.miner import Miner, or_any
 

@@ -50,19 +50,19 @@ def read_index(path: Path, made_of: dict, descriptor_shape: tuple[int, int]) -> 
             written with the same.
         descriptor_shape: `(1 + r, c)`.
 
-    Raises:
-        OSError: the file cannot be read.
     """
     empty = _empty(descriptor_shape)
-    if not path.exists():
-        return empty
     try:
+        if not path.exists():
+            return empty
         arrays = read_npz(path)
         if _text(arrays, "made_of") == _described(made_of):
             return _index_of(arrays, descriptor_shape)
         _log.warning("%s: an index of other weights or settings. It is made anew.", shown(path))
     except ArraysError as error:
         _log.warning("%s: damaged, or no index of a gallery (%s). It is made anew.", shown(path), error)
+    except OSError as error:
+        _log.warning("%s: cannot be read (%s). It is made anew.", shown(path), error.strerror)
     return empty
 
 

@@ -23,7 +23,7 @@ def retrieve(
     paths: Sequence[Path],
     *,
     top: int = 5,
-    candidates: int = 100,
+    candidates: int | None = None,
     label: str | None = None,
     out: Path | None = None,
 ) -> Iterator[tuple[str, bool]]:
@@ -35,7 +35,8 @@ def retrieve(
     Args:
         folder: run folder of metric learning.
         gallery: the folder that is searched, with all folders in it.
-        paths, top, candidates, label: as for `retrieval.search`.
+        paths, top, label: as for `retrieval.search`.
+        candidates: as for `retrieval.search`; None for as many as in the run's own evaluation.
         out: the PNG to draw a sheet to, of the first `MOST_DRAWN` images; or None.
 
     Raises:
@@ -47,6 +48,7 @@ def retrieve(
     metric = load_metric(folder)
     searched = open_gallery(gallery, metric)
     _check_label(label, searched)
+    candidates = metric.candidates if candidates is None else candidates
     drawn, known = [], []
     for found in search(metric, searched, paths, top=top, candidates=candidates, label=label):
         if isinstance(found, UserError):

@@ -126,11 +126,13 @@ class Estimate:
         return cls(sum(filter(None, seconds)), seconds.count(None))
 
     def __str__(self):
-        """ "about 3 h 10 min", "about 3 h 10 min, and 2 runs whose cost nobody has measured"."""
-        words = [f"about {in_words(self.seconds)}"] if self.seconds or not self.unknown else []
-        if self.unknown:
-            words.append(f"{self.unknown} run{'s' * (self.unknown > 1)} whose cost nobody has measured")
-        return ", and ".join(words)
+        """ "about 3 h 10 min", "about 3 h 10 min, and 2 runs of unknown cost", "their cost is not known"."""
+        known = f"about {in_words(self.seconds)}"
+        if not self.unknown:
+            return known
+        if not self.seconds:
+            return "their cost is not known"
+        return f"{known}, and {self.unknown} run{'s' * (self.unknown > 1)} of unknown cost"
 
 
 def seconds_of(run, cost: Cost | None) -> float | None:

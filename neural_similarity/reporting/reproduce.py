@@ -137,7 +137,7 @@ def _dry_run(plan, options):
     for job in jobs:
         step, steps = last_step(job.folder), job.run.config.schedule.scaled_train_steps
         begun = f", of which {step:,} are done" if step else ""
-        cost = "nobody has measured the cost" if job.estimate is None else f"about {in_words(job.estimate)}"
+        cost = "the cost is not known" if job.estimate is None else f"about {in_words(job.estimate)}"
         say(f"  {job} ({job.run.row.config}): {steps:,} steps{begun}; {cost}")
     return 0
 
