@@ -22,6 +22,9 @@ class Distance(abc.ABC):
     # the weights of classes.
     is_of_vectors = False
 
+    # The layer that holds the weights of the distance itself, where it is learned; None if it has none.
+    parameters = None
+
     @abc.abstractmethod
     def prepare(self, embeddings):
         """What is needed of each image. `embeddings` are a network's output for b images, at any precision."""
@@ -41,6 +44,14 @@ class Distance(abc.ABC):
     @abc.abstractmethod
     def distances(self, first, second):
         """How far the two images of each pair are from each other, `(p,)`, at least 0, with a finite gradient."""
+
+    def mining_distances(self, prepared):
+        """What miners choose negatives by, `(b, b)`; None for the distances between the ends of `whole`'s vectors."""
+        return
+
+    def scores(self, prepared):
+        """Scores of all pairs of a batch, `(b, b)`, that grow with nearness and have a gradient."""
+        return self.coarse(prepared, prepared)
 
     def similarities(self, prepared):
         """How similar all pairs of a batch are, `(b, b)`, from −1 to 1 and symmetric. The diagonal has no meaning.

@@ -80,6 +80,10 @@ class Structural(Distance):
         found = self.match(first, second)
         return (tf.reduce_sum(found.plan * chord(found.similarities), (-2, -1)) + chord(found.cosine)) / 2
 
+    def scores(self, prepared):
+        """See `Distance.scores`: cos + SS."""
+        return 2 * self.similarities(prepared)
+
     def similarities(self, prepared):
         """See `Distance.similarities`: (SS + cos)/2.
 

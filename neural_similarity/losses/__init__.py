@@ -10,6 +10,7 @@ from neural_similarity.losses.embedding_loss import EmbeddingLoss
 from neural_similarity.losses.margin import MarginLoss
 from neural_similarity.losses.mined_loss import MinedLoss
 from neural_similarity.losses.multi_similarity import MultiSimilarityLoss
+from neural_similarity.losses.n_pair import NPairLoss
 from neural_similarity.losses.normalized_softmax import NormalizedSoftmaxLoss
 from neural_similarity.losses.proxy_anchor import ProxyAnchorLoss
 from neural_similarity.losses.proxy_loss import ProxyLoss
@@ -22,6 +23,7 @@ __all__ = [
     "MarginLoss",
     "MinedLoss",
     "MultiSimilarityLoss",
+    "NPairLoss",
     "NormalizedSoftmaxLoss",
     "ProxyAnchorLoss",
     "ProxyLoss",

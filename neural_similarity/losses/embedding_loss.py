@@ -13,8 +13,8 @@ class EmbeddingLoss(keras.losses.Loss):
     It is used in `model.compile(loss=…)`, or in a loop of one's own by `measure`. The labels are integers, the classes
     of the images. The loss is one number for the whole batch, so that single images have no weights.
 
-    A loss with weights of its own holds them in a layer, `parameters`. A model that has this layer as an attribute
-    trains them and saves them:
+    A loss with weights of its own, or whose distance has some, holds them in a layer, `parameters`. A model that has
+    this layer as an attribute trains them and saves them:
 
         model.loss_parameters = loss.parameters  # before compile
         model.compile("adam", loss=loss)
@@ -32,8 +32,6 @@ class EmbeddingLoss(keras.losses.Loss):
             `measure` computes in the dtype of the embeddings, in float32 or wider.
     """
 
-    # The layer that holds the loss's own weights; None if it has none.
-    parameters = None
     # A `SeedGenerator`, for `model.fit`; None if the loss makes no random choices.
     _keys = None
 
@@ -43,6 +41,7 @@ class EmbeddingLoss(keras.losses.Loss):
         self.distance = Cosine() if distance is None else distance
         if not isinstance(self.distance, Distance):
             raise TypeError(f"`distance` must be a Distance, such as Cosine(). Received: {distance!r}")
+        self.parameters = self.distance.parameters
 
     def measure(self, embeddings, labels, key):
         """The loss of a batch, and numbers that say how the training goes.
@@ -89,10 +88,13 @@ class EmbeddingLoss(keras.losses.Loss):
         return cls(**{**config, **objects})
 
     def _add_weight(self, name, shape, initializer):
-        """Creates the only weight of the loss, in the layer `parameters`."""
-        self.parameters = keras.layers.Layer(name=f"{self.name}_parameters", dtype=self.dtype)
-        weight = self.parameters.add_weight(name=name, shape=shape, initializer=initializer)
-        self.parameters.built = True
+        """Creates the only weight of the loss, in the layer `parameters`, which also holds those of the distance."""
+        layer = keras.layers.Layer(name=f"{self.name}_parameters", dtype=self.dtype)
+        weight = layer.add_weight(name=name, shape=shape, initializer=initializer)
+        if self.parameters is not None:
+            layer.of_distance = self.parameters
+        layer.built = True
+        self.parameters = layer
         return weight
 
 

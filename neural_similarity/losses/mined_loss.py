@@ -39,7 +39,9 @@ class MinedLoss(EmbeddingLoss):
         """See `EmbeddingLoss.measure`, and the class for the names of the scalars."""
         labels = class_labels(labels, self.num_classes)
         prepared = self.distance.prepare(embeddings)
-        anchors, positives, negatives, valid = self.miner(self.distance.whole(prepared), labels, key)
+        anchors, positives, negatives, valid = self.miner(
+            self.distance.whole(prepared), labels, key, **self._mined_by(prepared)
+        )
 
         def images(*places):
             return tf.nest.map_structure(lambda x: tf.gather(x, tf.concat(places, 0)), prepared)
@@ -52,6 +54,11 @@ class MinedLoss(EmbeddingLoss):
             "mean_negative_distance": masked_mean(to_negatives, valid),
         }
         return loss, {**means, **scalars}
+
+    def _mined_by(self, prepared):
+        """The argument `distances` of the miner, where the distance has one. Miners of other people may lack it."""
+        distances = self.distance.mining_distances(prepared)
+        return {} if distances is None else {"distances": distances}
 
     def of_triplets(self, to_positives, to_negatives, classes, valid):
         """The loss of t triplets.

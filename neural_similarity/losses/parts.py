@@ -3,11 +3,19 @@
 import keras
 
 from neural_similarity import miners
-from neural_similarity.distances import Cosine, Euclidean, Structural
+from neural_similarity.distances import Bregman, Cosine, Euclidean, Structural
 
 _OURS = {
     part.__name__: part
-    for part in (Cosine, Euclidean, Structural, miners.DistanceWeighted, miners.RandomNegatives, miners.SemiHard)
+    for part in (
+        Bregman,
+        Cosine,
+        Euclidean,
+        Structural,
+        miners.DistanceWeighted,
+        miners.RandomNegatives,
+        miners.SemiHard,
+    )
 }
 
 

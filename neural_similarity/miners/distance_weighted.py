@@ -26,6 +26,8 @@ class DistanceWeighted(Miner):
             the released code names one, 1.4, and does not use it.
     """
 
+    takes_any_distances = False
+
     def __init__(self, lower=0.5, dimension=None, upper=None):
         self.lower = number("lower", lower, above=0, below=2)
         self.dimension = None if dimension is None else count("dimension", dimension, least=2)

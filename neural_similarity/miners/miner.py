@@ -30,8 +30,8 @@ class Miner(abc.ABC):
     """Chooses a positive and a negative for each image of a batch.
 
     The positive is any other image of the class, all with the same probability. Subclasses say which negative is
-    chosen, by `log_weights`. Distances are those between the ends of vectors of length one, from 0 to 2. No gradient
-    passes a miner.
+    chosen, by `log_weights`. Distances are those between the ends of vectors of length one, from 0 to 2, unless the
+    distance has others to choose by. No gradient passes a miner.
 
     Example:
         >>> from neural_similarity.miners import RandomNegatives
@@ -40,13 +40,18 @@ class Miner(abc.ABC):
         <tf.Tensor: shape=(4,), dtype=int32, numpy=array([1, 0, 3, 2], dtype=int32)>
     """
 
-    def __call__(self, whole, labels, key):
+    # Whether `log_weights` has a meaning for distances of any kind.
+    takes_any_distances = True
+
+    def __call__(self, whole, labels, key, distances=None):
         """The `Triplets` of a batch.
 
         Args:
             whole: `(b, c)` vectors of length one, as `distance.whole(distance.prepare(embeddings))` returns them.
             labels: `(b,)` integers, the classes.
             key: `(2,)` integers. The same key gives the same triplets, whether XLA compiles the miner or not.
+            distances: `(b, b)`, of anchors (rows) and other images, as `distance.mining_distances(…)` returns them.
+                None for the distances between the ends of the vectors.
 
         Raises:
             ValueError: `whole` or `labels` has another shape.
@@ -62,7 +67,15 @@ class Miner(abc.ABC):
         same = labels[:, None] == labels
         positive, negative = same & (images[:, None] != images), ~same
         positives = draw(positive_key, among(positive))
-        distances = tf.sqrt(tf.maximum(2 - 2 * tf.matmul(whole, whole, transpose_b=True), 0))
+        if distances is None:
+            distances = tf.sqrt(tf.maximum(2 - 2 * tf.matmul(whole, whole, transpose_b=True), 0))
+        elif not self.takes_any_distances:
+            raise ValueError(
+                f"{type(self).__name__} chooses by distances on a sphere, and this distance has others. Take "
+                "SemiHard() or RandomNegatives()"
+            )
+        else:
+            distances = tf.stop_gradient(at_least_float32(distances))
         to_positives = tf.gather(distances, positives, batch_dims=1)
         negatives = draw(negative_key, self.log_weights(distances, to_positives, negative, whole.shape[-1]))
         valid = tf.reduce_any(positive, 1) & tf.reduce_any(negative, 1)

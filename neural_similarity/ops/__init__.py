@@ -14,11 +14,25 @@ from neural_similarity.ops.angle import (
 )
 from neural_similarity.ops.attention import attention_map, global_similarity
 from neural_similarity.ops.batch_norm import batch_norm, batch_norm_by_averages
+from neural_similarity.ops.bregman import (
+    bregman_all_pairs,
+    bregman_pairs,
+    inner_product_references,
+    inner_product_samples,
+)
 from neural_similarity.ops.cosine import cosine_logits
 from neural_similarity.ops.descriptors import pooled_map, structural_descriptors
 from neural_similarity.ops.dynamic import dynamic_similarity_conv2d
 from neural_similarity.ops.grid import grid_cells, grid_operator
+from neural_similarity.ops.input_convex import InputConvexWeights, input_convex
 from neural_similarity.ops.magnitude import ball_magnitude, segmented_magnitude, tanh_magnitude
+from neural_similarity.ops.max_affine import (
+    affine_pieces,
+    largest_piece,
+    piece_shares,
+    pieces_all_pairs,
+    pieces_pairs,
+)
 from neural_similarity.ops.shapes import dimensions
 from neural_similarity.ops.sphere import cosine_sphere_conv2d, filter_norm, patch_norm, weight_normalized_conv2d
 from neural_similarity.ops.squared_distances import negative_squared_distances
@@ -30,13 +44,17 @@ from neural_similarity.ops.window import Window
 
 __all__ = [
     "SIGMOID_K",
+    "InputConvexWeights",
     "Match",
     "Window",
+    "affine_pieces",
     "at_least_float32",
     "attention_map",
     "ball_magnitude",
     "batch_norm",
     "batch_norm_by_averages",
+    "bregman_all_pairs",
+    "bregman_pairs",
     "cosine_logits",
     "cosine_sphere_conv2d",
     "dimensions",
@@ -45,10 +63,17 @@ __all__ = [
     "global_similarity",
     "grid_cells",
     "grid_operator",
+    "inner_product_references",
+    "inner_product_samples",
+    "input_convex",
+    "largest_piece",
     "linear_operator",
     "match",
     "negative_squared_distances",
     "patch_norm",
+    "piece_shares",
+    "pieces_all_pairs",
+    "pieces_pairs",
     "pooled_map",
     "safe_acos",
     "segmented_magnitude",

@@ -1,0 +1,63 @@
+"""Bregman divergences, D(x, y) = φ(x) − φ(y) − ⟨∇φ(y), x − y⟩, of a convex function φ, the potential.
+
+The first argument is a sample, the second a reference: an image of a gallery, a centre, a prototype. So the mean of
+samples is the reference from which their summed divergence is smallest, whatever φ is (Banerjee et al., JMLR 2005).
+
+q samples · n references · p pairs · d dimensions. Everything is computed in float32 or wider.
+"""
+
+import tensorflow as tf
+
+from neural_similarity.ops.wide import at_least_float32
+
+
+def bregman_all_pairs(x, phi_x, y, phi_y, grad_y):
+    """D of all pairs by one matrix product.
+
+    The two terms with ∇φ are products of differences from the references' mean, as D would lose its digits where all
+    vectors are far from the origin. What φ itself loses there cannot be mended here: where its values are large, give
+    it centred vectors.
+
+    Args:
+        x: `(q, d)` samples.
+        phi_x: `(q,)`, φ(x).
+        y: `(n, d)` references.
+        phi_y: `(n,)`, φ(y).
+        grad_y: `(n, d)`, ∇φ(y), or a subgradient.
+
+    Returns:
+        `(q, n)`. Rounding may leave small negative numbers.
+    """
+    x, phi_x, y, phi_y, grad_y = map(at_least_float32, (x, phi_x, y, phi_y, grad_y))
+    origin = tf.stop_gradient(tf.reduce_mean(y, 0))
+    x, y = x - origin, y - origin
+    of_references = tf.einsum("nd,nd->n", grad_y, y) - phi_y
+    return phi_x[:, None] - tf.einsum("qd,nd->qn", x, grad_y) + of_references
+
+
+def bregman_pairs(x, phi_x, y, phi_y, grad_y):
+    """D of p pairs, `(p,)`; see `bregman_all_pairs`. All arguments have p in the place of q and n."""
+    x, phi_x, y, phi_y, grad_y = map(at_least_float32, (x, phi_x, y, phi_y, grad_y))
+    return phi_x - phi_y - tf.einsum("pd,pd->p", grad_y, x - y)
+
+
+def inner_product_samples(x):
+    """`(q, d + 1)`: samples for a search by inner product, (x, 1); see `inner_product_references`."""
+    x = at_least_float32(x)
+    return tf.concat([x, tf.ones_like(x[:, :1])], -1)
+
+
+def inner_product_references(y, phi_y, grad_y):
+    """References for a search by inner product: vectors (∇φ(y), φ(y) − ⟨∇φ(y), y⟩).
+
+    Their inner product with (x, 1) is φ(x) − D(x, y). So the nearest reference of a sample has the largest one, and any
+    index for maximum inner products finds it without another look at φ.
+
+    Args:
+        y, phi_y, grad_y: as for `bregman_all_pairs`.
+
+    Returns:
+        `(n, d + 1)`.
+    """
+    y, phi_y, grad_y = map(at_least_float32, (y, phi_y, grad_y))
+    return tf.concat([grad_y, (phi_y - tf.einsum("nd,nd->n", grad_y, y))[:, None]], -1)

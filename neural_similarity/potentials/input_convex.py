@@ -1,0 +1,80 @@
+"""A potential that is a network, convex in its input."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from neural_similarity.arguments import count, number
+from neural_similarity.ops import InputConvexWeights, input_convex
+from neural_similarity.potentials.potential import Potential
+
+
+@keras.saving.register_keras_serializable("neural_similarity")
+class InputConvex(Potential):
+    """φ is a network that is convex in its input whatever its weights are (Amos et al., ICML 2017).
+
+    `ops.input_convex` says how it computes. The weights that must not be negative are softplus(v)/f of learned numbers
+    v, with f the number of weights that are summed, so that an optimiser cannot make φ anything but convex. φ begins
+    near ½ μ ‖x‖².
+
+    Args:
+        layers: L.
+        width: the number of features of each layer.
+        curvature: where μ starts, above 0; it is learned too, and stays positive.
+        sharpness: s of the layers' softplus(s·t)/s.
+        seed: of the weights.
+        dtype, **kwargs: as for `Divergence`.
+    """
+
+    has_weights = True
+
+    def __init__(self, layers=2, width=64, *, curvature=0.1, sharpness=1.0, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.layers = count("layers", layers)
+        self.width = count("width", width)
+        self.initial_curvature = number("curvature", curvature, above=0)
+        self.sharpness = number("sharpness", sharpness, above=0)
+        self.seed = seed
+
+    def build(self, input_shape):
+        """Creates the weights."""
+        d = input_shape[-1]
+        seeds = keras.random.SeedGenerator(self.seed)
+
+        def weight(name, shape, initializer):
+            return self.add_weight(name=name, shape=shape, initializer=initializer)
+
+        def normal(stddev):
+            return keras.initializers.RandomNormal(stddev=stddev, seed=seeds)
+
+        numbers = range(1, self.layers + 1)
+        self.inputs = [weight(f"input_{i}", (self.width, d), normal(d**-0.5)) for i in numbers]
+        self.biases = [weight(f"bias_{i}", (self.width,), "zeros") for i in numbers]
+        self.passing = [weight(f"passing_{i}", (self.width, self.width), normal(1.0)) for i in numbers[1:]]
+        self.output_weights = weight("output", (self.width,), normal(1.0))
+        start = math.log(math.expm1(self.initial_curvature))  # whose softplus is μ
+        self.curvature = weight("curvature", (), keras.initializers.Constant(start))
+
+    def weights_of_network(self):
+        """The `InputConvexWeights`: those that must not be negative are not."""
+        inputs, biases, passing = ([tf.convert_to_tensor(w) for w in ws] for ws in self._lists())
+        return InputConvexWeights(
+            inputs=inputs,
+            biases=biases,
+            passing=[tf.nn.softplus(v) / self.width for v in passing],
+            output=tf.nn.softplus(tf.convert_to_tensor(self.output_weights)) / self.width,
+            curvature=tf.nn.softplus(tf.convert_to_tensor(self.curvature)),
+        )
+
+    def _lists(self):
+        return self.inputs, self.biases, self.passing
+
+    def value_and_grad(self, x):
+        """See `Potential.value_and_grad`."""
+        return input_convex(x, self.weights_of_network(), self.sharpness)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        own = {"layers": self.layers, "width": self.width, "curvature": self.initial_curvature}
+        return {**super().get_config(), **own, "sharpness": self.sharpness, "seed": self.seed}

@@ -1,0 +1,111 @@
+"""Potentials that are the largest of several functions: affine ones of vectors, or networks of sets of points."""
+
+import keras
+import tensorflow as tf
+
+from neural_similarity.arguments import count, number
+from neural_similarity.ops import (
+    affine_pieces,
+    largest_piece,
+    negative_squared_distances,
+    piece_shares,
+    pieces_all_pairs,
+    pieces_pairs,
+)
+from neural_similarity.potentials.potential import Potential
+
+
+@keras.saving.register_keras_serializable("neural_similarity")
+class MaxAffine(Potential):
+    """φ(x) = max_k (⟨w_k, x⟩ + b_k) + ½ μ ‖x‖², with learned w and b.
+
+    With a temperature τ > 0 the maximum is smoothed: τ log Σ_k exp(·/τ), which is larger by τ log k at most. With
+    τ = 0 and μ = 0 the divergence of all vectors for which the same affine function is largest is 0, and it has no
+    gradient with respect to the reference.
+
+    Args:
+        pieces: k, how many affine functions.
+        temperature: τ, from 0.
+        curvature: μ, from 0.
+        scale: the length of every w_k at the start, whose direction is random. b starts at 0.
+        seed: of the directions.
+        dtype, **kwargs: as for `Divergence`.
+    """
+
+    has_weights = True
+
+    def __init__(self, pieces=32, *, temperature=0.1, curvature=0.0, scale=1.0, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.pieces = count("pieces", pieces)
+        self.temperature = number("temperature", temperature, least=0)
+        self.curvature = number("curvature", curvature, least=0)
+        self.scale = number("scale", scale, above=0)
+        self.seed = seed
+
+    def build(self, input_shape):
+        """Creates w, `(k, d)`, and b, `(k,)`."""
+        normal = keras.initializers.RandomNormal(seed=self.seed)
+
+        def directions(shape, dtype):
+            return self.scale * tf.math.l2_normalize(normal(shape, dtype), -1)
+
+        self.slopes = self.add_weight(name="slopes", shape=(self.pieces, input_shape[-1]), initializer=directions)
+        self.offsets = self.add_weight(name="offsets", shape=(self.pieces,), initializer="zeros")
+
+    def start_from(self, centres):
+        """Makes the affine functions tangents of ‖x‖² at these vectors, so that D begins nearly as ‖x − y‖².
+
+        Args:
+            centres: `(k, d)`, such as the centres that k-means finds in the data.
+
+        Raises:
+            ValueError: there are not k of them.
+        """
+        centres = tf.convert_to_tensor(centres, self.compute_dtype)
+        if centres.shape.rank != 2 or centres.shape[0] != self.pieces:
+            raise ValueError(f"`centres` must be ({self.pieces}, d). Received the shape {tuple(centres.shape)}")
+        if not self.built:
+            self.build(tuple(centres.shape))
+        self.slopes.assign(2 * centres)
+        self.offsets.assign(-tf.reduce_sum(centres**2, -1))
+
+    def wins(self, x):
+        """How many of the vectors `(b, d)` each affine function is the largest for, `(k,)` int32.
+
+        A function that is largest nowhere is dead: with τ = 0 no gradient will ever reach it.
+        """
+        winners = tf.argmax(self._pieces(tf.cast(x, self.compute_dtype)), -1, output_type=tf.int32)
+        return tf.math.bincount(winners, minlength=self.pieces)
+
+    def value_and_grad(self, x):
+        """See `Potential.value_and_grad`."""
+        pieces = self._pieces(x)
+        gradient = tf.einsum("bk,kd->bd", piece_shares(pieces, self.temperature), tf.convert_to_tensor(self.slopes))
+        phi = largest_piece(pieces, self.temperature) + self.curvature / 2 * tf.reduce_sum(x**2, -1)
+        return phi, gradient + self.curvature * x
+
+    def _pieces(self, x):
+        return affine_pieces(x, tf.convert_to_tensor(self.slopes), tf.convert_to_tensor(self.offsets))
+
+    def describe(self, x):
+        """See `Divergence.describe`: the functions' values, `(b, k)`, and the vectors where μ > 0."""
+        return (self._pieces(x), x) if self.curvature else (self._pieces(x),)
+
+    def all_pairs(self, samples, references):
+        """See `Divergence.all_pairs`."""
+        found = pieces_all_pairs(samples[0], references[0], self.temperature)
+        if not self.curvature:
+            return found
+        return found - self.curvature / 2 * negative_squared_distances(samples[1], references[1])
+
+    def pairs(self, samples, references):
+        """See `Divergence.pairs`."""
+        found = pieces_pairs(samples[0], references[0], self.temperature)
+        if not self.curvature:
+            return found
+        return found + self.curvature / 2 * tf.reduce_sum((samples[1] - references[1]) ** 2, -1)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        names = ("pieces", "temperature", "curvature", "scale", "seed")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
