@@ -245,7 +245,7 @@ FAMILY = "family:     image_recognition\n"
 
 
 def test_a_config_names_its_family(edited):
-    known = "one of `image_recognition`, `few_shot`, `metric_learning`"
+    known = "one of `image_recognition`, `few_shot`, `metric_learning`, `bregman`"
     path = edited(FAMILY, "")
     assert message(path) == f"{path}: missing key `family` ({known}). It is a config's first line."
     path = edited(FAMILY, "family: image_recogniton\n")

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from neural_similarity.config import REPOSITORY
 
 TOOLS = {"arrays", "backend", "command", "errors", "files", "version", "quiet"}
-METRIC_LEARNING = {"distances", "potentials", "miners", "losses", "metrics"}
+METRIC_LEARNING = {"distances", "potentials", "estimators", "miners", "losses", "metrics"}
 BELOW_FAMILIES = {"ops", "layers", "few_shot", "models", "data", "config", "training"} | METRIC_LEARNING | TOOLS
 ABOVE_FAMILIES = {"interop", "interpret", "predict", "pretrained", "quickstart", "reporting"}
 MAY_IMPORT = {  # room → rooms; itself always
@@ -32,6 +32,7 @@ MAY_IMPORT = {  # room → rooms; itself always
     "losses": {"ops", "distances", "miners", "arguments", "backend"},
     "metrics": {"distances", "errors"},
     "few_shot": {"ops"},
+    "estimators": {"potentials", "distances", "losses", "miners"},
     "models": {"ops", "layers", "backend"},
     "data": TOOLS - {"arrays", "command"},
     "training": {"config"} | TOOLS,

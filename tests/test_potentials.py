@@ -207,6 +207,7 @@ def test_outside_of_the_domain_there_is_no_number():
         (lambda: InputConvex(curvature=0), "`curvature` must be a number greater than 0"),
         (lambda: Mahalanobis(0), "`rank` must be an integer of at least 1"),
         (lambda: SquaredEuclidean().pairwise(np.zeros((2, 3, 4))), r"compares vectors \(b, d\)"),
+        (lambda: MomentMatching().pairwise(np.zeros((2, 0, 3))), "sets without points have no mean"),
         (lambda: MomentMatching().pairwise(np.zeros(3)), r"compares sets of points \(b, m, d\), or points \(b, d\)"),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pydantic
 
 from neural_similarity.config import messages, older
+from neural_similarity.config.bregman import Bregman
 from neural_similarity.config.experiment import Experiment, flattened
 from neural_similarity.config.few_shot import FewShot
 from neural_similarity.config.image_recognition import ImageRecognition
@@ -24,6 +25,7 @@ SCHEMAS = {  # family → what its configs are checked against
     "image_recognition": ImageRecognition,
     "few_shot": FewShot,
     "metric_learning": MetricLearning,
+    "bregman": Bregman,
 }
 
 

@@ -3,9 +3,9 @@
 A family is a module here, called like its key in the configs. Everything else, from the command line to the tables,
 knows the module by these names alone:
 
-    HEADLINE                    the score that a table shows: "test/accuracy"
     SCORES                      the measures that are scores, in every split: ("accuracy",). Scores are fractions
     TRAINING_LOSS               the measure of a training step that is drawn: the loss without penalties
+    headline(config)            the score that a table shows: "test/accuracy"
     describe(config)            {name: text} for a dry run; reads no data
     check_data(config)          raises a UserError if the data are not there; reads no images
     num_classes(config)         of the training images; only the user's own images are looked at for it

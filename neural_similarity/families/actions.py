@@ -110,7 +110,7 @@ def _train(config, run, replicas, data, check_place):
     if changed := [f"{key} {began[key]} → {here[key]}" for key in began if began[key] != here.get(key)]:
         log.info("Not as when the run began: %s", "; ".join(changed))
     rows = loop.run()
-    result = build_result(run, model, rows, loop.lost_rows, family.SCORES, family.HEADLINE)
+    result = build_result(run, model, rows, loop.lost_rows, family.SCORES, family.headline(config))
     check_place()
     write_atomically(run.folder / "result.json", result.json_line() + "\n")
     return result

@@ -10,7 +10,7 @@ from neural_similarity.data.in_order import in_order
 from neural_similarity.data.retrieval_batches import check_classes_per_batch, training_batch
 from neural_similarity.data.retrieval_sets import count_retrieval_set, count_training_classes, load_retrieval_set
 from neural_similarity.data.retrieval_splits import RetrievalSplits
-from neural_similarity.families import unseen_classes
+from neural_similarity.families import embedding_training, unseen_classes
 from neural_similarity.families.fixed_features import fixed_features
 from neural_similarity.families.metric_learning_parts import (
     build_loss,
@@ -22,13 +22,17 @@ from neural_similarity.families.retrieval_evaluation import evaluation as evalua
 from neural_similarity.training.loop import Task, gradient_step
 from neural_similarity.training.optimizers import build_optimizer, build_schedule
 
-HEADLINE = "test/recall_at_1"
 _RECALLS = tuple(f"recall_at_{k}" for k in RECALL_AT)
 _RANKED = (*_RECALLS, "r_precision", "map_at_r")
 SCORES = (*_RANKED, *(f"cosine_{name}" for name in _RANKED), "nmi", "f1")
-TRAINING_LOSS = "similarity_loss"
+TRAINING_LOSS = embedding_training.TRAINING_LOSS
 _SHOWN = ("recall_at_1", "map_at_r", "cosine_recall_at_1")  # during the training
 _EVALUATED_AT_ONCE = 64  # images
+
+
+def headline(config: MetricLearning) -> str:
+    """The score that a table shows."""
+    return "test/recall_at_1"
 
 
 def describe(config: MetricLearning) -> dict[str, str]:
@@ -142,32 +146,9 @@ def _loss(config, model, optimizer, network):
     parameters = model.training_loss.parameters
     own = {v.path for v in parameters.trainable_variables} if parameters else set()
     penalised = [v for v in model.trainable_variables if v.path not in own]
-    decay = config.loss.weight_decay
-
-    def loss(batch):
-        inputs, labels = batch
-        embeddings, labels = gathered(network(inputs, training=True)), gathered(labels)
-        key = tf.stack([config.seed, tf.cast(optimizer.iterations, tf.int32)])
-        found, measured = model.training_loss.measure(embeddings, labels, key)
-        terms = {TRAINING_LOSS: found}
-        if decay:
-            terms["penalty"] = decay * tf.add_n([tf.nn.l2_loss(tf.cast(v, tf.float32)) for v in penalised])
-        return tf.add_n(list(terms.values())), {**terms, **measured}
-
-    return loss
-
-
-def gathered(x):
-    """The parts of all replicas in one tensor, since a loss compares every image of a batch with every other one.
-
-    Every replica then computes the loss of the whole batch. The gradient of its own part adds up what all replicas ask
-    for, each a share of it (`training.loop.gradient_step`).
-    """
-    count = tf.distribute.get_strategy().num_replicas_in_sync
-    if count == 1:
-        return x
-    together = tf.distribute.get_replica_context().all_gather(x, axis=0)
-    return tf.ensure_shape(together, (count * x.shape[0], *x.shape[1:]))  # which it forgets
+    return embedding_training.embedding_loss(
+        model.training_loss, network, optimizer, config.seed, penalised, config.loss.weight_decay
+    )
 
 
 def _evaluation(config, model, splits, fixed):

@@ -8,6 +8,7 @@ from neural_similarity.models.classifiers import with_cosine_head, with_linear_h
 from neural_similarity.models.cnn9 import cnn9
 from neural_similarity.models.conv4 import conv4
 from neural_similarity.models.embedding import application_backbone, backbone_of_file, with_projection
+from neural_similarity.models.mlp import mlp
 from neural_similarity.models.spherenet9 import cnn9_128, spherenet9
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "cnn9",
     "cnn9_128",
     "conv4",
+    "mlp",
     "spherenet9",
     "with_cosine_head",
     "with_linear_head",

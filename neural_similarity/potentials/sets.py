@@ -26,6 +26,8 @@ class SetDivergence(Divergence):
                 f"{type(self).__name__} compares sets of points (b, m, d), or points (b, d). "
                 f"Received the shape {tuple(shape)}"
             )
+        if len(shape) == 3 and shape[1] == 0:
+            raise ValueError(f"{type(self).__name__}: sets without points have no mean. Received {tuple(shape)}")
 
 
 @keras.saving.register_keras_serializable("neural_similarity")

@@ -131,7 +131,7 @@ def _label(key, groups):
 
 def _recipe_curves(label, runs):
     family = family_of(runs[0].config)
-    split, measure = family.HEADLINE.split("/")
+    split, measure = family.headline(runs[0].config).split("/")
     all_rows = [rows_of(run) for run in runs]
     curves = [
         Curve.over([points(rows, *what) for rows in all_rows])

@@ -152,14 +152,14 @@ def _measured(run):
     if rows is None:
         rows = read_rows(run.folder / "metrics.jsonl")
         lost_rows = first_lost_step(rows, steps, run.config.evaluation_every_steps(), steps) is not None
-    split, measure = family.HEADLINE.split("/")
+    split, measure = family.headline(run.config).split("/")
     measured = any((row["step"], row["split"]) == (steps, split) and measure in row for row in rows)
     if not measured or not any("seconds_per_step" in row for row in rows):
         raise UserError(
             f"{run.shown()}: neither the checkpoint of step {steps:,} nor metrics.jsonl holds the last evaluation, so "
             "that result.json cannot be checked. Restore one of them, or train anew with --run-dir DIR."
         )
-    fields = what_was_measured(rows, lost_rows, family.SCORES, family.HEADLINE)
+    fields = what_was_measured(rows, lost_rows, family.SCORES, family.headline(run.config))
     return {"scores": fields["scores"]} if lost_rows else fields
 
 

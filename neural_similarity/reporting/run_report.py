@@ -75,7 +75,7 @@ def _cards(run, result, rows, step, steps):
         typical = sorted(seconds)[len(seconds) // 2]
         cards += [("a step takes", f"{typical:.3g} s"), ("left", f"about {in_words(typical * (steps - step))}")]
     last = {row["split"]: row for row in rows}
-    measure = family_of(run.config).HEADLINE.split("/")[1]
+    measure = family_of(run.config).headline(run.config).split("/")[1]
     cards += [
         (f"{spoken(f'{split}/{measure}')}, step {row['step']:,}", f"{100 * row[measure]:.2f} %")
         for split, row in last.items()

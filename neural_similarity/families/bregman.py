@@ -1,0 +1,244 @@
+"""Learned divergences: which data, network, potential, loss and evaluation a config means."""
+
+import zlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from neural_similarity import losses, miners, models, potentials
+from neural_similarity.config.bregman import Bregman
+from neural_similarity.data.known_divergences import KnownDivergence, known_divergence
+from neural_similarity.data.vector_sets import (
+    RING_RADII,
+    TABLES,
+    VectorSplits,
+    gaussian_rings,
+    load_table,
+    single_points,
+)
+from neural_similarity.distances import Bregman as BregmanDistance
+from neural_similarity.families import embedding_training
+from neural_similarity.families.bregman_evaluation import class_scores, regression_scores
+from neural_similarity.models.seeding import seeded
+from neural_similarity.training.loop import Task, gradient_step
+from neural_similarity.training.optimizers import build_optimizer, build_schedule
+
+SCORES = (
+    *("r2", "relative_error", "knn_accuracy", "recall_at_1", "map_at_r"),
+    *("rand_index", "adjusted_rand_index", "nmi", "asymmetry"),
+)
+TRAINING_LOSS = embedding_training.TRAINING_LOSS
+_AT_ONCE = 8192  # samples that the network sees together in an evaluation
+
+
+def headline(config: Bregman) -> str:
+    """The score that a table shows."""
+    if config.loss.name == "regression":
+        return "test/r2"
+    return "test/rand_index" if config.data.name == "gaussian_rings" else "test/knn_accuracy"
+
+
+def describe(config: Bregman) -> dict[str, str]:
+    """How is measured, the trained numbers and the samples, in words."""
+    weights = network(config, num_classes(config)).trainable_variables
+    words = {"measured": config.protocol(), "parameters": f"{sum(int(v.shape.num_elements()) for v in weights):,}"}
+    data = load_data(config)
+    shapes = (data.train.shape, data.test.shape) if _is_known(config) else (data.train.x.shape, data.test.x.shape)
+    return {**words, "data": "training {}, test {}".format(*(" × ".join(map(str, shape)) for shape in shapes))}
+
+
+def check_data(config: Bregman) -> None:
+    """The data need no files, so that they are always there."""
+
+
+def num_classes(config: Bregman) -> int:
+    """The number of classes; 0 where there are none."""
+    if _is_known(config):
+        return 0
+    return TABLES[config.data.name][0] if config.data.name in TABLES else len(RING_RADII)
+
+
+def load_data(config: Bregman) -> VectorSplits | KnownDivergence:
+    """The config's samples. They depend on its seed, too."""
+    data = config.data
+    if _is_known(config):
+        sizes = data.dimensions, data.train_vectors, data.test_vectors
+        return known_divergence(data.divergence, data.vectors, *sizes, config.seed)
+    if data.name == "gaussian_rings":
+        return gaussian_rings({"train": data.train_sets, "test": data.test_sets}, data.points, config.seed)
+    return load_table(data.name, data.test_fraction, config.seed)
+
+
+def _is_known(config):
+    return config.data.name == "known_divergence"
+
+
+def _sample_shape(config):
+    data = config.data
+    if data.name == "gaussian_rings":
+        return (data.points, 2) if data.compared == "sets" else (2,)
+    return (data.dimensions if _is_known(config) else TABLES[data.name][1],)
+
+
+def build_model(config: Bregman, facts: dict) -> keras.Model:
+    """The network of a config."""
+    return network(config, num_classes(config))
+
+
+def network(config: Bregman, num_classes: int, dtype: str | None = None) -> keras.Model:
+    """The network of a config, from samples `(b, d)` or sets `(b, m, d)` to embeddings `(b, c)` or `(b, m, c)`.
+
+    Its attribute `divergence` is the trained `potentials.Divergence`, whose weights belong to the model's.
+    """
+    dtype, shape = dtype or config.runtime.precision, _sample_shape(config)
+    with seeded(config.seed):
+        if config.model.name == "mlp":
+            section = config.model
+            model = models.mlp(shape, section.widths, section.embedding_size, section.layer_norm, dtype)
+        else:
+            inputs = keras.Input(shape, name="samples")
+            model = keras.Model(inputs, keras.layers.Identity(name="embedding")(inputs), name="identity")
+        divergence = _divergence(config)
+        divergence.build((None, *model.output_shape[1:]))
+    model.divergence = divergence
+    return model
+
+
+def _divergence(config):
+    section, seed = config.divergence, config.seed
+    names = {"name": section.name}  # a checkpoint finds weights by name, and Keras would number those of a process
+    if section.name == "squared_euclidean":
+        return potentials.SquaredEuclidean(**names)
+    if section.name == "moment_matching":
+        return potentials.MomentMatching(**names)
+    if section.name == "mahalanobis":
+        return potentials.Mahalanobis(section.rank, **names)
+    if section.name == "input_convex":
+        how = {"curvature": section.curvature, "sharpness": section.sharpness}
+        return potentials.InputConvex(section.layers, section.width, **how, seed=seed, **names)
+    if section.name == "functional_max_affine":
+        how = {"temperature": section.temperature, "seed": seed}
+        return potentials.FunctionalMaxAffine(section.pieces, section.width, **how, **names)
+    how = {"temperature": section.temperature, "curvature": section.curvature, "scale": section.scale}
+    return potentials.MaxAffine(section.pieces, **how, seed=seed, **names)
+
+
+def _distance(config, model):
+    return BregmanDistance(model.divergence, direction=config.divergence.direction)
+
+
+def _loss(config, distance):
+    section = config.loss
+    if section.name == "n_pair":
+        return losses.NPairLoss(temperature=section.temperature, distance=distance)
+    if section.name == "contrastive":
+        miner = miners.RandomNegatives()
+        return losses.ContrastiveLoss(negative_margin=section.margin, miner=miner, seed=config.seed, distance=distance)
+    miner = miners.SemiHard(section.margin) if section.miner == "semi_hard" else miners.RandomNegatives()
+    return losses.TripletLoss(margin=section.margin, squared=False, miner=miner, seed=config.seed, distance=distance)
+
+
+def build_task(config, model, replicas, data):
+    """The `Task` of training `model` on `data`. Call it, like `build_model`, under `replicas.scope()`."""
+    optimizer = build_optimizer(config.optimizer, build_schedule(config.optimizer, config.schedule))
+    optimizer.build(model.trainable_variables)
+    if _is_known(config):
+        batch, loss = _pairs(config, data), _regression(config, model, data)
+    else:
+        batch, decay = _samples(config, data), config.loss.weight_decay
+        how = (optimizer, config.seed, model.trainable_variables, decay)
+        loss = embedding_training.embedding_loss(_loss(config, _distance(config, model)), model, *how)
+    return Task(
+        model=model,
+        optimizer=optimizer,
+        batch=batch,
+        step=gradient_step(model, optimizer, loss),
+        evaluate=evaluation(config, model, replicas, data),
+        scores=(headline(config).split("/")[1],),
+    )
+
+
+def _samples(config, data):
+    """`batch(step)`: samples, and their classes `(b,)` int32. No sample comes twice in a batch."""
+    train = single_points(data.train) if getattr(config.data, "compared", None) in ("points", "means") else data.train
+    size = min(config.data.global_batch_size, len(train))
+
+    def examples(step):
+        rows = _random(config.seed, step).choice(len(train), size, replace=False)
+        return train.x[rows], train.labels[rows]
+
+    def batch(step):
+        x, labels = tf.numpy_function(examples, [step], (tf.float32, tf.int32), stateful=False)
+        return tf.ensure_shape(x, (size, *train.x.shape[1:])), tf.ensure_shape(labels, (size,))
+
+    return batch
+
+
+def _pairs(config, data):
+    """`batch(step)`: two vectors of each pair, `(b, d)` each, and the known divergence `(b,)`."""
+    size, (n, d) = config.data.global_batch_size, data.train.shape
+
+    def examples(step):
+        random = _random(config.seed, step)
+        x, y = (data.train[random.integers(n, size=size)] for _ in range(2))
+        return x, y, data.between(x, y)
+
+    def batch(step):
+        x, y, known = tf.numpy_function(examples, [step], (tf.float32,) * 3, stateful=False)
+        return tf.ensure_shape(x, (size, d)), tf.ensure_shape(y, (size, d)), tf.ensure_shape(known, (size,))
+
+    return batch
+
+
+def _random(seed, step):
+    return np.random.default_rng((seed, zlib.crc32(b"samples"), int(step)))
+
+
+def _regression(config, model, data):
+    """The loss of a batch of pairs. Its unit is the mean square of the known divergence of training pairs."""
+    random = np.random.default_rng((config.seed, zlib.crc32(b"unit")))
+    x, y = (data.train[random.integers(len(data.train), size=10_000)] for _ in range(2))
+    unit = float(np.mean(data.between(x, y).astype(np.float64) ** 2))
+    decay = config.loss.weight_decay
+    direction = config.divergence.direction
+
+    def loss(batch):
+        x, y, known = batch
+        distance = BregmanDistance(model.divergence, direction=direction)
+        first, second = (distance.prepare(model(points, training=True)) for points in (x, y))
+        found = tf.reduce_mean((distance.distances(first, second) - known) ** 2) / unit
+        terms = {TRAINING_LOSS: found}
+        if decay:
+            terms["penalty"] = embedding_training.penalty(model.trainable_variables, decay)
+        return tf.add_n(list(terms.values())), terms
+
+    return loss
+
+
+def evaluation(config, model, replicas, data):
+    """`evaluate() → {"test": scores}`; see `bregman_evaluation`."""
+    distance, compared = _distance(config, model), getattr(config.data, "compared", None)
+
+    def embedded(samples):
+        parts = [
+            np.asarray(model(tf.constant(samples[start : start + _AT_ONCE]), training=False))
+            for start in range(0, len(samples), _AT_ONCE)
+        ]
+        return np.concatenate(parts)
+
+    def outputs(samples):
+        """(embeddings, labels) of what is compared."""
+        if compared != "means":
+            part = single_points(samples) if compared == "points" else samples
+            return embedded(part.x), part.labels
+        points = embedded(single_points(samples).x)
+        return points.reshape(len(samples), -1, points.shape[-1]).mean(1), samples.labels
+
+    def evaluate():
+        if _is_known(config):
+            return {"test": regression_scores(distance, embedded(data.test), data.test, data.between, config.seed)}
+        both = (*outputs(data.train), *outputs(data.test))
+        return {"test": class_scores(distance, *both, config.evaluation.neighbours)}
+
+    return evaluate

@@ -1,0 +1,78 @@
+"""The shipped configs of learned divergences: headers, what they have in common, and mistakes that are refused."""
+
+import re
+
+import pytest
+
+from configs import message, settings
+from neural_similarity.config import CONFIGS, differing_keys, experiment_files
+
+FILES = [file for file in experiment_files() if "family:     bregman" in file.read_text()]
+NAMES = [file.relative_to(CONFIGS).with_suffix("").as_posix() for file in FILES]
+QUICKSTART = "configs/quickstart/bregman.yaml"
+KNOWN = "configs/bregman/known/quartic_input_convex.yaml"
+RINGS = "configs/bregman/gaussian_rings/functional.yaml"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_header(name):
+    text = (CONFIGS / f"{name}.yaml").read_text()
+    header = [line for line in text.splitlines() if line.startswith("#")]
+    assert len(header) == 4
+    assert max(map(len, header)) <= 120
+    assert header[2] == f"# Run:   python metric_learning/bregman/train.py --config configs/{name}.yaml"
+    config = settings(CONFIGS / f"{name}.yaml")
+    (results,) = re.findall(r"^# Paper: none   Ours: results/(\w+)\.jsonl   Cost: ", text, re.MULTILINE)
+    assert results == ("quickstart" if name.startswith("quickstart") else config.data.name)
+    assert config.owner() == "metric_learning/bregman"
+    assert (config.seed, config.schedule.scale) == (0, 1)
+
+
+@pytest.mark.parametrize("folder", sorted({name.rpartition("/")[0] for name in NAMES if name.count("/") == 2}))
+def test_controls_have_the_same_network_and_budget(folder):
+    """All rows of a set differ in the divergence alone; those of rings also in what is compared."""
+    names = [name for name in NAMES if name.rpartition("/")[0] == folder]
+    assert len(names) >= 4
+    for name in names:
+        keys = differing_keys(*(settings(CONFIGS / f"{each}.yaml") for each in (names[0], name)))
+        allowed = {"bregman/gaussian_rings": {"data.compared", "data.global_batch_size"}}.get(folder, set())
+        allowed |= {"data.divergence", "data.vectors"} if folder == "bregman/known" else set()
+        assert {key for key in keys if not key.startswith("divergence.")} <= allowed
+
+
+@pytest.mark.parametrize(
+    ("config", "setting", "expected"),
+    [
+        (QUICKSTART, "data.name=known_divergence", "unknown key `data.test_fraction`"),
+        (QUICKSTART, "loss.name=regression", "unknown key `loss.temperature`"),
+        (QUICKSTART, "data.test_fraction=1", "`data.test_fraction` must be a number between 0 and 1; got 1"),
+        (QUICKSTART, "divergence.name=moment_matching", "unknown key `divergence.layers`"),
+        (QUICKSTART, "divergence.direction=up", "`divergence.direction` must be one of `forward`, `backward`"),
+        (KNOWN, "data.divergence=generalized_kl", "`data.divergence: generalized_kl` is for positive numbers"),
+        (RINGS, "data.compared=points", "compares sets of points, and the samples are vectors"),
+    ],
+)
+def test_mistakes_are_named(config, setting, expected):
+    assert expected in message(config, setting)
+
+
+def changed(tmp_path, config, **lines):
+    """A copy of a config with some of its lines replaced, by the section's name."""
+    text = (CONFIGS.parent / config).read_text()
+    for section, value in lines.items():
+        text = re.sub(rf"^{section}:.*$", f"{section}: {value}", text, flags=re.MULTILINE)
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_what_does_not_go_together_is_named(tmp_path):
+    path = changed(tmp_path, QUICKSTART, loss="{name: regression, weight_decay: 0}")
+    assert "`data.name: digits_table` has classes. Take `loss.name` `contrastive`, `triplet`" in message(path)
+    path = changed(tmp_path, KNOWN, loss="{name: n_pair, temperature: 1, weight_decay: 0}")
+    assert "has pairs with a known divergence. Take `loss.name` `regression`; got `n_pair`" in message(path)
+    path = changed(tmp_path, RINGS, divergence="{name: squared_euclidean, direction: forward}")
+    assert "compares vectors, and the samples are sets. Take `moment_matching` or" in message(path)
+    squared = "{name: squared_euclidean, direction: forward}"
+    path = changed(tmp_path, QUICKSTART, model="{name: identity}", divergence=squared)
+    assert "have no weights, so that there is nothing to train. Take `model.name: mlp`" in message(path)

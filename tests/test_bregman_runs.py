@@ -1,0 +1,218 @@
+"""Runs of learned divergences: training, stopping, going on, evaluating; their data, and how they are measured."""
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from commands import run_tool
+from digits_runs import interrupt_at, run_main
+from layer_checks import KERAS_WARNINGS
+from run_checks import assert_equal_runs
+from slow_forms import normal
+from small_tasks import one_replica, train_steps, two_replicas
+
+from configs import settings
+from neural_similarity import load_run
+from neural_similarity.data.known_divergences import DIVERGENCES, known_divergence
+from neural_similarity.data.vector_sets import TABLES, gaussian_rings, load_table, single_points
+from neural_similarity.distances import Bregman
+from neural_similarity.families import bregman
+from neural_similarity.families.bregman_evaluation import class_scores, majority, regression_scores
+from neural_similarity.potentials import GeneralizedKL, ItakuraSaito, SquaredEuclidean
+from neural_similarity.training.runs import Run
+
+pytestmark = KERAS_WARNINGS
+QUICKSTART = "configs/quickstart/bregman.yaml"
+KNOWN = "configs/bregman/known/generalized_kl_input_convex.yaml"
+RINGS = "configs/bregman/gaussian_rings"
+SHORT = ["schedule.train_steps=12", "schedule.boundaries_steps=[8]", "evaluation.every_steps=6"]
+FEW = {
+    QUICKSTART: ["data.name=iris", "data.global_batch_size=20", "model.widths=[8]", "divergence.width=6"],
+    KNOWN: ["data.dimensions=3", "data.train_vectors=50", "data.test_vectors=40", "divergence.width=6"],
+    f"{RINGS}/functional.yaml": ["divergence.pieces=5", "divergence.width=4"],
+    f"{RINGS}/euclidean_means.yaml": [],
+    f"{RINGS}/euclidean_points.yaml": [],
+    f"{RINGS}/moment_matching.yaml": [],
+}
+for name, words in FEW.items():
+    if name.startswith(RINGS):
+        words += ["data.train_sets=30", "data.test_sets=21", "data.points=5", "model.widths=[8]"]
+
+
+def arguments(config, folder, *extra):
+    words = [word for setting in (*FEW[config], *SHORT) for word in ("--set", setting)]
+    return ["--config", config, *words, "--run-dir", str(folder), *extra]
+
+
+def train(config, folder, *extra):
+    return run_main(arguments(config, folder, *extra), default=QUICKSTART)
+
+
+@pytest.mark.parametrize("config", FEW)
+def test_a_run_has_its_scores(config, tmp_path, capsys):
+    assert train(config, tmp_path / "run") == 0
+    result = Run(tmp_path / "run").result
+    assert result.headline == bregman.headline(Run(tmp_path / "run").config)
+    of_classes = {"knn_accuracy", "recall_at_1", "map_at_r", "rand_index", "adjusted_rand_index", "nmi", "asymmetry"}
+    expected = {"r2", "relative_error"} if config == KNOWN else of_classes
+    assert {name.removeprefix("test/") for name in result.scores} == expected
+    assert result.family == "bregman"
+    model = load_run(tmp_path / "run")
+    assert result.parameters == sum(int(tf.size(w)) for w in model.trainable_variables)
+    capsys.readouterr()
+    assert train(config, tmp_path / "run", "--eval-only") == 0
+    said = capsys.readouterr().out
+    for name, score in result.scores.items():
+        assert f"{name.replace('/', ' ').replace('_', ' ')}: {score}" in said
+    assert run_tool("record", str(tmp_path / "run"), "--results", str(tmp_path / "results")) == 0
+
+
+@pytest.mark.parametrize("config", [QUICKSTART, KNOWN, f"{RINGS}/functional.yaml"])
+def test_a_stopped_run_goes_on_to_the_same_end(config, tmp_path, monkeypatch):
+    assert train(config, tmp_path / "reference") == 0
+    with monkeypatch.context() as patch:
+        interrupt_at(8, patch)
+        assert train(config, tmp_path / "run") == 130
+    assert train(config, tmp_path / "run", "--resume") == 0
+    assert_equal_runs(tmp_path / "run", tmp_path / "reference")
+
+
+def test_a_dry_run_tells_what_is_trained(tmp_path, capsys):
+    assert train(QUICKSTART, tmp_path / "run", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "measured: 5 nearest neighbours of each sample" in said
+    assert re.search(r"parameters: \d+\n", said)
+    assert "data: training 120 × 4, test 30 × 4" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_data_are_refused(tmp_path, capsys):
+    """Of a resumed run; the seed decides which samples are for testing."""
+    assert train(QUICKSTART, tmp_path / "run") == 0
+    assert train(QUICKSTART, tmp_path / "run", "--resume", "--set", "data.test_fraction=0.3") == 2
+    assert "data.test_fraction" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("config", [QUICKSTART, KNOWN, f"{RINGS}/functional.yaml"])
+def test_steps_on_two_replicas_and_compiled(config):
+    loaded = settings(config, *FEW[config], *SHORT)
+    data, measured = bregman.load_data(loaded), []
+    for replicas in (one_replica(), two_replicas(), one_replica(jit_compile=True)):
+        with replicas.scope():
+            model = bregman.build_model(loaded, data.facts())
+            task = bregman.build_task(loaded, model, replicas, data)
+        measured.append(train_steps(task, replicas, 3))
+    for other in measured[1:]:
+        for one, two in zip(measured[0], other, strict=True):
+            assert one == pytest.approx(two, rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("config", FEW)
+def test_every_weight_has_a_gradient(config):
+    loaded = settings(config, *FEW[config], *SHORT)
+    data, replicas = bregman.load_data(loaded), one_replica()
+    model = bregman.build_model(loaded, data.facts())
+    before = [v.numpy() for v in model.trainable_variables]
+    train_steps(bregman.build_task(loaded, model, replicas, data), replicas, 1)
+    for v, start in zip(model.trainable_variables, before, strict=True):
+        assert np.abs(v.numpy() - start).max() > 0, v.path
+
+
+# Data
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables(name):
+    splits = load_table(name, 0.4, seed=0)
+    classes, features = TABLES[name]
+    assert splits.train.x.shape[1] == features
+    assert len(splits.train_classes) == classes
+    assert set(splits.train.labels) == set(splits.test.labels) == set(range(classes))
+    np.testing.assert_allclose(splits.train.x.mean(0), 0, atol=1e-5)
+    assert np.all(np.abs(splits.train.x.std(0) - 1) < 1e-4) or name == "digits_table"  # some pixels are always empty
+    share = len(splits.test) / (len(splits.train) + len(splits.test))
+    assert share == pytest.approx(0.4, abs=0.01)
+    assert load_table(name, 0.4, seed=0).facts() == splits.facts()
+    assert load_table(name, 0.4, seed=1).facts() != splits.facts()
+
+
+def test_rings_are_what_the_rule_says():
+    splits = gaussian_rings({"train": 600, "test": 30}, 200, seed=0)
+    assert splits.train.x.shape == (600, 200, 2)
+    radii = np.linalg.norm(splits.train.x.mean(1), axis=-1)
+    for label, radius in enumerate((0.2, 0.6, 1.0)):
+        assert radii[splits.train.labels == label].mean() == pytest.approx(radius, abs=0.02)
+    assert splits.train.x.var(1).mean() == pytest.approx(0.1, rel=0.02)
+    assert np.bincount(splits.test.labels).tolist() == [10, 10, 10]
+    points = single_points(splits.test)
+    assert points.x.shape == (30 * 200, 2)
+    np.testing.assert_array_equal(points.x[200], splits.test.x[1, 0])
+    assert points.labels[200] == splits.test.labels[1]
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_known_divergences(name):
+    """Beside the potentials of the same name, or a potential written out here."""
+    known = known_divergence(name, "gamma", 4, 30, 20, seed=0)
+    x, y = known.test, known.test[::-1]
+    expected = {
+        "generalized_kl": lambda: GeneralizedKL(dtype="float64").paired(x, y),
+        "itakura_saito": lambda: ItakuraSaito(dtype="float64").paired(x, y),
+        "mahalanobis": lambda: np.array([(a - b) @ known.matrix @ (a - b) / 2 for a, b in zip(x, y, strict=True)]),
+        "quartic": lambda: (x**4 / 12 - y**4 / 12 - y**3 / 3 * (x - y)).sum(-1),
+    }[name]()
+    np.testing.assert_allclose(known.between(x, y), expected, atol=1e-4)
+    assert known.between(x, y).min() > -1e-6
+    assert known.facts() == known_divergence(name, "gamma", 4, 30, 20, seed=0).facts()
+
+
+@pytest.mark.parametrize(("points", "is_right"), [("gamma", lambda x: x > 0), ("simplex", lambda x: x > 0)])
+def test_positive_vectors(points, is_right):
+    x = known_divergence("generalized_kl", points, 5, 2000, 10, seed=0).train
+    assert is_right(x).all()
+    if points == "gamma":
+        assert x.mean() == pytest.approx(1, abs=0.03)
+        assert np.corrcoef(x.T)[0, 1] > 0.1
+    else:
+        np.testing.assert_allclose(x.sum(1), 1, atol=1e-5)
+
+
+# How it is measured
+
+
+def test_the_majority_of_neighbours():
+    votes = np.array([[1, 2, 2], [3, 2, 1], [0, 1, 1], [2, 0, 2]])
+    np.testing.assert_array_equal(majority(votes), [2, 3, 1, 2])
+    np.testing.assert_array_equal(majority(np.array([[1, 2, 2, 1]])), [1])
+
+
+def test_scores_of_separate_classes_are_perfect_and_of_noise_are_not():
+    labels = np.repeat(np.arange(3), 20).astype(np.int32)
+    distance = Bregman(SquaredEuclidean())
+    centres = 10 * np.eye(3, 4)
+    apart, other = (centres[labels] + normal(seed, 60, 4) for seed in (0, 1))
+    found = class_scores(distance, apart, labels, other, labels, neighbours=5)
+    assert found.pop("asymmetry") == pytest.approx(0, abs=1e-6)
+    assert set(found.values()) == {1.0}
+    noise = class_scores(distance, normal(2, 60, 4), labels, normal(3, 60, 4), labels, neighbours=5)
+    assert max(noise["knn_accuracy"], noise["adjusted_rand_index"], noise["map_at_r"]) < 0.6
+
+
+def test_asymmetry_is_that_of_the_definition():
+    labels, x = np.arange(20) % 2, np.exp(0.5 * normal(4, 20, 3))
+    distance = Bregman(GeneralizedKL(dtype="float64"))
+    found = class_scores(distance, x, labels, x, labels, neighbours=1)["asymmetry"]
+    pairs = distance.divergence.pairwise(x).numpy()
+    assert found == pytest.approx(np.abs(pairs - pairs.T).mean() / (pairs + pairs.T).mean(), rel=1e-6)
+    assert found > 0.01
+
+
+def test_a_regression_is_perfect_for_the_divergence_itself():
+    known = known_divergence("generalized_kl", "gamma", 4, 10, 200, seed=0)
+    perfect = regression_scores(Bregman(GeneralizedKL()), known.test, known.test, known.between, seed=0)
+    assert perfect["r2"] > 1 - 1e-8
+    assert perfect["relative_error"] < 1e-4
+    other = regression_scores(Bregman(SquaredEuclidean()), known.test, known.test, known.between, seed=0)
+    assert 0 <= other["r2"] < 0.9
+    assert other["mean_absolute_error"] > perfect["mean_absolute_error"]
