@@ -7,6 +7,7 @@ import argparse
 
 from benchmarks import (
     attention,
+    bregman,
     faithfulness,
     glyphs,
     inference,
@@ -27,7 +28,7 @@ from neural_similarity.data.places import typed_path
 MODULES = {
     module.__name__.split(".")[1]: module
     for module in (
-        *(attention, faithfulness, glyphs, inference, input_pipeline, layers, memory, meta_batch, plug_in),
+        *(attention, bregman, faithfulness, glyphs, inference, input_pipeline, layers, memory, meta_batch, plug_in),
         *(released_start, reranking, streaming, structural_step, train_step),
     )
 }

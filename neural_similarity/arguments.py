@@ -1,4 +1,4 @@
-"""Checks of the numbers that miners and losses are given."""
+"""Checks of the numbers that potentials, miners and losses are given."""
 
 import math
 import numbers

@@ -20,7 +20,6 @@ _MAKE = {
     "input_convex_shallow": lambda **kw: potentials.InputConvex(1, 8, seed=0, **kw),
 }
 ALL = list(_MAKE)
-CONVEX = ALL
 NEEDS_REFERENCE = [name for name in ALL if name != "max_affine"]  # there, many references are equally near
 DIMENSIONS = 3
 

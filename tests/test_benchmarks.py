@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from benchmarks import (
     attention,
+    bregman,
     docs,
     equal_work,
     hlo,
@@ -327,6 +328,19 @@ def test_reranking_prints_a_table(tmp_path, capsys, monkeypatch):
     assert [row["form"] for row in rows] == list(reranking.FORMS)
     assert rows[-1]["seconds_per_query"] == rows[-1]["median_s"] / 2
     assert "| objects, 12 | ours | " in capsys.readouterr().out
+
+
+def test_divergences_are_timed_beside_a_loop(tmp_path, capsys):
+    """The loop computes what the matrix has; its time is told for each pair."""
+    x, y = (tf.constant(np.random.default_rng(seed).normal(size=(4, 64)), tf.float32) for seed in (0, 1))
+    make = bregman.FORMS[bregman.LOOP]
+    np.testing.assert_allclose(bregman.loop(make, x, y)(), bregman.all_pairs(make, x, y)(), atol=1e-4)
+    bregman.main(["--rounds", "1", "--batch-size", "20", "--json", str(tmp_path / "r.jsonl")])
+    rows = json.loads((tmp_path / "r.jsonl").read_text())["rows"]
+    assert [row["form"] for row in rows][:-1] == list(bregman.FORMS)
+    assert (rows[0]["pairs"], rows[-1]["pairs"]) == (400, bregman.LOOPED**2)
+    assert rows[0]["times_euclidean"] == rows[-1]["times_faster_than_loop"] == 1
+    assert "| squared Euclidean | 400 | " in capsys.readouterr().out
 
 
 def test_forms_of_a_structural_step_agree():

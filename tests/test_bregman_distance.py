@@ -10,7 +10,7 @@ from slow_forms import normal
 from slow_losses import KEY, LABELS, slow_contrastive, slow_triplet
 
 from neural_similarity import losses, miners
-from neural_similarity.distances import Bregman, Cosine, Euclidean, nearest, rerank
+from neural_similarity.distances import Bregman, Cosine, Euclidean, Structural, nearest, rerank
 from neural_similarity.errors import UserError
 from neural_similarity.potentials import (
     FunctionalMaxAffine,
@@ -70,7 +70,10 @@ def test_maps_and_sets():
     expected = Euclidean().prepare(maps)
     np.testing.assert_allclose(distance.prepare(maps)[1], expected, atol=1e-12)
     sets = Bregman(FunctionalMaxAffine(seed=0, dtype="float64"))
+    sets.divergence.build((None, 3))
     points = normal(6, 4, 7, 3)
+    of_maps, expected = (sets.prepare(each)[1] for each in (maps, maps.reshape(4, 4, 3)))
+    np.testing.assert_array_equal(of_maps, expected)
     whole, values = sets.prepare(points)
     np.testing.assert_allclose(values, sets.divergence.described(points), atol=1e-12)
     mean = points.mean(1)
@@ -96,25 +99,25 @@ def embeddings():
     return normal(7, 4, 5)[LABELS] + 0.7 * normal(8, 8, 5)
 
 
-def by(distance, x):
-    """D of two places in a batch, as the loops of the losses take it."""
+def by(distance, x, power=1.0):
+    """D of two places in a batch, as the loops of the losses take it, to a power."""
     forward = distance.divergence.pairwise(x).numpy()
     table = DIRECTED[distance.direction](forward, forward.T)
-    return lambda i, j: table[i, j]
+    return lambda i, j: max(table[i, j], 0) ** power
 
 
 @pytest.mark.parametrize("direction", DIRECTED)
 def test_losses_of_a_divergence_are_the_loops(direction):
     x, distance = embeddings(), Bregman(built(), direction=direction)
-    for loss, slow in (
-        (losses.ContrastiveLoss(distance=distance, miner=miners.RandomNegatives()), slow_contrastive),
-        (losses.TripletLoss(distance=distance, miner=miners.RandomNegatives()), slow_triplet),
+    for loss, slow, power in (  # D is like a squared distance, and the loop of the triplet loss squares
+        (losses.ContrastiveLoss(distance=distance, miner=miners.RandomNegatives()), slow_contrastive, 1),
+        (losses.TripletLoss(distance=distance, miner=miners.RandomNegatives()), slow_triplet, 0.5),
     ):
         prepared = distance.prepare(x)
         found = loss.miner(distance.whole(prepared), tf.constant(LABELS), tf.constant(KEY))
         triplets = [(a, p, n) for a, p, n, valid in zip(*(part.numpy() for part in found), strict=True) if valid]
         value = loss.measure(tf.constant(x), tf.constant(LABELS), tf.constant(KEY))[0]
-        assert float(value) == pytest.approx(slow(LABELS, triplets, by(distance, x)), rel=1e-8)
+        assert float(value) == pytest.approx(slow(LABELS, triplets, by(distance, x, power)), rel=1e-8)
         assert float(value) > 0.01
 
 
@@ -135,8 +138,23 @@ def test_semi_hard_negatives_are_those_of_the_divergence():
             assert n in (band or others)
             chosen.add(bool(band))
     assert chosen == {True, False}
+    assert type(losses.TripletLoss(distance=distance).miner) is miners.SemiHard
+    with pytest.raises(TypeError, match="DistanceWeighted chooses by distances on a sphere"):
+        losses.TripletLoss(distance=distance, miner=miners.DistanceWeighted())
     with pytest.raises(ValueError, match="DistanceWeighted chooses by distances on a sphere"):
-        losses.TripletLoss(distance=distance).measure(tf.constant(x), tf.constant(LABELS), tf.constant(KEY))
+        miners.DistanceWeighted()(prepared[0], tf.constant(LABELS), tf.constant(KEY), tf.constant(table))
+
+
+def test_a_function_as_miner_gets_no_distances():
+    x, distance = embeddings(), Bregman(built())
+    miner = miners.RandomNegatives()
+    one, other = (
+        losses.ContrastiveLoss(distance=distance, miner=each).measure(
+            tf.constant(x), tf.constant(LABELS), tf.constant(KEY)
+        )[0]
+        for each in (miner, lambda whole, labels, key: miner(whole, labels, key))
+    )
+    assert float(one) == float(other)
 
 
 def slow_n_pair(labels, scores, temperature):
@@ -154,11 +172,37 @@ def test_n_pair_loss_is_the_loop():
     x = embeddings()
     for distance in (Bregman(built()), Cosine(), Euclidean()):
         prepared = distance.prepare(x)
-        scores = distance.coarse(prepared, prepared).numpy()
+        scores = distance.scores(prepared).numpy()
+        np.testing.assert_allclose(scores, distance.coarse(prepared, prepared), atol=2e-3)
         loss = losses.NPairLoss(temperature=0.5, distance=distance)
         value, scalars = loss.measure(tf.constant(x), tf.constant(LABELS))
         assert float(value) == pytest.approx(slow_n_pair(LABELS, scores, 0.5), rel=1e-6)
         assert scalars["active_share"].numpy() == np.mean([list(LABELS).count(label) > 1 for label in LABELS])
+
+
+def test_n_pair_loss_of_structural_similarity():
+    maps = normal(14, 8, 2, 2, 5) + 0.5
+    distance = Structural(cells=2)
+    prepared = distance.prepare(maps)
+    scores = distance.fine(prepared, tf.tile(prepared[None], (8, 1, 1, 1))).numpy()
+    value, _ = losses.NPairLoss(temperature=0.5, distance=distance).measure(tf.constant(maps), tf.constant(LABELS))
+    assert float(value) == pytest.approx(slow_n_pair(LABELS, scores, 0.5), rel=1e-4)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_equal_embeddings_have_finite_gradients(jit_compile):
+    x = tf.constant(np.tile(normal(15, 1, 5), (6, 1)))
+    labels = tf.constant([0, 0, 1, 1, 2, 2])
+    for distance in (Euclidean(), Cosine(), Bregman(built()), Bregman(built(), direction="jeffreys")):
+        loss = losses.NPairLoss(distance=distance)
+
+        def gradient(x, loss=loss):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = loss.measure(x, labels)[0]
+            return tape.gradient(value, x)
+
+        assert np.isfinite(tf.function(gradient, jit_compile=jit_compile)(x)).all(), type(distance).__name__
 
 
 def test_n_pair_loss_has_finite_gradients_without_negatives_or_positives():
@@ -205,8 +249,11 @@ def test_a_model_trains_and_saves_the_divergence(kind, tmp_path):
 def test_refused():
     with pytest.raises(ValueError, match="`direction` must be one of 'forward', 'backward', 'jeffreys', 'minimum'"):
         Bregman(SquaredEuclidean(), direction="up")
-    with pytest.raises(ValueError, match="Mahalanobis has no weights yet"):
-        losses.NPairLoss(distance=Bregman(Mahalanobis()))
+    for use in (lambda d: losses.NPairLoss(distance=d), lambda d: d.prepare(embeddings())):
+        with pytest.raises(ValueError, match="Mahalanobis has no weights yet"):
+            use(Bregman(Mahalanobis()))
+    with pytest.raises(TypeError, match="`divergence` must be a layer of neural_similarity"):
+        Bregman("kl")
     with pytest.raises(TypeError, match="must have similarities from −1 to 1"):
         losses.MultiSimilarityLoss(distance=Bregman(built()))
 

@@ -15,7 +15,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from slow_forms import normal
 
 from neural_similarity.estimators import BregmanDivergence, BregmanKMeans, k_means
-from neural_similarity.potentials import GeneralizedKL, InputConvex, SquaredEuclidean
+from neural_similarity.estimators.named import FIXED, LEARNED
+from neural_similarity.potentials import FunctionalMaxAffine, GeneralizedKL, InputConvex, MaxAffine, SquaredEuclidean
 
 FEW = 30  # steps
 
@@ -98,13 +99,62 @@ def test_features_far_from_the_origin():
         np.testing.assert_allclose(there, here, atol=tolerance * here.max())
 
 
-def test_a_layer_of_ones_own_is_copied():
+def test_one_feature_far_from_the_origin_leaves_the_scale_alone():
     x, y = load_iris(return_X_y=True)
-    mine = InputConvex(1, 4, seed=0)
-    fitted = BregmanDivergence(mine, steps=2).fit(x, y)
-    assert fitted.layer_ is not mine
+    moved = x + np.array([0, 0, 0, 1e6])
+    scales = [BregmanDivergence(steps=0).fit(each, y).scale_ for each in (x, moved)]
+    assert scales[0] == pytest.approx(scales[1], rel=1e-6)
+    assert scales[0] == pytest.approx((x - x.mean(0)).std())
+    assert BregmanDivergence(steps=0).fit(np.full_like(x, 0.1), y).scale_ == 1
+
+
+def test_a_layer_of_ones_own_is_copied():
+    """With its weights, if it has them; without, with weights of the estimator's seed."""
+    x, y = load_iris(return_X_y=True)
+    mine = InputConvex(1, 4)
+    one, same, other = (BregmanDivergence(mine, steps=2, random_state=seed).fit(x, y) for seed in (0, 0, 1))
     assert not mine.built
-    assert fitted.layer_.get_config() == mine.get_config()
+    np.testing.assert_array_equal(one.transform(x), same.transform(x))
+    assert np.any(one.transform(x) != other.transform(x))
+    mine = MaxAffine(3)
+    mine.start_from(normal(5, 3, 4))
+    for copy in (BregmanDivergence(mine, steps=0).fit(x, y), BregmanKMeans(3, divergence=mine).fit(x)):
+        assert copy.layer_ is not mine
+        np.testing.assert_array_equal(copy.layer_.slopes, mine.slopes)
+
+
+@pytest.mark.parametrize("name", [*FIXED, *LEARNED])
+@pytest.mark.parametrize("direction", ["backward", "jeffreys"])
+def test_every_divergence_is_fitted(name, direction):
+    x, y = load_iris(return_X_y=True)
+    x = x / 10  # between 0 and 1
+    fitted = BregmanDivergence(name, direction=direction, steps=3, random_state=0).fit(x, y)
+    found = fitted.pairwise(x[:20], x[20:40])
+    inside = (fitted.layer_.pairwise(fitted._scaled(b), fitted._scaled(a)) for a, b in ((x[:20], x[20:40]),))
+    backward = next(inside).numpy().T
+    forward = fitted.layer_.pairwise(fitted._scaled(x[:20]), fitted._scaled(x[20:40])).numpy()
+    expected = backward if direction == "backward" else forward + backward
+    np.testing.assert_allclose(found, np.maximum(expected, 0), atol=1e-4 * expected.max() + 1e-6)
+    assert (len(fitted.loss_curve_) == 3) == (name in LEARNED)
+
+
+def test_a_second_fit_forgets_the_first_divergence():
+    x = np.abs(normal(6, 30, 2)) + 0.1
+    model = BregmanKMeans(2, divergence="itakura_saito", random_state=0).fit(x)
+    model.set_params(divergence=lambda a, b: ((a[:, None] - b) ** 2).sum(-1)).fit(x)
+    expected = BregmanKMeans(2, random_state=0).fit(x)
+    np.testing.assert_array_equal(model.labels_, expected.labels_)
+
+
+def test_a_function_as_metric_is_wrong_for_the_samples_that_it_was_fitted_with():
+    """scikit-learn takes D(y, x) to be D(x, y) there, as the class says; `precomputed` is right."""
+    x, y = load_iris(return_X_y=True)
+    few = np.r_[0:4, 50:54, 100:104]
+    divergence = BregmanDivergence(steps=30, random_state=0).fit(x, y)
+    by_function = KNeighborsClassifier(1, metric=divergence.divergence_of, algorithm="brute").fit(x[few], y[few])
+    distances, _ = by_function.kneighbors(n_neighbors=11)
+    right = np.sort(divergence.pairwise(x[few], x[few]), axis=1)[:, 1:]
+    assert np.abs(np.sort(distances, 1) - right).max() > 1e-3
 
 
 def test_fitted_estimators_are_pickled():
@@ -198,7 +248,16 @@ def test_clusters_of_a_learned_divergence():
             lambda x, y: BregmanKMeans(2, divergence="logistic").fit(x),
             "Logistic is for numbers between 0 and 1, both excluded",
         ),
-        (lambda x, y: BregmanKMeans(0).fit(x), "`n_clusters` must be from 1 to 150, the n_samples. Received: 0"),
+        (lambda x, y: BregmanKMeans(0).fit(x), "`n_clusters` must be an integer of at least 1. Received: 0"),
+        (lambda x, y: BregmanKMeans(151).fit(x), "`n_clusters` must be from 1 to 150, the n_samples"),
+        (lambda x, y: BregmanKMeans(2, n_init=0).fit(x), "`n_init` must be an integer of at least 1"),
+        (lambda x, y: BregmanKMeans(2, divergence="input_convex").fit(x), "`divergence` must be one of 'squared_"),
+        (lambda x, y: BregmanKMeans(2, divergence=InputConvex()).fit(x), "is learned, and has no weights yet. Next"),
+        (lambda x, y: BregmanKMeans(2, divergence=FunctionalMaxAffine()).fit(x), "compares sets, and the mean"),
+        (lambda x, y: BregmanDivergence(steps=-1).fit(x, y), "`steps` must be an integer of at least 0"),
+        (lambda x, y: BregmanDivergence(batch_size=0).fit(x, y), "`batch_size` must be an integer of at least 1"),
+        (lambda x, y: BregmanDivergence(dtype="float16").fit(x, y), "`dtype` must be 'float32' or 'float64'"),
+        (lambda x, y: BregmanDivergence("generalized_kl").fit(x + 1e-50 - x, y), "0; GeneralizedKL is for numbers"),
         (
             lambda x, y: BregmanKMeans(2, divergence="itakura_saito").fit(x).predict(-x),
             "ItakuraSaito is for numbers greater than 0",

@@ -1,7 +1,9 @@
 """Metric-learning runs on the digits, by the command line: training, stopping, going on, evaluating, refusing."""
 
+import errno
 import io
 import json
+import os
 import shutil
 
 import keras
@@ -192,11 +194,21 @@ def test_features_on_a_full_disk(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setenv("NEURAL_SIMILARITY_DATA", str(tmp_path / "data"))
     with monkeypatch.context() as patch:
-        patch.setattr(fixed_features, "open", lambda path, mode: io.FileIO("/dev/full", mode), raising=False)
+        patch.setattr(fixed_features, "open", FullAfterAKilobyte, raising=False)
         words = ["--set", "model.trained=head"]
         assert "No space left on device" in refused(capsys, QUICKSTART, tmp_path / "run", *words)
     assert not list((tmp_path / "data" / "features").glob("*.npy"))
     assert fixed(tmp_path / "run", "--resume") == 0
+
+
+class FullAfterAKilobyte(io.FileIO):
+    """A file on a disk that has room for a thousand bytes."""
+
+    def write(self, data):
+        if self.tell() + len(data) > 1000:
+            super().write(data[: 1000 - self.tell()])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(data)
 
 
 def test_fixed_features_give_what_the_whole_network_gives(tmp_path, monkeypatch):

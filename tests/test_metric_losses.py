@@ -347,3 +347,9 @@ def test_a_function_as_a_miner():
     miner = RandomNegatives()
     loss = losses.TripletLoss(miner=lambda whole, labels, key: miner(whole, labels, key))
     assert measured(loss, unit(embeddings())) == measured(losses.TripletLoss(miner=miner), unit(embeddings()))
+
+
+def test_squared_errors_in_units_of_the_known_divergences():
+    found, known = tf.constant([1.0, 2.0, 4.0]), np.array([1.0, 1.0, 2.0])
+    assert float(losses.relative_squared_error(found, known)) == pytest.approx((1 + 4) / 3 / 2)
+    assert float(losses.relative_squared_error(found, known, unit=5.0)) == pytest.approx((1 + 4) / 3 / 5)

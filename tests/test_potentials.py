@@ -79,7 +79,7 @@ def test_tangents_of_a_squared_length_begin_as_the_squared_distance():
     )
     assert potential.wins(centres).numpy().tolist() == [1] * 12
     assert potential.wins(centres[:3]).numpy().sum() == 3
-    with pytest.raises(ValueError, match=r"`centres` must be \(12, d\)\. Received the shape \(11, 3\)"):
+    with pytest.raises(ValueError, match=r"`centres` must be \(12, 3\)\. Received the shape \(11, 3\)"):
         potential.start_from(centres[:11])
 
 

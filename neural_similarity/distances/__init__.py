@@ -1,4 +1,9 @@
-"""What makes two images near: cosine, Euclidean and structural, behind one seam; and rankings by them."""
+"""What makes two images near: cosine, Euclidean, structural and learned, behind one seam; and rankings by them."""
+
+from neural_similarity.backend import check_backend
+
+check_backend()  # before Keras is imported, as Keras would say that JAX is not installed
+
 
 from neural_similarity.distances.bregman import Bregman
 from neural_similarity.distances.cosine import Cosine

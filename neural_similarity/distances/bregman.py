@@ -4,6 +4,8 @@ import keras
 import tensorflow as tf
 
 from neural_similarity.distances.distance import Distance, unit_vectors, vectors
+from neural_similarity.ops import at_least_float32, dimensions
+from neural_similarity.potentials import Divergence
 
 DIRECTIONS = ("forward", "backward", "jeffreys", "minimum")
 
@@ -12,7 +14,10 @@ class Bregman(Distance):
     """The distance is a divergence D, which is no metric: it knows which image comes first. Scores are its negative.
 
     It takes embeddings `(b, c)`; or maps `(b, h, w, c)`, pooled or not, of which it takes the mean. Where the
-    divergence is one of sets, three axes are sets of points, `(b, m, c)`.
+    divergence is one of sets, maps are sets of their pixels, and three axes are sets of points, `(b, m, c)`.
+
+    `losses.TripletLoss` takes D as it is, since D is like a squared distance. `miners.DistanceWeighted` is for
+    distances on a sphere, and does not go with it.
 
     A divergence with weights must have them before it is used, by `divergence.build((None, c))`. A loss hands them to
     the model that trains them as `loss.parameters`.
@@ -24,14 +29,22 @@ class Bregman(Distance):
             `"minimum"`: the smaller of both.
 
     Raises:
+        TypeError: it is no divergence.
         ValueError: there is no such direction.
     """
+
+    is_squared = True
 
     def __init__(self, divergence, *, direction="forward"):
         if direction not in DIRECTIONS:
             raise ValueError(f"`direction` must be one of {', '.join(map(repr, DIRECTIONS))}. Received: {direction!r}")
         if isinstance(divergence, dict):  # from a file
             divergence = keras.saving.deserialize_keras_object(divergence)
+        if not isinstance(divergence, Divergence):
+            raise TypeError(
+                f"`divergence` must be a layer of neural_similarity.potentials, as InputConvex(). Received: "
+                f"{divergence!r}"
+            )
         self.divergence = divergence
         self.direction = direction
 
@@ -42,14 +55,15 @@ class Bregman(Distance):
         Raises:
             ValueError: it does not have them yet.
         """
-        if not self.divergence.has_weights:
-            return None
-        if not self.divergence.built:
+        self._check_built()
+        return self.divergence if self.divergence.weights else None
+
+    def _check_built(self):
+        if self.divergence.has_weights and not self.divergence.built:
             raise ValueError(
                 f"{type(self.divergence).__name__} has no weights yet, so that no optimiser could train them. Next: "
                 "divergence.build((None, c)), with c the number of channels of the embedding"
             )
-        return self.divergence
 
     def get_config(self):
         """The constructor's arguments."""
@@ -57,9 +71,13 @@ class Bregman(Distance):
 
     def prepare(self, embeddings):
         """See `Distance.prepare`: (vectors of length one, for `whole`; what the divergence needs)."""
-        embeddings = tf.convert_to_tensor(embeddings)
-        points = embeddings if self.divergence.of_sets and embeddings.shape.rank == 3 else vectors(embeddings)
-        means = tf.reduce_mean(points, 1) if points.shape.rank == 3 else points
+        self._check_built()
+        embeddings = at_least_float32(embeddings)
+        if not self.divergence.of_sets or embeddings.shape.rank == 2:
+            means = points = vectors(embeddings)
+        else:
+            points = tf.reshape(embeddings, (dimensions(embeddings)[0], -1, embeddings.shape[-1]))
+            means = tf.reduce_mean(points, 1)
         return unit_vectors(means), self.divergence.described(points)
 
     def whole(self, prepared):
@@ -68,7 +86,11 @@ class Bregman(Distance):
 
     def coarse(self, queries, gallery):
         """See `Distance.coarse`."""
-        forward, backward = self._both(queries[1], gallery[1], self.divergence.all_pairs, tf.transpose)
+        (_, x), (_, y), divergence = queries, gallery, self.divergence
+        if self.direction == "jeffreys":
+            return -divergence.symmetric_all_pairs(x, y)
+        forward = divergence.all_pairs(x, y) if self.direction != "backward" else None
+        backward = tf.transpose(divergence.all_pairs(y, x)) if self.direction != "forward" else None
         return -self._directed(forward, backward)
 
     def fine(self, queries, candidates):
@@ -81,22 +103,19 @@ class Bregman(Distance):
         return tf.reshape(-self.distances(queries, candidates), (q, k))
 
     def distances(self, first, second):
-        """See `Distance.distances`: D, to the power of one. Rounding may make it a little less than 0."""
-        return self._directed(*self._both(first[1], second[1], self.divergence.pairs, tf.identity))
+        """See `Distance.distances`: D. Rounding may make it a little less than 0."""
+        (_, x), (_, y), divergence = first, second, self.divergence
+        if self.direction == "jeffreys":
+            return divergence.symmetric_pairs(x, y)
+        forward = divergence.pairs(x, y) if self.direction != "backward" else None
+        backward = divergence.pairs(y, x) if self.direction != "forward" else None
+        return self._directed(forward, backward)
 
     def mining_distances(self, prepared):
         """See `Distance.mining_distances`: D of all pairs."""
         return -self.coarse(prepared, prepared)
 
-    def _both(self, first, second, compare, exchanged):
-        """(D(first, second), D(second, first)) by one comparison each; None for the one that does not count."""
-        forward = compare(first, second) if self.direction != "backward" else None
-        backward = exchanged(compare(second, first)) if self.direction != "forward" else None
-        return forward, backward
-
     def _directed(self, forward, backward):
-        if self.direction == "jeffreys":
-            return forward + backward
         if self.direction == "minimum":
             return tf.minimum(forward, backward)
         return forward if self.direction == "forward" else backward

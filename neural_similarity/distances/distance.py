@@ -22,6 +22,9 @@ class Distance(abc.ABC):
     # the weights of classes.
     is_of_vectors = False
 
+    # Whether `distances` are squared ones already, or like them, as divergences are.
+    is_squared = False
+
     # The layer that holds the weights of the distance itself, where it is learned; None if it has none.
     parameters = None
 

@@ -30,6 +30,10 @@ class Euclidean(Distance):
         """See `Distance.fine`."""
         return -tf.norm(queries[:, None] - candidates, axis=-1)
 
+    def scores(self, prepared):
+        """See `Distance.scores`: −√(‖a − b‖² + 1e-6), whose gradient is finite for equal vectors, too."""
+        return -tf.sqrt(tf.maximum(-negative_squared_distances(prepared, prepared), 0) + 1e-6)
+
     def distances(self, first, second):
         """See `Distance.distances`: √(‖a − b‖² + 1e-6). The small number keeps the gradient finite."""
         return tf.sqrt(tf.reduce_sum((first - second) ** 2, -1) + 1e-6)

@@ -6,13 +6,14 @@ q samples · n references · m training samples · d features
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from neural_similarity.arguments import count
 from neural_similarity.distances import Bregman
-from neural_similarity.estimators.named import check_domain, divergence_of
+from neural_similarity.estimators.named import check_domain, layer_for
 from neural_similarity.losses import ContrastiveLoss, NPairLoss, TripletLoss
 from neural_similarity.miners import RandomNegatives, SemiHard
 
@@ -20,7 +21,7 @@ LOSSES = ("n_pair", "triplet", "contrastive")
 _ALL_AT_ONCE = 1 << 22  # divergences that are computed together
 
 
-class BregmanDivergence(TransformerMixin, BaseEstimator):
+class BregmanDivergence(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Learns a divergence D(x, y) under which samples of one class are near, and others are far.
 
     D(x, y) = φ(x) − φ(y) − ⟨∇φ(y), x − y⟩ with a convex φ that is learned. x is a sample, and y a reference: D(x, y)
@@ -30,15 +31,17 @@ class BregmanDivergence(TransformerMixin, BaseEstimator):
         make_pipeline(BregmanDivergence(), KNeighborsClassifier(metric="precomputed")).fit(X, y)
         KNeighborsClassifier(metric=BregmanDivergence().fit(X, y).divergence_of, algorithm="brute").fit(X, y)
 
-    The first compares all at once, by `transform`. The second calls a function for every two vectors, which is slow.
+    The first compares all at once, by `transform`. The second calls a function for every two vectors, which is slow. It
+    must be asked for other samples than those it was fitted with: of an array and itself scikit-learn computes half of
+    the pairs, and takes D(y, x) to be D(x, y).
 
-    For potentials of all real numbers the features are centred, and divided by one common number, their standard
+    Where the divergence is learned, the features are centred, and divided by one common number, their standard
     deviation. Features of very different units should be scaled before, by `StandardScaler`.
 
     Args:
         divergence: `"squared_euclidean"`, `"mahalanobis"`, `"max_affine"`, `"input_convex"`, which are learned but for
             the first; `"generalized_kl"`, `"itakura_saito"`, `"logistic"`, `"log_sum_exp"`, which are fixed; or a
-            `potentials.Divergence`, of which a copy is trained.
+            `potentials.Potential`, of which a copy is trained, from its weights if it has them.
         loss: what is made small: `"n_pair"`, `"triplet"` or `"contrastive"`; see `neural_similarity.losses`.
         margin: of the triplet and the contrastive loss. The temperature of the N-pair loss is 1.
         direction: `"forward"`, `"backward"`, `"jeffreys"` or `"minimum"`; see `distances.Bregman`. It holds for
@@ -46,12 +49,12 @@ class BregmanDivergence(TransformerMixin, BaseEstimator):
         steps: updates by Adam.
         batch_size: samples of an update; all of them where there are fewer.
         learning_rate: of Adam.
-        dtype: `"float32"` or `"float64"`, in which it is computed.
+        dtype: `"float32"` or `"float64"`, in which it is computed; a layer that is given has its own.
         random_state: an integer, a `RandomState` or None: what weights and batches are drawn by.
 
     Attributes:
-        layer_: the trained `potentials.Divergence`. It takes centred and scaled vectors.
-        center_: `(d,)` float64, what is taken away; zeros for potentials of positive numbers.
+        layer_: the trained `potentials.Potential`. It takes centred and scaled vectors.
+        center_: `(d,)` float64, what is taken away; zeros for fixed divergences.
         scale_: what the rest is divided by.
         references_: `(m, d)`, the training samples.
         classes_: the classes of the training samples.
@@ -69,7 +72,7 @@ class BregmanDivergence(TransformerMixin, BaseEstimator):
         steps=300,
         batch_size=128,
         learning_rate=0.01,
-        dtype="float32",
+        dtype="float64",
         random_state=None,
     ):
         self.divergence = divergence
@@ -95,6 +98,9 @@ class BregmanDivergence(TransformerMixin, BaseEstimator):
         Raises:
             ValueError: X or y is not as above; there is one class only; or X lies outside of the potential's domain.
         """
+        steps, batch_size = count("steps", self.steps, least=0), count("batch_size", self.batch_size)
+        if self.dtype not in ("float32", "float64"):
+            raise ValueError(f"`dtype` must be 'float32' or 'float64'. Received: {self.dtype!r}")
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
@@ -104,17 +110,20 @@ class BregmanDivergence(TransformerMixin, BaseEstimator):
                 "what differs"
             )
         random = check_random_state(self.random_state)
-        self.layer_ = divergence_of(self.divergence, int(random.randint(2**31 - 1)), self.dtype)
+        self.layer_ = layer_for(self.divergence, int(random.randint(2**31 - 1)), self.dtype)
         check_domain(X, self.layer_)
         self.center_, self.scale_ = np.zeros(X.shape[1]), 1.0
-        if getattr(self.layer_, "domain", "real") == "real":
-            self.center_, self.scale_ = X.mean(0), float(X.std()) or 1.0
-        self.references_ = X
-        self.layer_.build((None, X.shape[1]))
-        self.loss_curve_ = self._train(self._scaled(X), labels, random)
+        if self.layer_.has_weights:
+            self.center_ = X.mean(0)
+            deviation = float((X - self.center_).std())
+            if deviation > np.finfo(np.float64).eps * np.abs(X).max():  # and not what rounding leaves of equal samples
+                self.scale_ = deviation
+        self.references_, self._n_features_out = X, len(X)
+        self.layer_.ready(X[:1])
+        self.loss_curve_ = self._train(self._scaled(X), labels, random, steps, batch_size)
         return self
 
-    def _train(self, x, labels, random):
+    def _train(self, x, labels, random, steps, batch_size):
         distance = Bregman(self.layer_, direction=self.direction)
         loss, weights = self._loss(distance), self.layer_.trainable_variables
         if not weights:
@@ -129,17 +138,16 @@ class BregmanDivergence(TransformerMixin, BaseEstimator):
             optimizer.apply(tape.gradient(value, weights), weights)
             return value
 
-        values, size = [], min(self.batch_size, len(x))
-        for _ in range(self.steps):
+        values, size = [], min(batch_size, len(x))
+        for _ in range(steps):
             rows = random.choice(len(x), size, replace=False)
             key = random.randint(2**31 - 1, size=2).astype(np.int32)
             values.append(update(tf.constant(x[rows]), tf.constant(labels[rows]), tf.constant(key)))
         values = np.array([float(value) for value in values])
-        if not np.isfinite(values).all():
-            raise ValueError(
-                f"The loss of update {int(np.argmin(np.isfinite(values))) + 1} is not finite. Next: a smaller "
-                "`learning_rate`"
-            )
+        finite = np.isfinite(values)
+        if not finite.all() or not all(np.isfinite(weight.numpy()).all() for weight in weights):
+            where = f"The loss of update {int(np.argmin(finite)) + 1} is" if not finite.all() else "The weights are"
+            raise ValueError(f"{where} not finite. Next: a smaller `learning_rate`")
         return values
 
     def _loss(self, distance):
@@ -177,11 +185,6 @@ class BregmanDivergence(TransformerMixin, BaseEstimator):
         """D of one sample and one reference, vectors `(d,)`: a float, for what takes a function as `metric`."""
         found = self._pairwise(np.asarray(x, np.float64)[None], np.asarray(y, np.float64)[None])
         return float(found[0, 0])
-
-    def get_feature_names_out(self, input_features=None):
-        """The names of what `transform` returns, one for each training sample."""
-        check_is_fitted(self)
-        return np.array([f"bregmandivergence{i}" for i in range(len(self.references_))], dtype=object)
 
     def _checked(self, X):
         check_is_fitted(self)

@@ -6,15 +6,16 @@ m samples · k clusters · d features
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from neural_similarity.estimators.named import check_domain, divergence_of
-from neural_similarity.potentials import Divergence
+from neural_similarity.arguments import count
+from neural_similarity.estimators.named import FIXED, check_domain, layer_for
+from neural_similarity.potentials import Divergence, Potential
 
 
-class BregmanKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
+class BregmanKMeans(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator):
     """k-means with D(x, centre) in the place of the squared distance.
 
     Each sample goes to the centre from which its divergence is smallest, and each centre to the mean of its samples:
@@ -23,16 +24,16 @@ class BregmanKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
 
     Args:
         n_clusters: k.
-        divergence: the name of one, as for `BregmanDivergence`; a `potentials.Divergence`; or a function of samples and
-            references, such as `pairwise` of a `BregmanDivergence` that was fitted with `direction="forward"`.
+        divergence: the name of a fixed one, as for `BregmanDivergence`; a `potentials.Potential`, with its weights if
+            it is learned; or a function of samples and references, such as `pairwise` of a `BregmanDivergence` that was
+            fitted with `direction="forward"`.
         n_init: how often it starts anew; the best end is kept.
         max_iter: of each start, how often the centres move at most.
         random_state: an integer, a `RandomState` or None: what the first centres are drawn by. The first is any sample,
             each other one a sample drawn in proportion to its divergence from the nearest centre, as in k-means++.
 
     Attributes:
-        layer_: the `potentials.Divergence`, which takes vectors less `center_`, `(d,)`; neither is there where a
-            function was given.
+        layer_: the `potentials.Potential`; None where a function was given.
         cluster_centers_: `(k, d)`.
         labels_: `(m,)` int32.
         inertia_: the sum of the divergences of all samples from their centres.
@@ -55,25 +56,37 @@ class BregmanKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
                 the divergence.
         """
         X = validate_data(self, X, dtype=np.float64)
-        if not 1 <= self.n_clusters <= len(X):
+        starts, moves = count("n_init", self.n_init), count("max_iter", self.max_iter)
+        if count("n_clusters", self.n_clusters) > len(X):
             raise ValueError(f"`n_clusters` must be from 1 to {len(X)}, the n_samples. Received: {self.n_clusters}")
         random = check_random_state(self.random_state)
+        self.layer_ = None
         if not callable(self.divergence) or isinstance(self.divergence, Divergence):
-            self.layer_ = divergence_of(self.divergence, int(random.randint(2**31 - 1)), "float64")
+            self.layer_ = self._layer()
             check_domain(X, self.layer_)
-            self.layer_.build((None, X.shape[1]))
-            is_real = getattr(self.layer_, "domain", "real") == "real"
-            self.center_ = X.mean(0) if is_real else np.zeros(X.shape[1])
-        found = bregman_k_means(self._pairwise, X, self.n_clusters, random, self.n_init, self.max_iter)
+        found = bregman_k_means(self._pairwise, X, self.n_clusters, random, starts, moves)
+        self._n_features_out = self.n_clusters
         self.inertia_, self.cluster_centers_, self.labels_, self.n_iter_ = found
         return self
 
+    def _layer(self):
+        if isinstance(self.divergence, Divergence) and not isinstance(self.divergence, Potential):
+            raise ValueError(
+                f"{type(self.divergence).__name__} compares sets, and the mean of samples is not their best centre. "
+                "Next: a potential of neural_similarity.potentials"
+            )
+        if isinstance(self.divergence, Potential) and self.divergence.has_weights and not self.divergence.built:
+            raise ValueError(
+                f"{type(self.divergence).__name__} is learned, and has no weights yet. Next: train it, by "
+                "BregmanDivergence(…).fit(X, y), and give its `pairwise`"
+            )
+        return layer_for(self.divergence, 0, "float64", names=FIXED)
+
     def _pairwise(self, samples, references):
         """D of all pairs, as NumPy arrays."""
-        if not hasattr(self, "layer_"):
+        if self.layer_ is None:
             return self.divergence(samples, references)
-        found = self.layer_.pairwise(samples - self.center_, references - self.center_)
-        return np.maximum(found.numpy(), 0)
+        return np.maximum(self.layer_.pairwise(samples, references).numpy(), 0)
 
     def predict(self, X):
         """The cluster of each sample, `(q,)` int32."""
@@ -83,14 +96,9 @@ class BregmanKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         """D of samples `(q, d)` and all centres, `(q, k)`."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        if hasattr(self, "layer_"):
+        if self.layer_ is not None:
             check_domain(X, self.layer_)
         return self._pairwise(X, self.cluster_centers_)
-
-    def get_feature_names_out(self, input_features=None):
-        """The names of what `transform` returns, one for each cluster."""
-        check_is_fitted(self)
-        return np.array([f"bregmankmeans{i}" for i in range(self.n_clusters)], dtype=object)
 
 
 class Clusters(NamedTuple):

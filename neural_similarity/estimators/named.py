@@ -1,53 +1,62 @@
 """The divergences that an estimator takes by name, and the numbers they are for."""
 
-import keras
 import numpy as np
 
 from neural_similarity import potentials
 
-_NAMED = {
+FIXED = {
     "squared_euclidean": potentials.SquaredEuclidean,
-    "mahalanobis": potentials.Mahalanobis,
     "generalized_kl": potentials.GeneralizedKL,
     "itakura_saito": potentials.ItakuraSaito,
     "logistic": potentials.Logistic,
     "log_sum_exp": potentials.LogSumExp,
+}
+LEARNED = {
+    "mahalanobis": potentials.Mahalanobis,
     "max_affine": potentials.MaxAffine,
     "input_convex": potentials.InputConvex,
 }
-_SEEDED = ("max_affine", "input_convex")
 _WORDS = {"positive": "numbers greater than 0", "unit": "numbers between 0 and 1, both excluded"}
 
 
-def divergence_of(divergence, seed: int, dtype: str) -> potentials.Divergence:
-    """A layer of its own for an estimator.
+def layer_for(divergence, seed: int, dtype: str, names=(*FIXED, *LEARNED)) -> potentials.Potential:
+    """A layer of an estimator's own.
 
     Args:
-        divergence: the name of one, or a `potentials.Divergence`, of which a copy with new weights is made.
-        seed: of the weights of those that have a name.
-        dtype: likewise, `"float32"` or `"float64"`.
+        divergence: one of `names`; or a `potentials.Potential`, of which a copy is made: with its weights, if it has
+            them, and else with weights of the estimator's seed where it has no seed itself.
+        seed: of the weights.
+        dtype: of the layer, `"float32"` or `"float64"`; a layer that is copied has its own.
+        names: those that may be given.
 
     Raises:
         ValueError: there is no such divergence.
     """
-    if isinstance(divergence, potentials.Divergence):
-        return type(divergence).from_config(divergence.get_config())
-    if not isinstance(divergence, str) or divergence not in _NAMED:
+    if isinstance(divergence, potentials.Potential):
+        config = divergence.get_config()
+        if config.get("seed", 0) is None:
+            config["seed"] = seed
+        layer = type(divergence).from_config(config)
+        if divergence.weights:
+            layer.build((None, divergence.dimensions))
+            layer.set_weights(divergence.get_weights())
+        return layer
+    if not isinstance(divergence, str) or divergence not in names:
         raise ValueError(
-            f"`divergence` must be one of {', '.join(map(repr, _NAMED))}, or a layer of "
+            f"`divergence` must be one of {', '.join(map(repr, names))}, or a potential of "
             f"neural_similarity.potentials. Received: {divergence!r}"
         )
-    seeds = {"seed": seed} if divergence in _SEEDED else {}
-    return _NAMED[divergence](dtype=dtype, **seeds)
+    seeds = {"seed": seed} if divergence in ("max_affine", "input_convex") else {}
+    return {**FIXED, **LEARNED}[divergence](dtype=dtype, **seeds)
 
 
-def check_domain(x: np.ndarray, layer: keras.layers.Layer) -> None:
-    """Raises a `ValueError` if the layer's divergence is not defined for these numbers."""
-    domain = getattr(layer, "domain", "real")
-    wrong = {"positive": x <= 0, "unit": (x <= 0) | (x >= 1), "real": np.zeros((), bool)}[domain]
+def check_domain(x: np.ndarray, layer: potentials.Potential) -> None:
+    """Raises a `ValueError` if the layer's divergence is not defined for these numbers, in its own dtype."""
+    x = np.asarray(x).astype(layer.compute_dtype)
+    wrong = {"positive": x <= 0, "unit": (x <= 0) | (x >= 1), "real": np.zeros(x.shape, bool)}[layer.domain]
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise ValueError(
-            f"X[{row}, {column}] is {x[row, column]:g}; {type(layer).__name__} is for {_WORDS[domain]}. Next: another "
-            "divergence, or neural_similarity.potentials.into_domain(X, …), which maps all numbers there"
+            f"X[{row}, {column}] is {x[row, column]:g}; {type(layer).__name__} is for {_WORDS[layer.domain]}. Next: "
+            "another divergence, or neural_similarity.potentials.into_domain(X, …), which maps all numbers there"
         )

@@ -207,7 +207,7 @@ def _regression(config, model, data):
         x, y, known = batch
         distance = BregmanDistance(model.divergence, direction=direction)
         first, second = (distance.prepare(model(points, training=True)) for points in (x, y))
-        found = tf.reduce_mean((distance.distances(first, second) - known) ** 2) / unit
+        found = losses.relative_squared_error(distance.distances(first, second), known, unit)
         terms = {TRAINING_LOSS: found}
         if decay:
             terms["penalty"] = embedding_training.penalty(model.trainable_variables, decay)

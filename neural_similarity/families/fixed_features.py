@@ -6,6 +6,7 @@ n images · r cells · i channels of the backbone
 import hashlib
 import json
 import logging
+import os
 import sys
 import zlib
 from pathlib import Path
@@ -57,8 +58,12 @@ def fixed_features(backbone: keras.Model, part: RetrievalPart, cells: int, title
             what = f"The features of the {title} images"
             _log.info("%s are computed once, and kept in %s (%.2f GB).", what, path, gigabytes)
             unfinished = folder / f"{key}.unfinished.npy"
-            _compute(backbone, part, cells, title, unfinished)
-            put_in_place(unfinished, path)
+            try:
+                _compute(backbone, part, cells, title, unfinished)
+                put_in_place(unfinished, path)
+            except BaseException:  # a full disk, or Ctrl-C
+                unfinished.unlink(missing_ok=True)
+                raise
             write_atomically(path.with_suffix(".json"), json.dumps({"backbone": backbone.name, **facts}) + "\n")
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
@@ -77,6 +82,8 @@ def _compute(backbone, part, cells, title, path):
             count = min(_BLOCK, len(part) - start)
             file.write(run(images)[:count].numpy().astype(np.float32).tobytes())
             bar.update(count)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _fingerprint(backbone):

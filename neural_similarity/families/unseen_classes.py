@@ -47,7 +47,7 @@ def open_run_of(family: str, what: str, command: str, folder: str | Path) -> Run
 
     Args:
         family: the family that it must have.
-        what: its runs are of, in words.
+        what: the kind of run, in words, for the message.
         command: trains one.
         folder: the run's.
 

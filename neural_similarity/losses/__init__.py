@@ -14,6 +14,7 @@ from neural_similarity.losses.n_pair import NPairLoss
 from neural_similarity.losses.normalized_softmax import NormalizedSoftmaxLoss
 from neural_similarity.losses.proxy_anchor import ProxyAnchorLoss
 from neural_similarity.losses.proxy_loss import ProxyLoss
+from neural_similarity.losses.regression import relative_squared_error
 from neural_similarity.losses.smoothed import smoothed_cross_entropy
 from neural_similarity.losses.triplet import TripletLoss
 
@@ -28,5 +29,6 @@ __all__ = [
     "ProxyAnchorLoss",
     "ProxyLoss",
     "TripletLoss",
+    "relative_squared_error",
     "smoothed_cross_entropy",
 ]

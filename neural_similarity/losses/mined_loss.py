@@ -6,20 +6,22 @@ import tensorflow as tf
 from neural_similarity.losses import parts
 from neural_similarity.losses.embedding_loss import EmbeddingLoss, class_labels
 from neural_similarity.losses.masked import masked_mean
-from neural_similarity.miners import DistanceWeighted
+from neural_similarity.miners import DistanceWeighted, Miner, SemiHard
 
 
 class MinedLoss(EmbeddingLoss):
     """A loss of the distances d_ap and d_an of triplets: anchor and positive, anchor and negative.
 
-    Subclasses say what it is, by `of_triplets`. The miner sees the images as a whole, `distance.whole(…)`. Only the
-    pairs that it chose are compared by `distance`. A batch without a valid triplet has the loss 0, and no gradient.
+    Subclasses say what it is, by `of_triplets`. The miner sees the images as a whole, `distance.whole(…)`, and the
+    distances between all of them where `distance.mining_distances(…)` has some. Only the pairs that it chose are
+    compared by `distance`. A batch without a valid triplet has the loss 0, and no gradient.
 
     `measure` returns, beside the loss, `mean_positive_distance` and `mean_negative_distance`, which are the means of
     d_ap and d_an, and `active_share`, the share of the triplets that have a loss.
 
     Args:
-        miner: a `Miner`, or a function that is called as one. None for `DistanceWeighted()`.
+        miner: a `Miner`, or a function that is called as one. None for `DistanceWeighted()`, and for `SemiHard()` where
+            the distance is a divergence.
         seed: where the miner's random choices start in `model.fit`. None for a seed that differs from run to run.
         distance, name, dtype: as for `EmbeddingLoss`.
     """
@@ -29,9 +31,15 @@ class MinedLoss(EmbeddingLoss):
 
     def __init__(self, *, miner=None, seed=None, **kwargs):
         super().__init__(**kwargs)
-        self.miner = DistanceWeighted() if miner is None else miner
+        usual = SemiHard if self.distance.is_squared else DistanceWeighted
+        self.miner = usual() if miner is None else miner
         if not callable(self.miner):
             raise TypeError(f"`miner` must be a Miner, such as DistanceWeighted(). Received: {miner!r}")
+        if self.distance.is_squared and not getattr(self.miner, "takes_any_distances", True):
+            raise TypeError(
+                f"{type(self.miner).__name__} chooses by distances on a sphere, and {type(self.distance).__name__} has "
+                "others. Take SemiHard() or RandomNegatives()"
+            )
         self.seed = seed
         self._keys = keras.random.SeedGenerator(seed)
 
@@ -56,8 +64,8 @@ class MinedLoss(EmbeddingLoss):
         return loss, {**means, **scalars}
 
     def _mined_by(self, prepared):
-        """The argument `distances` of the miner, where the distance has one. Miners of other people may lack it."""
-        distances = self.distance.mining_distances(prepared)
+        """The argument `distances` of the miner, where the distance has one. A function that is a miner lacks it."""
+        distances = self.distance.mining_distances(prepared) if isinstance(self.miner, Miner) else None
         return {} if distances is None else {"distances": distances}
 
     def of_triplets(self, to_positives, to_negatives, classes, valid):

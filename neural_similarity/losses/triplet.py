@@ -14,7 +14,7 @@ class TripletLoss(MinedLoss):
 
     Args:
         margin: m.
-        squared: whether the distances are squared.
+        squared: whether the distances are squared. Divergences, which are like squared ones, stay as they are.
         miner, distance, seed, name, dtype: as for `MinedLoss`.
     """
 
@@ -25,7 +25,7 @@ class TripletLoss(MinedLoss):
 
     def of_triplets(self, to_positives, to_negatives, classes, valid):
         """See `MinedLoss.of_triplets`."""
-        if self.squared:
+        if self.squared and not self.distance.is_squared:
             to_positives, to_negatives = to_positives**2, to_negatives**2
         losses = tf.nn.relu(to_positives - to_negatives + self.margin)
         return masked_mean(losses, valid), {"active_share": masked_mean(losses > 0, valid)}

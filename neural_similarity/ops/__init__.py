@@ -19,6 +19,8 @@ from neural_similarity.ops.bregman import (
     bregman_pairs,
     inner_product_references,
     inner_product_samples,
+    jeffreys_all_pairs,
+    jeffreys_pairs,
 )
 from neural_similarity.ops.cosine import cosine_logits
 from neural_similarity.ops.descriptors import pooled_map, structural_descriptors
@@ -66,6 +68,8 @@ __all__ = [
     "inner_product_references",
     "inner_product_samples",
     "input_convex",
+    "jeffreys_all_pairs",
+    "jeffreys_pairs",
     "largest_piece",
     "linear_operator",
     "match",

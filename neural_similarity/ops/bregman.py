@@ -41,6 +41,29 @@ def bregman_pairs(x, phi_x, y, phi_y, grad_y):
     return phi_x - phi_y - tf.einsum("pd,pd->p", grad_y, x - y)
 
 
+def jeffreys_all_pairs(x, grad_x, y, grad_y):
+    """D(x, y) + D(y, x) = ⟨∇φ(x) − ∇φ(y), x − y⟩ of all pairs, by two matrix products and without φ.
+
+    Args:
+        x, grad_x: `(q, d)`, and ∇φ(x).
+        y, grad_y: `(n, d)`, and ∇φ(y).
+
+    Returns:
+        `(q, n)`.
+    """
+    x, grad_x, y, grad_y = map(at_least_float32, (x, grad_x, y, grad_y))
+    origin, slope = (tf.stop_gradient(tf.reduce_mean(values, 0)) for values in (y, grad_y))
+    x, y, grad_x, grad_y = x - origin, y - origin, grad_x - slope, grad_y - slope
+    own_x, own_y = tf.einsum("qd,qd->q", x, grad_x), tf.einsum("nd,nd->n", y, grad_y)
+    return own_x[:, None] + own_y - tf.einsum("qd,nd->qn", x, grad_y) - tf.einsum("qd,nd->qn", grad_x, y)
+
+
+def jeffreys_pairs(x, grad_x, y, grad_y):
+    """D(x, y) + D(y, x) of p pairs, `(p,)`; see `jeffreys_all_pairs`. All arguments are `(p, d)`."""
+    x, grad_x, y, grad_y = map(at_least_float32, (x, grad_x, y, grad_y))
+    return tf.einsum("pd,pd->p", grad_x - grad_y, x - y)
+
+
 def inner_product_samples(x):
     """`(q, d + 1)`: samples for a search by inner product, (x, 1); see `inner_product_references`."""
     x = at_least_float32(x)

@@ -56,7 +56,8 @@ def pieces_all_pairs(pieces_x, pieces_y, temperature=0.0):
     pieces_x, pieces_y = at_least_float32(pieces_x), at_least_float32(pieces_y)
     if not temperature:
         winners = tf.argmax(pieces_y, -1)
-        return tf.reduce_max(pieces_x, -1, keepdims=True) - tf.gather(pieces_x, winners, axis=1)
+        nan = 0 * tf.reduce_sum(pieces_y, -1)  # of a reference that is none, as argmax finds one all the same
+        return tf.reduce_max(pieces_x, -1, keepdims=True) - tf.gather(pieces_x, winners, axis=1) + nan
     log_x, log_y = (tf.nn.log_softmax(pieces / temperature) for pieces in (pieces_x, pieces_y))
     shares = tf.exp(log_y)
     return temperature * (tf.einsum("nk,nk->n", shares, log_y) - tf.einsum("qk,nk->qn", log_x, shares))
@@ -67,6 +68,7 @@ def pieces_pairs(pieces_x, pieces_y, temperature=0.0):
     pieces_x, pieces_y = at_least_float32(pieces_x), at_least_float32(pieces_y)
     if not temperature:
         winners = tf.argmax(pieces_y, -1)
-        return tf.reduce_max(pieces_x, -1) - tf.gather(pieces_x, winners, batch_dims=1)
+        nan = 0 * tf.reduce_sum(pieces_y, -1)
+        return tf.reduce_max(pieces_x, -1) - tf.gather(pieces_x, winners, batch_dims=1) + nan
     log_x, log_y = (tf.nn.log_softmax(pieces / temperature) for pieces in (pieces_x, pieces_y))
     return temperature * tf.einsum("pk,pk->p", tf.exp(log_y), log_y - log_x)

@@ -21,6 +21,9 @@ class Divergence(keras.layers.Layer):
     # Whether it is learned, so that `build` creates weights.
     has_weights = False
 
+    # Which numbers it is for: "real", "positive", or "unit" for those between 0 and 1. Others give NaN.
+    domain = "real"
+
     # Whether three axes are sets of points, (b, m, d).
     of_sets = False
 
@@ -39,6 +42,14 @@ class Divergence(keras.layers.Layer):
     def pairs(self, samples, references):
         """D of p pairs, `(p,)`, of what `describe` returned for their samples and their references."""
         raise NotImplementedError
+
+    def symmetric_all_pairs(self, samples, references):
+        """D(x, y) + D(y, x) of all pairs, `(q, n)`, which is called the Jeffreys divergence."""
+        return self.all_pairs(samples, references) + tf.transpose(self.all_pairs(references, samples))
+
+    def symmetric_pairs(self, samples, references):
+        """D(x, y) + D(y, x) of p pairs, `(p,)`."""
+        return self.pairs(samples, references) + self.pairs(references, samples)
 
     def pairwise(self, x, y=None):
         """D of all pairs, `(q, n)`.
@@ -70,11 +81,24 @@ class Divergence(keras.layers.Layer):
         Raises:
             ValueError: the vectors have another shape.
         """
+        return self.describe(self.ready(x))
+
+    def ready(self, x):
+        """Vectors in the layer's dtype; makes sure that the layer has its weights.
+
+        Raises:
+            ValueError: the vectors have another shape.
+        """
         x = tf.cast(x, self.compute_dtype)
         self.check_shape(x.shape)
         if not self.built:
             self.build(tuple(x.shape))
-        return self.describe(x)
+        return x
+
+    @property
+    def dimensions(self):
+        """d, the numbers of a vector, of a divergence that has its weights; None where it takes vectors of any size."""
+        return getattr(self, "_dimensions", None)
 
     def check_shape(self, shape):
         """Raises a `ValueError` for inputs of another shape than `(b, d)`."""

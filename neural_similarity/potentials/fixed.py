@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from neural_similarity.ops import pieces_all_pairs, pieces_pairs
 from neural_similarity.potentials.potential import Potential
 
 
@@ -21,6 +22,11 @@ class GeneralizedKL(Potential):
         log = tf.math.log(x)
         return tf.reduce_sum(x * log - x, -1), log
 
+    def pairs(self, samples, references):
+        """See `Divergence.pairs`: x ln(x/y) − x + y, without a difference of large numbers."""
+        x, y = samples.x, references.x
+        return tf.reduce_sum(x * _log_of_ratio(x, y) - (x - y), -1)
+
 
 @keras.saving.register_keras_serializable("neural_similarity")
 class ItakuraSaito(Potential):
@@ -35,6 +41,11 @@ class ItakuraSaito(Potential):
     def value_and_grad(self, x):
         """See `Potential.value_and_grad`."""
         return -tf.reduce_sum(tf.math.log(x), -1), -1 / x
+
+    def pairs(self, samples, references):
+        """See `Divergence.pairs`: x/y − 1 − ln(x/y), without a difference of large numbers."""
+        x, y = samples.x, references.x
+        return tf.reduce_sum((x - y) / y - _log_of_ratio(x, y), -1)
 
 
 @keras.saving.register_keras_serializable("neural_similarity")
@@ -66,3 +77,23 @@ class LogSumExp(Potential):
     def value_and_grad(self, x):
         """See `Potential.value_and_grad`."""
         return tf.reduce_logsumexp(x, -1), tf.nn.softmax(x)
+
+    def describe(self, x):
+        """See `Divergence.describe`: the vectors themselves."""
+        return x
+
+    def all_pairs(self, samples, references):
+        """See `Divergence.all_pairs`: the KL divergence itself, without a difference of large numbers."""
+        return pieces_all_pairs(samples, references, 1.0)
+
+    def pairs(self, samples, references):
+        """See `Divergence.pairs`."""
+        return pieces_pairs(samples, references, 1.0)
+
+
+def _log_of_ratio(x, y):
+    """ln(x/y) of positive numbers, with all digits where they are nearly equal."""
+    more = (x - y) / y
+    near = tf.abs(more) < 0.5
+    # Each form gets numbers that it has a finite gradient for, also where the other one counts.
+    return tf.where(near, tf.math.log1p(tf.where(near, more, 0)), tf.math.log(tf.where(near, 1, x / y)))

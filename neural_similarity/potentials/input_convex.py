@@ -6,8 +6,8 @@ import keras
 import tensorflow as tf
 
 from neural_similarity.arguments import count, number
-from neural_similarity.ops import InputConvexWeights, input_convex
-from neural_similarity.potentials.potential import Potential
+from neural_similarity.ops import InputConvexWeights, input_convex, negative_squared_distances
+from neural_similarity.potentials.potential import Described, Potential
 
 
 @keras.saving.register_keras_serializable("neural_similarity")
@@ -15,8 +15,8 @@ class InputConvex(Potential):
     """φ is a network that is convex in its input whatever its weights are (Amos et al., ICML 2017).
 
     `ops.input_convex` says how it computes. The weights that must not be negative are softplus(v)/f of learned numbers
-    v, with f the number of weights that are summed, so that an optimiser cannot make φ anything but convex. φ begins
-    near ½ μ ‖x‖².
+    v, with f the number of weights that are summed, so that an optimiser cannot make φ anything but convex. The larger
+    μ, the nearer φ begins to ½ μ ‖x‖².
 
     Args:
         layers: L.
@@ -31,7 +31,7 @@ class InputConvex(Potential):
 
     def __init__(self, layers=2, width=64, *, curvature=0.1, sharpness=1.0, seed=None, **kwargs):
         super().__init__(**kwargs)
-        self.layers = count("layers", layers)
+        self.depth = count("layers", layers)
         self.width = count("width", width)
         self.initial_curvature = number("curvature", curvature, above=0)
         self.sharpness = number("sharpness", sharpness, above=0)
@@ -39,7 +39,7 @@ class InputConvex(Potential):
 
     def build(self, input_shape):
         """Creates the weights."""
-        d = input_shape[-1]
+        d = self._dimensions = input_shape[-1]
         seeds = keras.random.SeedGenerator(self.seed)
 
         def weight(name, shape, initializer):
@@ -48,13 +48,14 @@ class InputConvex(Potential):
         def normal(stddev):
             return keras.initializers.RandomNormal(stddev=stddev, seed=seeds)
 
-        numbers = range(1, self.layers + 1)
+        numbers = range(1, self.depth + 1)
         self.inputs = [weight(f"input_{i}", (self.width, d), normal(d**-0.5)) for i in numbers]
         self.biases = [weight(f"bias_{i}", (self.width,), "zeros") for i in numbers]
         self.passing = [weight(f"passing_{i}", (self.width, self.width), normal(1.0)) for i in numbers[1:]]
         self.output_weights = weight("output", (self.width,), normal(1.0))
-        start = math.log(math.expm1(self.initial_curvature))  # whose softplus is μ
-        self.curvature = weight("curvature", (), keras.initializers.Constant(start))
+        # Its softplus is μ.
+        start = self.initial_curvature + math.log(-math.expm1(-self.initial_curvature))
+        self.raw_curvature = weight("curvature", (), keras.initializers.Constant(start))
 
     def weights_of_network(self):
         """The `InputConvexWeights`: those that must not be negative are not."""
@@ -64,7 +65,7 @@ class InputConvex(Potential):
             biases=biases,
             passing=[tf.nn.softplus(v) / self.width for v in passing],
             output=tf.nn.softplus(tf.convert_to_tensor(self.output_weights)) / self.width,
-            curvature=tf.nn.softplus(tf.convert_to_tensor(self.curvature)),
+            curvature=tf.nn.softplus(tf.convert_to_tensor(self.raw_curvature)),
         )
 
     def _lists(self):
@@ -74,7 +75,35 @@ class InputConvex(Potential):
         """See `Potential.value_and_grad`."""
         return input_convex(x, self.weights_of_network(), self.sharpness)
 
+    def describe(self, x):
+        """See `Divergence.describe`: a `Described` of the network without ½ μ ‖x‖², whose digits it would lose."""
+        without = self.weights_of_network()._replace(curvature=tf.zeros((), x.dtype))
+        return Described(x, *input_convex(x, without, self.sharpness))
+
+    def all_pairs(self, samples, references):
+        """See `Divergence.all_pairs`."""
+        half = tf.nn.softplus(tf.convert_to_tensor(self.raw_curvature)) / 2
+        squares = -negative_squared_distances(samples.x, references.x)
+        return super().all_pairs(samples, references) + half * squares
+
+    def pairs(self, samples, references):
+        """See `Divergence.pairs`."""
+        half = tf.nn.softplus(tf.convert_to_tensor(self.raw_curvature)) / 2
+        return super().pairs(samples, references) + half * tf.reduce_sum((samples.x - references.x) ** 2, -1)
+
+    def symmetric_all_pairs(self, samples, references):
+        """See `Divergence.symmetric_all_pairs`."""
+        curvature = tf.nn.softplus(tf.convert_to_tensor(self.raw_curvature))
+        squares = -negative_squared_distances(samples.x, references.x)
+        return super().symmetric_all_pairs(samples, references) + curvature * squares
+
+    def symmetric_pairs(self, samples, references):
+        """See `Divergence.symmetric_pairs`."""
+        curvature = tf.nn.softplus(tf.convert_to_tensor(self.raw_curvature))
+        squares = tf.reduce_sum((samples.x - references.x) ** 2, -1)
+        return super().symmetric_pairs(samples, references) + curvature * squares
+
     def get_config(self):
         """The constructor's arguments."""
-        own = {"layers": self.layers, "width": self.width, "curvature": self.initial_curvature}
+        own = {"layers": self.depth, "width": self.width, "curvature": self.initial_curvature}
         return {**super().get_config(), **own, "sharpness": self.sharpness, "seed": self.seed}

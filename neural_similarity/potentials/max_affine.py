@@ -1,4 +1,4 @@
-"""Potentials that are the largest of several functions: affine ones of vectors, or networks of sets of points."""
+"""The potential that is the largest of several affine functions."""
 
 import keras
 import tensorflow as tf
@@ -49,11 +49,13 @@ class MaxAffine(Potential):
         def directions(shape, dtype):
             return self.scale * tf.math.l2_normalize(normal(shape, dtype), -1)
 
-        self.slopes = self.add_weight(name="slopes", shape=(self.pieces, input_shape[-1]), initializer=directions)
+        self._dimensions = input_shape[-1]
+        shape = self.pieces, self._dimensions
+        self.slopes = self.add_weight(name="slopes", shape=shape, initializer=directions)
         self.offsets = self.add_weight(name="offsets", shape=(self.pieces,), initializer="zeros")
 
     def start_from(self, centres):
-        """Makes the affine functions tangents of ‖x‖² at these vectors, so that D begins nearly as ‖x − y‖².
+        """Makes the affine functions tangents of ‖x‖² at these vectors, so that without μ D begins nearly as ‖x − y‖².
 
         Args:
             centres: `(k, d)`, such as the centres that k-means finds in the data.
@@ -62,10 +64,11 @@ class MaxAffine(Potential):
             ValueError: there are not k of them.
         """
         centres = tf.convert_to_tensor(centres, self.compute_dtype)
-        if centres.shape.rank != 2 or centres.shape[0] != self.pieces:
-            raise ValueError(f"`centres` must be ({self.pieces}, d). Received the shape {tuple(centres.shape)}")
-        if not self.built:
-            self.build(tuple(centres.shape))
+        d = self.slopes.shape[1] if self.built else centres.shape[-1]
+        if tuple(centres.shape) != (self.pieces, d):
+            wanted = f"({self.pieces}, {d if self.built else 'd'})"
+            raise ValueError(f"`centres` must be {wanted}. Received the shape {tuple(centres.shape)}")
+        self.ready(centres)
         self.slopes.assign(2 * centres)
         self.offsets.assign(-tf.reduce_sum(centres**2, -1))
 
@@ -88,8 +91,13 @@ class MaxAffine(Potential):
         return affine_pieces(x, tf.convert_to_tensor(self.slopes), tf.convert_to_tensor(self.offsets))
 
     def describe(self, x):
-        """See `Divergence.describe`: the functions' values, `(b, k)`, and the vectors where μ > 0."""
-        return (self._pieces(x), x) if self.curvature else (self._pieces(x),)
+        """See `Divergence.describe`: the functions' values, `(b, k)`, and the vectors where μ > 0.
+
+        Their mean is taken away before. That changes no divergence, and far from the origin it keeps the digits.
+        """
+        slopes, offsets = tf.convert_to_tensor(self.slopes), tf.convert_to_tensor(self.offsets)
+        pieces = affine_pieces(x, slopes - tf.reduce_mean(slopes, 0), offsets - tf.reduce_mean(offsets))
+        return (pieces, x) if self.curvature else (pieces,)
 
     def all_pairs(self, samples, references):
         """See `Divergence.all_pairs`."""

@@ -51,8 +51,14 @@ class Mahalanobis(Potential):
         self.curvature = number("curvature", curvature, least=0)
 
     def build(self, input_shape):
-        """Creates L, `(d, r)`: √2 times the unit matrix as far as it goes, so that D begins as a squared distance."""
-        d = input_shape[-1]
+        """Creates L, `(d, r)`: √2 times the unit matrix as far as it goes. So D begins as ‖x − y‖² where r = d, μ = 0.
+
+        Raises:
+            ValueError: r is larger than d.
+        """
+        d = self._dimensions = input_shape[-1]
+        if self.rank is not None and self.rank > d:
+            raise ValueError(f"`rank` must be at most {d}, the number of dimensions. Received: {self.rank}")
         start = keras.initializers.Identity(2**0.5)
         self.factor = self.add_weight(name="factor", shape=(d, self.rank or d), initializer=start)
 

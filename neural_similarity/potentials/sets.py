@@ -19,6 +19,14 @@ class SetDivergence(Divergence):
 
     of_sets = True
 
+    def phi(self, x):
+        """Φ of each set, `(b,)`. It has no gradient in the points, in which it need not be convex.
+
+        Raises:
+            ValueError: the sets have another shape than `(b, m, d)` or `(b, d)`.
+        """
+        return self.call(self.ready(x))
+
     def check_shape(self, shape):
         """Raises a `ValueError` for inputs of another shape than `(b, m, d)` or `(b, d)`."""
         if len(shape) not in (2, 3):
@@ -57,7 +65,8 @@ class FunctionalMaxAffine(SetDivergence):
 
     def build(self, input_shape):
         """Creates the networks' weights, those of all k in one array each."""
-        d, seeds = input_shape[-1], keras.random.SeedGenerator(self.seed)
+        d = self._dimensions = input_shape[-1]
+        seeds = keras.random.SeedGenerator(self.seed)
 
         def normal(stddev):
             return keras.initializers.RandomNormal(stddev=stddev, seed=seeds)

@@ -176,13 +176,15 @@ def _refreshed(folder, files, old, metric):
         if name in known and facts == (old.sizes[known[name]], old.changed_ns[known[name]])
     }
     new = [name for name in files if name not in same]
-    described = {}
+    described, left = {}, new
     hidden = not (sys.stderr and sys.stderr.isatty())
     with tqdm(desc="gallery", total=len(new), unit="image", disable=hidden) as bar:
-        for start in range(0, len(new), _SAVED_AFTER):
-            described |= _described(folder, new[start : start + _SAVED_AFTER], metric, bar.update)
-            if start + _SAVED_AFTER < len(new):
-                yield _merged(files, old, same, described)
+        while len(left) > _SAVED_AFTER:  # more each time, as the whole index is written
+            count = max(_SAVED_AFTER, (len(same) + len(described)) // 2)
+            now, left = left[:count], left[count:]
+            described |= _described(folder, now, metric, bar.update)
+            yield _merged(files, old, same, described)
+        described |= _described(folder, left, metric, bar.update)
     if not described and len(same) == len(old.names):
         return
     read, gone = len(described), len(known.keys() - files.keys())

@@ -49,7 +49,6 @@ def read_index(path: Path, made_of: dict, descriptor_shape: tuple[int, int]) -> 
         made_of: what descriptors depend on beside the images, such as the network's weights. The file must have been
             written with the same.
         descriptor_shape: `(1 + r, c)`.
-
     """
     empty = _empty(descriptor_shape)
     try:
