@@ -28,7 +28,7 @@ def bregman_all_pairs(x, phi_x, y, phi_y, grad_y):
     Returns:
         `(q, n)`. Rounding may leave small negative numbers.
     """
-    x, phi_x, y, phi_y, grad_y = map(at_least_float32, (x, phi_x, y, phi_y, grad_y))
+    x, phi_x, y, phi_y, grad_y = _alike(x, phi_x, y, phi_y, grad_y)
     origin = tf.stop_gradient(tf.reduce_mean(y, 0))
     x, y = x - origin, y - origin
     of_references = tf.einsum("nd,nd->n", grad_y, y) - phi_y
@@ -37,7 +37,7 @@ def bregman_all_pairs(x, phi_x, y, phi_y, grad_y):
 
 def bregman_pairs(x, phi_x, y, phi_y, grad_y):
     """D of p pairs, `(p,)`; see `bregman_all_pairs`. All arguments have p in the place of q and n."""
-    x, phi_x, y, phi_y, grad_y = map(at_least_float32, (x, phi_x, y, phi_y, grad_y))
+    x, phi_x, y, phi_y, grad_y = _alike(x, phi_x, y, phi_y, grad_y)
     return phi_x - phi_y - tf.einsum("pd,pd->p", grad_y, x - y)
 
 
@@ -51,7 +51,7 @@ def jeffreys_all_pairs(x, grad_x, y, grad_y):
     Returns:
         `(q, n)`.
     """
-    x, grad_x, y, grad_y = map(at_least_float32, (x, grad_x, y, grad_y))
+    x, grad_x, y, grad_y = _alike(x, grad_x, y, grad_y)
     origin, slope = (tf.stop_gradient(tf.reduce_mean(values, 0)) for values in (y, grad_y))
     x, y, grad_x, grad_y = x - origin, y - origin, grad_x - slope, grad_y - slope
     own_x, own_y = tf.einsum("qd,qd->q", x, grad_x), tf.einsum("nd,nd->n", y, grad_y)
@@ -60,7 +60,7 @@ def jeffreys_all_pairs(x, grad_x, y, grad_y):
 
 def jeffreys_pairs(x, grad_x, y, grad_y):
     """D(x, y) + D(y, x) of p pairs, `(p,)`; see `jeffreys_all_pairs`. All arguments are `(p, d)`."""
-    x, grad_x, y, grad_y = map(at_least_float32, (x, grad_x, y, grad_y))
+    x, grad_x, y, grad_y = _alike(x, grad_x, y, grad_y)
     return tf.einsum("pd,pd->p", grad_x - grad_y, x - y)
 
 
@@ -82,5 +82,11 @@ def inner_product_references(y, phi_y, grad_y):
     Returns:
         `(n, d + 1)`.
     """
-    y, phi_y, grad_y = map(at_least_float32, (y, phi_y, grad_y))
+    y, phi_y, grad_y = _alike(y, phi_y, grad_y)
     return tf.concat([grad_y, (phi_y - tf.einsum("nd,nd->n", grad_y, y))[:, None]], -1)
+
+
+def _alike(*arguments):
+    """Tensors in the dtype of the last one, which a potential computed, or in float32 if that is narrower."""
+    dtype = at_least_float32(arguments[-1]).dtype
+    return [tf.cast(argument, dtype) for argument in arguments]
