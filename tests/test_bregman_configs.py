@@ -7,7 +7,7 @@ import pytest
 from configs import message, settings
 from neural_similarity.config import CONFIGS, differing_keys, experiment_files
 
-FILES = [file for file in experiment_files() if "family:     bregman" in file.read_text()]
+FILES = [file for file in experiment_files() if "metric_learning/bregman/train.py" in file.read_text()]
 NAMES = [file.relative_to(CONFIGS).with_suffix("").as_posix() for file in FILES]
 QUICKSTART = "configs/quickstart/bregman.yaml"
 KNOWN = "configs/bregman/known/quartic_input_convex.yaml"
@@ -37,7 +37,7 @@ def test_controls_have_the_same_network_and_budget(folder):
         keys = differing_keys(*(settings(CONFIGS / f"{each}.yaml") for each in (names[0], name)))
         allowed = {"bregman/gaussian_rings": {"data.compared", "data.global_batch_size"}}.get(folder, set())
         allowed |= {"data.divergence", "data.vectors"} if folder == "bregman/known" else set()
-        assert {key for key in keys if not key.startswith("divergence.")} <= allowed
+        assert {key for key in keys if key.partition(".")[0] not in ("divergence", "distance")} <= allowed
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,18 @@ def test_controls_have_the_same_network_and_budget(folder):
 )
 def test_mistakes_are_named(config, setting, expected):
     assert expected in message(config, setting)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("distance.name=cosine", "unknown key `distance.layers`"),
+        ("loss.name=multi_similarity", "unknown key `loss.temperature`"),
+        ("ranking.name=euclid", "`ranking.name` must be one of `cosine`, `euclidean`, `structural`, `divergence`"),
+    ],
+)
+def test_mistakes_in_configs_of_images(setting, expected):
+    assert expected in message("configs/bregman/cifar100_unseen/input_convex.yaml", setting)
 
 
 def changed(tmp_path, config, **lines):
@@ -73,6 +85,18 @@ def test_what_does_not_go_together_is_named(tmp_path):
     assert "has pairs with a known divergence. Take `loss.name` `regression`; got `n_pair`" in message(path)
     path = changed(tmp_path, RINGS, divergence="{name: squared_euclidean, direction: forward}")
     assert "compares vectors, and the samples are sets. Take `moment_matching` or" in message(path)
+    unseen = "configs/bregman/cifar100_unseen/input_convex.yaml"
+    path = changed(tmp_path, unseen, distance="{name: cosine}")
+    assert "`ranking.name: divergence` ranks by the divergence that was trained" in message(path)
+    mined = "{name: triplet, margin: 1, squared: true, miner: distance_weighted, weight_decay: 0}"
+    path = changed(tmp_path, unseen, loss=mined)
+    assert "chooses by distances on a sphere, and `distance.name: input_convex` is a divergence" in message(path)
+    path = changed(
+        tmp_path,
+        unseen,
+        loss="{name: proxy_anchor, alpha: 32, margin: 0.1, proxy_learning_rate: 1e-2, weight_decay: 0}",
+    )
+    assert "`loss.name: proxy_anchor` compares images with vectors that it learns" in message(path)
     squared = "{name: squared_euclidean, direction: forward}"
     path = changed(tmp_path, QUICKSTART, model="{name: identity}", divergence=squared)
     assert "have no weights, so that there is nothing to train. Take `model.name: mlp`" in message(path)

@@ -8,7 +8,11 @@ from configs import settings
 from neural_similarity.config import CONFIGS, REPOSITORY, differing_keys, experiment_files
 from neural_similarity.reporting.paper_values import read_paper_values
 
-FILES = [file for file in experiment_files() if "family:     metric_learning" in file.read_text()]
+FILES = [
+    file
+    for file in experiment_files()
+    if "family:     metric_learning" in file.read_text() and CONFIGS / "bregman" not in file.parents
+]
 NAMES = [file.relative_to(CONFIGS).with_suffix("").as_posix() for file in FILES]
 SETS = ("cub200", "cars196", "sop")
 LOSSES = ("contrastive", "triplet", "margin", "multisimilarity", "proxy_anchor", "normalized_softmax")

@@ -1,5 +1,6 @@
 """Single steps of metric learning: on two replicas, compiled as a whole, and with the penalty on the right weights."""
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -22,6 +23,7 @@ NARROW = ["data.image_size=32", "data.augmentation=none", "data.classes_per_batc
 NARROW += ["data.with_replacement=false"]
 STRUCTURAL = ["cells=2", "entropy=0.1", "sweeps=5"]
 LOSSES = ["multisimilarity_structural", "margin_structural", "proxy_anchor_plugin"]
+DIVERGENCES = ["euclidean", "mahalanobis", "max_affine", "input_convex"]
 
 
 def noise(classes=6, images=4, seed=0):
@@ -38,8 +40,15 @@ def build(name, replicas, *overrides):
 
     Without batch normalisation, an image does not depend on the others that its replica has.
     """
-    document = (configs.CONFIGS / "cub200" / f"{name}.yaml").read_text()
-    model = next(line for line in document.splitlines() if line.startswith("model:"))
+    document = (
+        configs.CONFIGS / "cub200" / f"{'multisimilarity_global' if name in DIVERGENCES else name}.yaml"
+    ).read_text()
+    if name in DIVERGENCES:
+        other = (configs.CONFIGS / "bregman" / "cifar100_unseen" / f"{name}.yaml").read_text()
+        for section in ("distance", "loss", "ranking"):
+            document = re.sub(rf"^{section}:.*$", line_of(section, other), document, flags=re.MULTILINE)
+        overrides = ["distance.rank=3"] * (name == "mahalanobis") + [*overrides]
+    model = line_of("model", document)
     sections = ["ranking"] * ("plugin" in name or "structural" in name) + ["distance"] * ("structural" in name)
     settings = [*NARROW, *overrides, *(f"{section}.{text}" for section in sections for text in STRUCTURAL)]
     with tempfile.TemporaryDirectory() as folder:
@@ -55,6 +64,10 @@ def build(name, replicas, *overrides):
             return config, network, metric_learning.build_task(config, network, replicas, splits), splits
 
 
+def line_of(section, document):
+    return next(line for line in document.splitlines() if line.startswith(f"{section}:"))
+
+
 def _convolutions():
     with seeded(0):
         image = keras.Input((SIZE, SIZE, 3))
@@ -63,7 +76,7 @@ def _convolutions():
         return keras.Model(image, keras.layers.Conv2D(6, 3, 2, activation="relu", padding="same")(x))
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [*LOSSES, "input_convex"])
 def test_two_replicas_train_as_one(name):
     measured, weights = [], []
     for replicas in (one_replica(), two_replicas()):
@@ -76,7 +89,7 @@ def test_two_replicas_train_as_one(name):
         np.testing.assert_allclose(one, two, atol=3e-5)
 
 
-@pytest.mark.parametrize("name", LOSSES[:2])
+@pytest.mark.parametrize("name", [*LOSSES[:2], "input_convex"])
 def test_the_whole_step_compiles(name):
     replicas = [one_replica(), one_replica(jit_compile=True)]
     plain, compiled = (train_steps(build(name, one)[2], one, 2) for one in replicas)
@@ -84,7 +97,7 @@ def test_the_whole_step_compiles(name):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [*LOSSES, *DIVERGENCES])
 def test_every_weight_has_a_gradient(name):
     _, network, task, _ = build(name, one_replica())
     before = [v.numpy() for v in network.trainable_variables]
@@ -116,11 +129,25 @@ def test_an_evaluation_is_that_of_all_images_at_once(r_excludes_query, monkeypat
     settings = "ranking.candidates=3", f"evaluation.r_excludes_query={str(r_excludes_query).lower()}"
     config, network, task, splits = build("multisimilarity_plugin", one_replica(), *settings)
     found = task.evaluate()["test"]
-    distance = ranking_distance(config)
+    distance = ranking_distance(config, network.training_loss)
     prepared = distance.prepare(network(splits.test.images.astype(np.float32), training=False))
     ranking = rerank(distance, prepared, candidates=3, depth=15)
     expected = retrieval_scores(ranking.indices, splits.test.labels, r_excludes_query=r_excludes_query)
     assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+def test_an_evaluation_by_the_trained_divergence():
+    from neural_similarity.distances import nearest
+    from neural_similarity.metrics import retrieval_scores
+
+    config, network, task, splits = build("input_convex", one_replica())
+    assert config.protocol() == "ranked by the trained divergence"
+    assert config.owner() == "metric_learning/bregman"
+    train_steps(task, one_replica(), 2)
+    distance = network.training_loss.distance
+    prepared = distance.prepare(network(splits.test.images.astype(np.float32), training=False))
+    expected = retrieval_scores(nearest(distance, prepared, depth=15).indices, splits.test.labels)
+    assert {name: task.evaluate()["test"][name] for name in expected} == pytest.approx(expected)
 
 
 def test_embeddings_that_are_not_finite_are_refused():

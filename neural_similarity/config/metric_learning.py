@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
+from neural_similarity.config.divergences import Divergence, InputConvex, Mahalanobis, MaxAffine, SquaredEuclidean
 from neural_similarity.config.experiment import Experiment
 from neural_similarity.config.fields import (
     LARGEST,
@@ -162,6 +163,12 @@ class StructuralDistance(Matching):
     swap_marginals: Switch
 
 
+class DivergenceRanking(Section):
+    """Ranks by the divergence that was trained."""
+
+    name: Literal["divergence"]
+
+
 class StructuralRanking(Matching):
     """Ranks by the cosine, and then the first `candidates` by cosine plus structural similarity."""
 
@@ -235,6 +242,13 @@ class MultiSimilarity(Loss):
     epsilon: NonNegative
 
 
+class NPair(Loss):
+    """Asks that an image of the own class is nearest in the batch, in a softmax with this `temperature`."""
+
+    name: Literal["n_pair"]
+    temperature: Positive
+
+
 class ProxyAnchor(Loss):
     """Compares images with one learned proxy for each class (Kim et al., CVPR 2020)."""
 
@@ -277,11 +291,19 @@ class MetricLearning(Experiment):
     family: Literal["metric_learning"]
     data: PhotoImages | SmallImages | FolderImages = Field(discriminator="name")
     model: Application | MobileNet | Cnn9 | KerasFile = Field(discriminator="name")
-    distance: CosineDistance | EuclideanDistance | StructuralDistance = Field(discriminator="name")
-    loss: Contrastive | Triplet | Margin | MultiSimilarity | ProxyAnchor | NormalizedSoftmax = Field(
+    distance: (
+        CosineDistance
+        | EuclideanDistance
+        | StructuralDistance
+        | SquaredEuclidean
+        | Mahalanobis
+        | MaxAffine
+        | InputConvex
+    ) = Field(discriminator="name")
+    loss: Contrastive | Triplet | Margin | NPair | MultiSimilarity | ProxyAnchor | NormalizedSoftmax = Field(
         discriminator="name"
     )
-    ranking: CosineDistance | EuclideanDistance | StructuralRanking = Field(discriminator="name")
+    ranking: CosineDistance | EuclideanDistance | StructuralRanking | DivergenceRanking = Field(discriminator="name")
     evaluation: RetrievalEvaluation
     further_scores: ClassVar[tuple[str, ...]] = ("test/map_at_r", "test/r_precision", "test/cosine_recall_at_1")
     only_evaluation_reads: ClassVar[tuple[str, ...]] = (
@@ -304,12 +326,27 @@ class MetricLearning(Experiment):
                 f"`loss.name: {loss.name}` compares images with vectors that it learns, by their cosine. They have no "
                 f"cells. Take `distance.name: cosine`; got `{distance}`. `ranking.name: structural` may stay."
             )
-        if loss.compares == "similarities" and distance == "euclidean":
+        if loss.compares == "similarities" and distance not in ("cosine", "structural"):
             raise ValueError(
-                f"`loss.name: {loss.name}` compares similarities from −1 to 1, and `distance.name: euclidean` has no "
+                f"`loss.name: {loss.name}` compares similarities from −1 to 1, and `distance.name: {distance}` has no "
                 "upper limit. Take `cosine` or `structural`."
             )
+        if self.is_of_divergence and getattr(loss, "miner", None) == "distance_weighted":
+            raise ValueError(
+                f"`loss.miner: distance_weighted` chooses by distances on a sphere, and `distance.name: {distance}` is "
+                "a divergence. Take `random` or `semi_hard`."
+            )
+        if self.ranking.name == "divergence" and not self.is_of_divergence:
+            raise ValueError(
+                f"`ranking.name: divergence` ranks by the divergence that was trained, and `distance.name: {distance}` "
+                "is none. Take another ranking, or a divergence, as `input_convex`."
+            )
         return self
+
+    @property
+    def is_of_divergence(self):
+        """Whether images are compared by a Bregman divergence in training."""
+        return isinstance(self.distance, Divergence)
 
     @pydantic.model_validator(mode="after")
     def _a_fixed_backbone_sees_fixed_images(self):
@@ -331,7 +368,7 @@ class MetricLearning(Experiment):
     def protocol(self) -> str:
         """See `Experiment.protocol`: "ranked by cosine, the first 100 by cosine + structural similarity"."""
         ranking = self.ranking
-        by = "cosine" if ranking.name == "structural" else ranking.name
+        by = {"structural": "cosine", "divergence": "the trained divergence"}.get(ranking.name, ranking.name)
         words = f"ranked by {by}"
         if ranking.name == "structural":
             uniform = " with uniform marginals" if ranking.marginals == "uniform" else ""
@@ -340,4 +377,4 @@ class MetricLearning(Experiment):
 
     def owner(self) -> str:
         """See `Experiment.owner`."""
-        return "metric_learning/diml"
+        return f"metric_learning/{'bregman' if self.is_of_divergence else 'diml'}"

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from neural_similarity import losses, miners, models, potentials
+from neural_similarity import losses, miners, models
 from neural_similarity.config.bregman import Bregman
 from neural_similarity.data.known_divergences import KnownDivergence, known_divergence
 from neural_similarity.data.vector_sets import (
@@ -20,6 +20,7 @@ from neural_similarity.data.vector_sets import (
 from neural_similarity.distances import Bregman as BregmanDistance
 from neural_similarity.families import embedding_training
 from neural_similarity.families.bregman_evaluation import class_scores, regression_scores
+from neural_similarity.families.divergences import build_divergence
 from neural_similarity.models.seeding import seeded
 from neural_similarity.training.loop import Task, gradient_step
 from neural_similarity.training.optimizers import build_optimizer, build_schedule
@@ -99,29 +100,8 @@ def network(config: Bregman, num_classes: int, dtype: str | None = None) -> kera
         else:
             inputs = keras.Input(shape, name="samples")
             model = keras.Model(inputs, keras.layers.Identity(name="embedding")(inputs), name="identity")
-        divergence = _divergence(config)
-        divergence.build((None, *model.output_shape[1:]))
-    model.divergence = divergence
+        model.divergence = build_divergence(config.divergence, model.output_shape, config.seed)
     return model
-
-
-def _divergence(config):
-    section, seed = config.divergence, config.seed
-    names = {"name": section.name}  # a checkpoint finds weights by name, and Keras would number those of a process
-    if section.name == "squared_euclidean":
-        return potentials.SquaredEuclidean(**names)
-    if section.name == "moment_matching":
-        return potentials.MomentMatching(**names)
-    if section.name == "mahalanobis":
-        return potentials.Mahalanobis(section.rank, **names)
-    if section.name == "input_convex":
-        how = {"curvature": section.curvature, "sharpness": section.sharpness}
-        return potentials.InputConvex(section.layers, section.width, **how, seed=seed, **names)
-    if section.name == "functional_max_affine":
-        how = {"temperature": section.temperature, "seed": seed}
-        return potentials.FunctionalMaxAffine(section.pieces, section.width, **how, **names)
-    how = {"temperature": section.temperature, "curvature": section.curvature, "scale": section.scale}
-    return potentials.MaxAffine(section.pieces, **how, seed=seed, **names)
 
 
 def _distance(config, model):

@@ -17,6 +17,7 @@ from neural_similarity.families.metric_learning_parts import (
     build_network,
     load_pretrained,
     own_learning_rate,
+    ranking_distance,
 )
 from neural_similarity.families.retrieval_evaluation import evaluation as evaluation_of
 from neural_similarity.training.loop import Task, gradient_step
@@ -138,13 +139,12 @@ def _rates(config, model):
     if rate is None:
         return {}
     factor = rate / config.optimizer.learning_rate
-    return {weight.path: factor for weight in model.training_loss.parameters.trainable_variables}
+    return {weight.path: factor for weight in model.training_loss.own_weights}
 
 
 def _loss(config, model, optimizer, network):
     """The loss of a batch in training mode, of images or of features that `network` takes, and their labels."""
-    parameters = model.training_loss.parameters
-    own = {v.path for v in parameters.trainable_variables} if parameters else set()
+    own = {v.path for v in model.training_loss.own_weights}
     penalised = [v for v in model.trainable_variables if v.path not in own]
     return embedding_training.embedding_loss(
         model.training_loss, network, optimizer, config.seed, penalised, config.loss.weight_decay
@@ -163,7 +163,7 @@ def _evaluation(config, model, splits, fixed):
     def run(images):
         return model(tf.cast(images, tf.float32), training=False)
 
-    return evaluation_of(config, outputs, splits)
+    return evaluation_of(config, ranking_distance(config, model.training_loss), outputs, splits)
 
 
 class _FixedBackbone:

@@ -6,6 +6,7 @@ from neural_similarity import distances, losses, miners, models
 from neural_similarity.config.metric_learning import MetricLearning
 from neural_similarity.data.places import typed_path
 from neural_similarity.errors import UserError
+from neural_similarity.families.divergences import build_divergence
 from neural_similarity.models.seeding import seeded
 
 _PRETRAINED_SIZE = 224  # pixels; for others Keras has files of its own of some networks, and none of most
@@ -86,6 +87,9 @@ def _path(text, key):
 def training_distance(config: MetricLearning) -> distances.Distance:
     """What images are compared by in training."""
     section = config.distance
+    if config.is_of_divergence:
+        divergence = build_divergence(section, (None, config.model.embedding_size), config.seed)
+        return distances.Bregman(divergence, direction=section.direction)
     if section.name != "structural":
         return {"cosine": distances.Cosine, "euclidean": distances.Euclidean}[section.name]()
     return distances.Structural(
@@ -93,9 +97,16 @@ def training_distance(config: MetricLearning) -> distances.Distance:
     )
 
 
-def ranking_distance(config: MetricLearning) -> distances.Distance:
-    """What images are ranked by. The cells' mean stands for the whole image if the network was trained so."""
+def ranking_distance(config: MetricLearning, loss: losses.EmbeddingLoss) -> distances.Distance:
+    """What images are ranked by. The cells' mean stands for the whole image if the network was trained so.
+
+    Args:
+        config: the config.
+        loss: the network's `training_loss`, which has the divergence that was trained, if there is one.
+    """
     section = config.ranking
+    if section.name == "divergence":
+        return loss.distance
     if section.name != "structural":
         return {"cosine": distances.Cosine, "euclidean": distances.Euclidean}[section.name]()
     whole = "cells" if config.distance.name == "structural" else "map"
@@ -116,6 +127,8 @@ def build_loss(config: MetricLearning, num_classes: int) -> losses.EmbeddingLoss
         return losses.MultiSimilarityLoss(
             **shared, alpha=section.alpha, beta=section.beta, base=section.base, epsilon=section.epsilon
         )
+    if section.name == "n_pair":
+        return losses.NPairLoss(temperature=section.temperature, **shared)
     if section.name == "proxy_anchor":
         return losses.ProxyAnchorLoss(**learned, **shared, alpha=section.alpha, margin=section.margin)
     if section.name == "normalized_softmax":

@@ -7,14 +7,13 @@ import numpy as np
 import tensorflow as tf
 
 from neural_similarity.config.metric_learning import MetricLearning
-from neural_similarity.distances import Structural, fine_scores, nearest, reordered
-from neural_similarity.families.metric_learning_parts import ranking_distance
+from neural_similarity.distances import Distance, Structural, fine_scores, nearest, reordered
 from neural_similarity.metrics import clustering_scores, largest_r, retrieval_scores
 
 _RESIDUAL_PAIRS = 1_000  # of which the mean residual is told
 
 
-def evaluation(config: MetricLearning, outputs, splits):
+def evaluation(config: MetricLearning, distance: Distance, outputs, splits):
     """`evaluate() → {split: measures}` over the validation classes, if any, and the test classes.
 
     The measures are those of `metrics.retrieval_scores`, and of `metrics.clustering_scores` if the config asks for
@@ -23,19 +22,21 @@ def evaluation(config: MetricLearning, outputs, splits):
 
     Args:
         config: the config.
+        distance: its `ranking_distance`.
         outputs: `outputs(split, part)` yields the network's output for the images of a `RetrievalPart` in their order,
             in blocks of which the last may have too many.
         splits: the `RetrievalSplits`.
     """
-    distance = ranking_distance(config)
 
     def evaluate():
         results = {}
         for split, part in splits.parts().items():
             if split == "train":
                 continue
-            blocks = [distance.prepare(block).numpy() for block in outputs(split, part)]
-            results[split] = measures(config, distance, np.concatenate(blocks)[: len(part)], part.labels)
+            blocks = [tf.nest.map_structure(np.asarray, distance.prepare(block)) for block in outputs(split, part)]
+            count = len(part)
+            prepared = tf.nest.map_structure(lambda *parts, count=count: np.concatenate(parts)[:count], *blocks)
+            results[split] = measures(config, distance, prepared, part.labels)
         return results
 
     return evaluate

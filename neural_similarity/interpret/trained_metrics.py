@@ -39,7 +39,7 @@ class TrainedMetric:
         config = run.config
         self.run = run
         self.model = load_run(run.folder)
-        known = [ranking_distance(config), training_distance(config)]
+        known = [ranking_distance(config, self.model.training_loss), training_distance(config)]
         self.distance = next((distance for distance in known if isinstance(distance, Structural)), Structural())
         self.candidates = getattr(config.ranking, "candidates", 100)
         # Sets of small images are read whole, and photos as networks are usually tested.

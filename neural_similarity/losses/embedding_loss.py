@@ -32,6 +32,8 @@ class EmbeddingLoss(keras.losses.Loss):
             `measure` computes in the dtype of the embeddings, in float32 or wider.
     """
 
+    # Those weights among `parameters` that are not of the distance.
+    own_weights = ()
     # A `SeedGenerator`, for `model.fit`; None if the loss makes no random choices.
     _keys = None
 
@@ -94,6 +96,7 @@ class EmbeddingLoss(keras.losses.Loss):
         if self.parameters is not None:
             layer.of_distance = self.parameters
         layer.built = True
+        self.own_weights = (weight,)
         self.parameters = layer
         return weight
 
