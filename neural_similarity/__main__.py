@@ -295,6 +295,19 @@ def _retrieve(parser):
     return run
 
 
+def _divergence(parser):
+    parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder of learned divergences")
+    parser.add_argument("--out", metavar="FILE.png", type=typed_path, help="default: divergence.png in RUN")
+
+    def run(options):
+        from neural_similarity.interpret.divergence_pictures import draw_divergence
+
+        for line in draw_divergence(options.run, options.out):
+            say(line)
+
+    return run
+
+
 COMMANDS = {  # not in docstrings, which python -OO leaves out
     "predict": (_predict, "Names what a trained network sees in images."),
     "weights": (_weights, "Puts the weights of a finished run into weights/, with their scores."),
@@ -310,6 +323,7 @@ COMMANDS = {  # not in docstrings, which python -OO leaves out
     "compare": (_compare, "Compares two few-shot runs on the same test episodes."),
     "episode": (_episode, "Draws a few-shot test episode: images, answers, similarity."),
     "pair": (_pair, "Draws which parts of two images match, and what each adds to their score."),
+    "divergence": (_divergence, "Draws a learned divergence: its level sets, or its means between classes."),
     "retrieve": (_retrieve, "Finds the images of a folder that are most similar to an image."),
 }
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 from commands import run_tool
 from digits_runs import interrupt_at, run_main
 from layer_checks import KERAS_WARNINGS
+from PIL import Image
 from run_checks import assert_equal_runs
 from slow_forms import normal
 from small_tasks import one_replica, train_steps, two_replicas
@@ -19,6 +20,7 @@ from neural_similarity.data.vector_sets import TABLES, gaussian_rings, load_tabl
 from neural_similarity.distances import Bregman
 from neural_similarity.families import bregman
 from neural_similarity.families.bregman_evaluation import class_scores, majority, regression_scores
+from neural_similarity.interpret import divergence_pictures
 from neural_similarity.potentials import GeneralizedKL, ItakuraSaito, SquaredEuclidean
 from neural_similarity.training.runs import Run
 
@@ -76,6 +78,61 @@ def test_a_stopped_run_goes_on_to_the_same_end(config, tmp_path, monkeypatch):
         assert train(config, tmp_path / "run") == 130
     assert train(config, tmp_path / "run", "--resume") == 0
     assert_equal_runs(tmp_path / "run", tmp_path / "reference")
+
+
+def test_pictures_of_classes(tmp_path, capsys):
+    for config in (QUICKSTART, f"{RINGS}/euclidean_points.yaml", f"{RINGS}/euclidean_means.yaml"):
+        folder = tmp_path / config.replace("/", "_")
+        assert train(config, folder) == 0
+        capsys.readouterr()
+        assert run_tool("divergence", str(folder), "--out", str(tmp_path / "x.png")) == 0
+        said = capsys.readouterr().out
+        assert said.endswith("x.png\n")
+        assert "the mean divergence of each two classes" in said
+        assert np.asarray(Image.open(tmp_path / "x.png").convert("RGB")).std() > 10
+
+
+def test_mean_divergences_of_classes_are_the_loops(tmp_path):
+    run = tmp_path / "run"
+    assert train(QUICKSTART, run) == 0
+    config, model = Run(run).config, load_run(run)
+    data, distance = bregman.load_data(config), Bregman(model.divergence)
+    forward, backward = divergence_pictures.class_divergences(distance, model, data.test, config)
+    embeddings, labels = model(data.test.x).numpy(), data.test.labels
+    pairs = model.divergence.pairwise(embeddings, embeddings).numpy()
+    for i, j in np.ndindex(3, 3):
+        assert forward[i, j] == pytest.approx(pairs[np.ix_(labels == i, labels == j)].mean(), rel=1e-4)
+    np.testing.assert_array_equal(backward, forward.T)
+
+
+def test_pictures_of_level_sets(tmp_path, capsys):
+    assert train(KNOWN, tmp_path / "three") == 0
+    assert run_tool("divergence", str(tmp_path / "three")) == 2
+    assert "its vectors have 3 numbers; expected two" in capsys.readouterr().err
+    assert train(KNOWN, tmp_path / "two", "--set", "data.dimensions=2") == 0
+    assert run_tool("divergence", str(tmp_path / "two")) == 0
+    assert (tmp_path / "two" / "divergence.png").stat().st_size > 10_000
+    capsys.readouterr()
+
+
+def test_other_tools_say_what_such_a_run_is_for(tmp_path, capsys):
+    run = str(tmp_path / "run")
+    assert train(QUICKSTART, run) == 0
+    capsys.readouterr()
+    for words in (
+        ("predict", run, "x.png"),
+        ("merge", run, "--out", str(tmp_path / "x.keras")),
+        ("matrices", run),
+        ("attention", run, "--images", "0"),
+    ):
+        assert run_tool(*words) == 2, words
+        said = capsys.readouterr().err
+        assert "a run of learned divergences (quickstart/bregman), which compares vectors; expected " in said
+        assert "Next: python -m neural_similarity divergence " in said
+    for words in (("pair", run, "a.png", "b.png"), ("retrieve", run, "a.png", "--gallery", ".")):
+        assert run_tool(*words) == 2
+        assert "a run of bregman (quickstart/bregman); expected a run of metric learning" in capsys.readouterr().err
+    assert run_tool("report", run) == 0
 
 
 def test_a_dry_run_tells_what_is_trained(tmp_path, capsys):

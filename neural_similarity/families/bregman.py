@@ -12,6 +12,7 @@ from neural_similarity.data.known_divergences import KnownDivergence, known_dive
 from neural_similarity.data.vector_sets import (
     RING_RADII,
     TABLES,
+    Samples,
     VectorSplits,
     gaussian_rings,
     load_table,
@@ -198,27 +199,29 @@ def _regression(config, model, data):
 
 def evaluation(config, model, replicas, data):
     """`evaluate() → {"test": scores}`; see `bregman_evaluation`."""
-    distance, compared = _distance(config, model), getattr(config.data, "compared", None)
-
-    def embedded(samples):
-        parts = [
-            np.asarray(model(tf.constant(samples[start : start + _AT_ONCE]), training=False))
-            for start in range(0, len(samples), _AT_ONCE)
-        ]
-        return np.concatenate(parts)
-
-    def outputs(samples):
-        """(embeddings, labels) of what is compared."""
-        if compared != "means":
-            part = single_points(samples) if compared == "points" else samples
-            return embedded(part.x), part.labels
-        points = embedded(single_points(samples).x)
-        return points.reshape(len(samples), -1, points.shape[-1]).mean(1), samples.labels
+    distance = _distance(config, model)
 
     def evaluate():
         if _is_known(config):
-            return {"test": regression_scores(distance, embedded(data.test), data.test, data.between, config.seed)}
-        both = (*outputs(data.train), *outputs(data.test))
+            found = embedded(model, data.test)
+            return {"test": regression_scores(distance, found, data.test, data.between, config.seed)}
+        both = (*compared(config, model, data.train), *compared(config, model, data.test))
         return {"test": class_scores(distance, *both, config.evaluation.neighbours)}
 
     return evaluate
+
+
+def compared(config: Bregman, model: keras.Model, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    """(embeddings, labels) of what an evaluation compares: samples, points of sets, or means of embedded sets."""
+    how = getattr(config.data, "compared", None)
+    if how == "means":
+        points = embedded(model, single_points(samples).x)
+        return points.reshape(len(samples), -1, points.shape[-1]).mean(1), samples.labels
+    part = single_points(samples) if how == "points" else samples
+    return embedded(model, part.x), part.labels
+
+
+def embedded(model: keras.Model, samples: np.ndarray) -> np.ndarray:
+    """The network's outputs, computed in blocks."""
+    starts = range(0, len(samples), _AT_ONCE)
+    return np.concatenate([np.asarray(model(samples[start : start + _AT_ONCE], training=False)) for start in starts])

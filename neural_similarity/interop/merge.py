@@ -12,6 +12,7 @@ from neural_similarity.errors import UserError
 from neural_similarity.families import load_run
 from neural_similarity.families.few_shot_methods import features_of
 from neural_similarity.interop.keras_files import check_new_file, count_parameters, save_whole
+from neural_similarity.interpret.trained_metrics import refuse_metric_run
 from neural_similarity.layers import (
     ApplicationInput,
     BatchNormalization2D,
@@ -159,7 +160,10 @@ def export(run, out):
 
 def _network(run):
     """(the network of a run that can be merged, what a number of its output is called)."""
-    config = open_run(run).config
+    opened = open_run(run)
+    config = opened.config
+    if config.family == "bregman":
+        refuse_metric_run(opened, "a run of a static network")
     if config.family == "metric_learning":
         return _embedding(run), "embedding"
     if config.family != "few_shot":

@@ -82,14 +82,19 @@ def load_metric(folder: str | Path) -> TrainedMetric:
 
 
 def refuse_metric_run(run: Run, wanted: str) -> None:
-    """Raises a `UserError` for a run of metric learning where another one is wanted; the message names the commands.
+    """Raises a `UserError` for a run that compares, where one that names is wanted; the message tells what to call.
 
     Args:
         run: any run.
         wanted: what the command is for, as "a run of image recognition".
     """
+    name = run.shown()
+    if run.config.family == "bregman":
+        raise UserError(
+            f"{name}: a run of learned divergences ({run.details.config}), which compares vectors; expected {wanted}. "
+            f"Next: python -m neural_similarity divergence {name}"
+        )
     if run.config.family == "metric_learning":
-        name = run.shown()
         raise UserError(
             f"{name}: a run of metric learning ({run.details.config}), which compares images; expected {wanted}. "
             f"Next: python -m neural_similarity retrieve {name} --gallery DIR IMAGE, or python -m neural_similarity "
