@@ -1,4 +1,4 @@
-"""What makes two images near: cosine, Euclidean, structural and learned, behind one seam; and rankings by them."""
+"""What makes two images near: cosine, Euclidean, structural and learned, behind one interface; and rankings by them."""
 
 from neural_similarity.backend import check_backend
 

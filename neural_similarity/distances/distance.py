@@ -1,4 +1,4 @@
-"""The one seam between what compares images and what uses the comparison."""
+"""The interface through which losses, miners and rankings compare images."""
 
 import abc
 
@@ -34,7 +34,10 @@ class Distance(abc.ABC):
 
     @abc.abstractmethod
     def whole(self, prepared):
-        """`(b, c)`: a vector of length one for each image, with which miners choose pairs."""
+        """`(b, c)`: a vector of length one for each image.
+
+        NMI and F1 cluster it, and miners compute their distances from it unless `mining_distances` has some.
+        """
 
     @abc.abstractmethod
     def coarse(self, queries, gallery):
@@ -49,7 +52,7 @@ class Distance(abc.ABC):
         """How far the two images of each pair are from each other, `(p,)`, at least 0, with a finite gradient."""
 
     def mining_distances(self, prepared):
-        """What miners choose negatives by, `(b, b)`; None for the distances between the ends of `whole`'s vectors."""
+        """The distances `(b, b)` by which miners choose negatives. None: those between the vectors of `whole`."""
         return
 
     def scores(self, prepared):

@@ -25,8 +25,8 @@ class Ranking(NamedTuple):
 
     Attributes:
         indices: `(q, d)` int32, places in the gallery. No place occurs twice in a row.
-        scores: `(q, d)` float32. Behind the candidates that were ranked exactly stand coarse scores, which may be of
-            another size than the exact ones.
+        scores: `(q, d)` float32. The first scores of a row, of the candidates, are exact, and the others coarse. Do not
+            compare the two: cos + SS is up to 2, the cosine up to 1.
     """
 
     indices: np.ndarray

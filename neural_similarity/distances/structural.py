@@ -10,8 +10,8 @@ from neural_similarity.ops import dimensions, match, structural_descriptors, str
 class Structural(Distance):
     """Ranks by the cosine of whole images plus their structural similarity, cos + SS. `ops.structural` has both.
 
-    It takes maps `(b, h, w, c)`, or what `ops.pooled_map` makes of them, `(b, 1 + r, c)`. `coarse` compares the images
-    as a whole alone, as their cells take about r² times as long.
+    It takes maps `(b, h, w, c)`, or what `ops.pooled_map` makes of them, `(b, 1 + r, c)`. `coarse` compares
+    only the images as a whole. To compare the cells too would take about r² times as long.
 
     Args:
         cells: the number of cells in height and in width, 4 in the paper, so that r = 16.

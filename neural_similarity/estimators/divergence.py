@@ -31,9 +31,9 @@ class BregmanDivergence(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         make_pipeline(BregmanDivergence(), KNeighborsClassifier(metric="precomputed")).fit(X, y)
         KNeighborsClassifier(metric=BregmanDivergence().fit(X, y).divergence_of, algorithm="brute").fit(X, y)
 
-    The first compares all at once, by `transform`. The second calls a function for every two vectors, which is slow. It
-    must be asked for other samples than those it was fitted with: of an array and itself scikit-learn computes half of
-    the pairs, and takes D(y, x) to be D(x, y).
+    The first compares all at once, by `transform`. The second calls a function for every two vectors, which is slow.
+    Predict with it only for samples that it was not fitted with: for an array and itself, scikit-learn computes half of
+    the pairs and copies them, as if D(y, x) were D(x, y).
 
     Where the divergence is learned, the features are centred, and divided by one common number, their standard
     deviation. Features of very different units should be scaled before, by `StandardScaler`.

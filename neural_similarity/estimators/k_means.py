@@ -18,9 +18,9 @@ from neural_similarity.potentials import Divergence, Potential
 class BregmanKMeans(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator):
     """k-means with D(x, centre) in the place of the squared distance.
 
-    Each sample goes to the centre from which its divergence is smallest, and each centre to the mean of its samples:
-    that is the best reference for them, whatever φ is. So the sum of the divergences never grows. A cluster that loses
-    all its samples gets the sample that is farthest from its own centre.
+    Each sample is assigned to the centre c with the smallest D(sample, c). Then each centre becomes the mean of its
+    samples, which is the best reference for them, whatever φ is. So the sum of the divergences never grows. A cluster
+    that loses all its samples gets the sample that is farthest from its own centre.
 
     Args:
         n_clusters: k.

@@ -42,7 +42,7 @@ def headline(config: Bregman) -> str:
 
 
 def describe(config: Bregman) -> dict[str, str]:
-    """How is measured, the trained numbers and the samples, in words."""
+    """Says in words how the run is measured, how many numbers are trained, and how many samples there are."""
     weights = network(config, num_classes(config)).trainable_variables
     words = {"measured": config.protocol(), "parameters": f"{sum(int(v.shape.num_elements()) for v in weights):,}"}
     data = load_data(config)

@@ -33,7 +33,7 @@ def class_scores(distance: Bregman, train, train_labels, test, test_labels, neig
     among = nearest(distance, prepared, depth=max(largest_r(test_labels), 1))
     retrieval = retrieval_scores(among.indices, test_labels, recall_at=(1,))
     divergence = distance.divergence
-    # The mean of sets is taken of what describes them, which is a mean over their points itself.
+    # A set is clustered by its description, a mean over its points; the mean of descriptions is the best centre.
     points, compare = (prepared[1], divergence.all_pairs) if divergence.of_sets else (test, divergence.pairwise)
     clusters = bregman_k_means(
         lambda x, y: np.maximum(compare(x, y), 0),
@@ -74,7 +74,8 @@ def regression_scores(distance: Bregman, embeddings, vectors, between, seed: int
 
     Returns:
         `r2`, the share of the variance that it explains, and `relative_error`, Σ |difference| / Σ known divergence, as
-        fractions: beyond 0 and 1 the nearer of both is told. And `mean_absolute_error`.
+        fractions. Both are cut to the range from 0 to 1: an r2 below 0 is given as 0, a relative error above 1 as 1.
+        And `mean_absolute_error`.
     """
     random = np.random.default_rng(seed)
     first, second = (random.integers(len(vectors), size=_PAIRS) for _ in range(2))

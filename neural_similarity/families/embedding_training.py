@@ -44,4 +44,4 @@ def gathered(x):
     if count == 1:
         return x
     together = tf.distribute.get_replica_context().all_gather(x, axis=0)
-    return tf.ensure_shape(together, (count * x.shape[0], *x.shape[1:]))  # which it forgets
+    return tf.ensure_shape(together, (count * x.shape[0], *x.shape[1:]))  # all_gather loses the static shape

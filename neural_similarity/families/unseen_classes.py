@@ -8,7 +8,7 @@ from neural_similarity.training.runs import Run, open_run
 
 
 def describe(config, counts, network) -> dict[str, str]:
-    """How is measured, the trained numbers, and the classes and images of each split, in words.
+    """Says in words how the run is measured, how many numbers are trained, and what each split has.
 
     Args:
         config: the config.

@@ -22,11 +22,12 @@ class MarginLoss(MinedLoss):
         num_classes: n. The labels are from 0 to n − 1.
         margin: m.
         beta: where every β starts.
-        nu: ν. ν·Σ β_y is added to the loss, a sum over the triplets that is not divided by their number, as in the code
-            that DIML builds on. In DIML's released code any ν but 0 ends in an error.
-        every_beta: compares every distance with the β of every anchor, not only with that of its own: t² terms of d_ap
-            and t² of d_an, whose sum is divided by how many of the t² pairs have a term that is not zero. So all β
-            move together. DIML's released code trains so, since a tensor of the shape (t, 1) meets one of (t,) there.
+        nu: ν, the factor of a penalty. ν times the sum of β_y over all triplets is added to the loss. Unlike the rest,
+            it is not divided by the number of triplets, as in the code that DIML builds on. In DIML's released code any
+            ν but 0 ends in an error.
+        every_beta: as in DIML's released code, where a tensor of the shape (t, 1) meets one of (t,). Each distance is
+            compared with the β of all t anchors, t² comparisons, and not with that of its own anchor alone. The sum is
+            divided by the number of the t² comparisons that are not zero. So all β move together.
         miner, distance, seed, name, dtype: as for `MinedLoss`.
     """
 

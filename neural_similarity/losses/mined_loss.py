@@ -17,11 +17,11 @@ class MinedLoss(EmbeddingLoss):
     compared by `distance`. A batch without a valid triplet has the loss 0, and no gradient.
 
     `measure` returns, beside the loss, `mean_positive_distance` and `mean_negative_distance`, which are the means of
-    d_ap and d_an, and `active_share`, the share of the triplets that have a loss.
+    d_ap and d_an, and `active_share`, the share of the triplets whose loss is above 0.
 
     Args:
-        miner: a `Miner`, or a function that is called as one. None for `DistanceWeighted()`, and for `SemiHard()` where
-            the distance is a divergence.
+        miner: a `Miner`, or a function that is called as one. None means `DistanceWeighted()`; if the
+            distance is a divergence, it means `SemiHard()`.
         seed: where the miner's random choices start in `model.fit`. None for a seed that differs from run to run.
         distance, name, dtype: as for `EmbeddingLoss`.
     """
@@ -64,7 +64,7 @@ class MinedLoss(EmbeddingLoss):
         return loss, {**means, **scalars}
 
     def _mined_by(self, prepared):
-        """The argument `distances` of the miner, where the distance has one. A function that is a miner lacks it."""
+        """The argument `distances` of the miner, where the distance has one. A plain function gets none."""
         distances = self.distance.mining_distances(prepared) if isinstance(self.miner, Miner) else None
         return {} if distances is None else {"distances": distances}
 

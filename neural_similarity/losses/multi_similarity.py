@@ -28,7 +28,7 @@ class MultiSimilarityLoss(EmbeddingLoss):
         beta: β, how steep the loss of negatives is.
         base: λ, the similarity at which both change most.
         epsilon: ε. The larger, the more pairs tell something.
-        distance: with similarities from −1 to 1: `Cosine()`, which is meant by None, or a `Structural(…)`.
+        distance: with similarities from −1 to 1: `Cosine()`, the default, or a `Structural(…)`.
         name, dtype: as for `EmbeddingLoss`.
     """
 

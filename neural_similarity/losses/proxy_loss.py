@@ -23,7 +23,7 @@ class ProxyLoss(EmbeddingLoss):
         embedding_size: c.
         stddev: of the normal distribution in which the proxies start.
         seed: of that start. None for a seed that differs from run to run.
-        distance: `Cosine()`, which is meant by None. Structural distances are refused: a proxy is one vector and has no
+        distance: `Cosine()`, the default. Structural distances are refused: a proxy is one vector and has no
             cells that could be matched. A network that was trained with proxies can be ranked by one.
         name, dtype: as for `EmbeddingLoss`.
     """

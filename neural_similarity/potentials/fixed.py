@@ -9,7 +9,7 @@ from neural_similarity.potentials.potential import Potential
 
 @keras.saving.register_keras_serializable("neural_similarity")
 class GeneralizedKL(Potential):
-    """φ(x) = Σ x ln x − x for positive numbers: D(x, y) = Σ x ln(x/y) − x + y, on the simplex the KL divergence.
+    """φ(x) = Σ (x ln x − x) for positive numbers: D(x, y) = Σ (x ln(x/y) − x + y), on the simplex KL.
 
     Args:
         dtype, **kwargs: as for `Divergence`.
@@ -30,7 +30,9 @@ class GeneralizedKL(Potential):
 
 @keras.saving.register_keras_serializable("neural_similarity")
 class ItakuraSaito(Potential):
-    """φ(x) = −Σ ln x for positive numbers: D(x, y) = Σ x/y − ln(x/y) − 1. It does not change with the unit of x and y.
+    """φ(x) = −Σ ln x for positive numbers: D(x, y) = Σ (x/y − ln(x/y) − 1).
+
+    It does not change with the unit of x and y.
 
     Args:
         dtype, **kwargs: as for `Divergence`.
@@ -50,7 +52,7 @@ class ItakuraSaito(Potential):
 
 @keras.saving.register_keras_serializable("neural_similarity")
 class Logistic(Potential):
-    """φ(x) = Σ x ln x + (1 − x) ln(1 − x) for numbers between 0 and 1: the sum of KL divergences of coin tosses.
+    """φ(x) = Σ (x ln x + (1 − x) ln(1 − x)) for numbers between 0 and 1: the sum of KL divergences of coin tosses.
 
     Args:
         dtype, **kwargs: as for `Divergence`.

@@ -76,7 +76,10 @@ class InputConvex(Potential):
         return input_convex(x, self.weights_of_network(), self.sharpness)
 
     def describe(self, x):
-        """See `Divergence.describe`: a `Described` of the network without ½ μ ‖x‖², whose digits it would lose."""
+        """See `Divergence.describe`: a `Described` of the network without ½ μ ‖x‖².
+
+        That term is computed from x − y instead, which keeps its digits.
+        """
         without = self.weights_of_network()._replace(curvature=tf.zeros((), x.dtype))
         return Described(x, *input_convex(x, without, self.sharpness))
 

@@ -55,7 +55,7 @@ class MaxAffine(Potential):
         self.offsets = self.add_weight(name="offsets", shape=(self.pieces,), initializer="zeros")
 
     def start_from(self, centres):
-        """Makes the affine functions tangents of ‖x‖² at these vectors, so that without μ D begins nearly as ‖x − y‖².
+        """Makes the affine functions tangents of ‖x‖² at these vectors. With μ = 0, D then starts close to ‖x − y‖².
 
         Args:
             centres: `(k, d)`, such as the centres that k-means finds in the data.
@@ -93,7 +93,8 @@ class MaxAffine(Potential):
     def describe(self, x):
         """See `Divergence.describe`: the functions' values, `(b, k)`, and the vectors where μ > 0.
 
-        Their mean is taken away before. That changes no divergence, and far from the origin it keeps the digits.
+        The mean of the k functions is subtracted from each of them first. That changes no divergence, and keeps the
+        digits far from the origin.
         """
         slopes, offsets = tf.convert_to_tensor(self.slopes), tf.convert_to_tensor(self.offsets)
         pieces = affine_pieces(x, slopes - tf.reduce_mean(slopes, 0), offsets - tf.reduce_mean(offsets))

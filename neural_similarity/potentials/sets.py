@@ -20,7 +20,7 @@ class SetDivergence(Divergence):
     of_sets = True
 
     def phi(self, x):
-        """Φ of each set, `(b,)`. It has no gradient in the points, in which it need not be convex.
+        """Φ of each set, `(b,)`. There is no `grad`, as `Potential` has it: Φ is convex in the distribution of a set.
 
         Raises:
             ValueError: the sets have another shape than `(b, m, d)` or `(b, d)`.
@@ -106,8 +106,8 @@ class FunctionalMaxAffine(SetDivergence):
 class MomentMatching(SetDivergence):
     """D(p, q) = ‖mean of p − mean of q‖², the symmetric special case of deep divergences (Cilingir et al., ICML 2020).
 
-    The points are a network's output, so that the means are moments that it learns. The layer itself returns
-    ‖mean‖², `(b,)`.
+    The points are a network's output, so that the network learns which features the means are taken of. The layer
+    itself returns ‖mean‖², `(b,)`.
 
     Args:
         dtype, **kwargs: as for `Divergence`.

@@ -1,4 +1,6 @@
-"""The images of a folder, in which others are searched.  n images · r cells · c channels · s height and width in pixels
+"""A folder of images that is searched for those most like a query.
+
+n images · r cells · c channels · s height and width in pixels
 
 The folder may hold images and further folders. If all images lie in further folders, these name the images' classes.
 """
@@ -50,7 +52,7 @@ class Gallery:
 
     @functools.cached_property
     def classes(self) -> tuple[str, ...] | None:
-        """The class of each image: the name of its folder. None if images lie in one folder, or beside folders."""
+        """The class of each image: the name of its folder. None if one lies directly in the gallery, or all in one."""
         folders = [Path(name).parent.name for name in self.names]
         return tuple(folders) if all(folders) and len(set(folders)) > 1 else None
 
