@@ -140,7 +140,7 @@ def test_the_largest_of_images_is_read(tmp_path, monkeypatch):
 def test_upright_images_of_eight_bits_are_not_copied(tmp_path):
     with Image.open(save(tmp_path / "a.png", pixels())) as image:
         image.load()
-        assert image_files._rgb(image_files._upright(image)) is image
+        assert image_files.rgb(image_files._upright(image)) is image
 
 
 # Half of it
