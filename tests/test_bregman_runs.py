@@ -15,7 +15,7 @@ from small_tasks import one_replica, train_steps, two_replicas
 
 from configs import settings
 from neural_similarity import load_run
-from neural_similarity.data.known_divergences import DIVERGENCES, known_divergence
+from neural_similarity.data.known_divergences import DIVERGENCES, digit_pairs, known_divergence
 from neural_similarity.data.vector_sets import TABLES, gaussian_rings, load_table, single_points
 from neural_similarity.distances import Bregman
 from neural_similarity.families import bregman
@@ -27,10 +27,12 @@ from neural_similarity.training.runs import Run
 pytestmark = KERAS_WARNINGS
 QUICKSTART = "configs/quickstart/bregman.yaml"
 KNOWN = "configs/bregman/known/generalized_kl_input_convex.yaml"
+DIGITS = "configs/bregman/digit_pairs/generalized_kl_input_convex.yaml"
 RINGS = "configs/bregman/gaussian_rings"
 SHORT = ["schedule.train_steps=12", "schedule.boundaries_steps=[8]", "evaluation.every_steps=6"]
 FEW = {
     QUICKSTART: ["data.name=iris", "data.global_batch_size=20", "model.widths=[8]", "divergence.width=6"],
+    DIGITS: ["divergence.width=6", "model.widths=[8]"],
     KNOWN: ["data.dimensions=3", "data.train_vectors=50", "data.test_vectors=40", "divergence.width=6"],
     f"{RINGS}/functional.yaml": ["divergence.pieces=5", "divergence.width=4"],
     f"{RINGS}/euclidean_means.yaml": [],
@@ -57,7 +59,7 @@ def test_a_run_has_its_scores(config, tmp_path, capsys):
     result = Run(tmp_path / "run").result
     assert result.headline == bregman.headline(Run(tmp_path / "run").config)
     of_classes = {"knn_accuracy", "recall_at_1", "map_at_r", "rand_index", "adjusted_rand_index", "nmi", "asymmetry"}
-    expected = {"r2", "relative_error"} if config == KNOWN else of_classes
+    expected = {"r2", "relative_error"} if config in (KNOWN, DIGITS) else of_classes
     assert {name.removeprefix("test/") for name in result.scores} == expected
     assert result.family == "bregman"
     model = load_run(tmp_path / "run")
@@ -221,7 +223,17 @@ def test_known_divergences(name):
     }[name]()
     np.testing.assert_allclose(known.between(x, y), expected, atol=1e-4)
     assert known.between(x, y).min() > -1e-6
+    np.testing.assert_array_equal(known.train_values, known.train)
     assert known.facts() == known_divergence(name, "gamma", 4, 30, 20, seed=0).facts()
+
+
+def test_digits_stand_for_numbers():
+    known = digit_pairs("generalized_kl", 0.2, seed=0)
+    assert (known.train.shape, known.test.shape) == ((1437, 64), (360, 64))
+    assert (known.train.min(), known.train.max()) == (0, 1)
+    assert set(known.train_values.ravel()) == set(known.test_values.ravel()) == set(range(1, 11))
+    five, ten = np.array([[5.0]]), np.array([[10.0]])
+    assert float(known.between(five, ten)[0]) == pytest.approx(5 * np.log(0.5) - 5 + 10)
 
 
 @pytest.mark.parametrize(("points", "is_right"), [("gamma", lambda x: x > 0), ("simplex", lambda x: x > 0)])

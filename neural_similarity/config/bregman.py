@@ -80,6 +80,14 @@ class Known(Samples):
         return self
 
 
+class DigitPairs(Samples):
+    """Handwritten digits, between whose numbers a `divergence` is known. The loss is `regression` on pairs of them."""
+
+    name: Literal["digit_pairs"]
+    divergence: Literal[DIVERGENCES]
+    test_fraction: Annotated[Number, Field(gt=0, lt=1, description="a number between 0 and 1")]
+
+
 class Identity(Section):
     """No network: the divergence sees the vectors as they are."""
 
@@ -142,7 +150,7 @@ class Bregman(Experiment):
     """One experiment with a learned divergence."""
 
     family: Literal["bregman"]
-    data: Table | GaussianRings | Known = Field(discriminator="name")
+    data: Table | GaussianRings | Known | DigitPairs = Field(discriminator="name")
     model: Identity | Mlp = Field(discriminator="name")
     divergence: SquaredEuclidean | Mahalanobis | MaxAffine | FunctionalMaxAffine | MomentMatching | InputConvex = Field(
         discriminator="name"
@@ -157,7 +165,7 @@ class Bregman(Experiment):
 
     @pydantic.model_validator(mode="after")
     def _a_regression_is_on_pairs(self):
-        of_pairs = self.data.name == "known_divergence"
+        of_pairs = self.is_of_pairs
         if of_pairs != (self.loss.name == "regression"):
             wanted = "`regression`" if of_pairs else "`contrastive`, `triplet` or `n_pair`"
             raise ValueError(
@@ -187,6 +195,11 @@ class Bregman(Experiment):
             )
         return self
 
+    @property
+    def is_of_pairs(self):
+        """Whether a divergence is known, and samples have no classes."""
+        return isinstance(self.data, Known | DigitPairs)
+
     def global_batch_size(self) -> int:
         """See `Experiment.global_batch_size`."""
         return self.data.global_batch_size
@@ -194,16 +207,17 @@ class Bregman(Experiment):
     def protocol(self) -> str:
         """See `Experiment.protocol`: "5 nearest neighbours by D(test sample, training sample)"."""
         if self.loss.name == "regression":
-            return f"pairs of {self.data.test_vectors:,} test vectors"
+            count = f"{self.data.test_vectors:,} " if self.data.name == "known_divergence" else ""
+            return f"pairs of {count}test vectors"
         what = {"points": "point", "means": "mean of a set", "sets": "set"}[getattr(self.data, "compared", "points")]
         what = "sample" if self.data.name != "gaussian_rings" else what
         return f"{self.evaluation.neighbours} nearest neighbours of each {what}"
 
     def tested_on(self) -> str:
         """See `Experiment.tested_on`."""
-        if self.data.name != "known_divergence":
+        if not self.is_of_pairs:
             return self.data.name
-        return f"{self.data.divergence} of {self.data.vectors} vectors"
+        return f"{self.data.name}, {self.data.divergence}"
 
     def owner(self) -> str:
         """See `Experiment.owner`."""

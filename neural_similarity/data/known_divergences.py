@@ -12,27 +12,30 @@ POSITIVE = ("generalized_kl", "itakura_saito")  # divergences that are for posit
 
 @dataclass(frozen=True, eq=False)
 class KnownDivergence:
-    """Training and test vectors, `(n, d)` float32 each, and the name of the divergence between them.
+    """Training and test vectors, `(n, d)` float32 each, and the name of the divergence between what they stand for.
 
     Attributes:
         train, test: the vectors.
+        train_values, test_values: what they stand for, `(n, e)` float32: the vectors themselves, or numbers.
         name: one of `DIVERGENCES`.
         matrix: `(d, d)` float64, M of the Mahalanobis divergence; the others do not look at it.
     """
 
     train: np.ndarray
     test: np.ndarray
+    train_values: np.ndarray
+    test_values: np.ndarray
     name: str
     matrix: np.ndarray
 
     def between(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """The true D(x, y) of pairs of vectors `(p, d)`: `(p,)` float32."""
+        """The true D(x, y) of pairs of values `(p, e)`: `(p,)` float32."""
         return _divergence(self.name, x.astype(np.float64), y.astype(np.float64), self.matrix).astype(np.float32)
 
     def facts(self) -> dict:
         """What a run must find again when it is resumed: a checksum of all vectors."""
         crc = 0
-        for array in (self.train, self.test, self.matrix):
+        for array in (self.train, self.test, self.train_values, self.test_values, self.matrix):
             crc = zlib.crc32(np.ascontiguousarray(array), crc)
         return {"data_checksum": f"{crc:08x}"}
 
@@ -64,7 +67,30 @@ def known_divergence(name: str, points: str, dimensions: int, train: int, test: 
     else:
         x = normal
     x = x.astype(np.float32)
-    return KnownDivergence(x[:train], x[train:], name, factor @ factor.T)
+    return KnownDivergence(x[:train], x[train:], x[:train], x[train:], name, factor @ factor.T)
+
+
+def digit_pairs(name: str, test_fraction: float, seed: int) -> KnownDivergence:
+    """Handwritten digits as 64 grey levels from 0 to 1, which stand for the numbers 1 to 10: the digit plus one.
+
+    So a network has to read the digits to learn the divergence between them (after Lu, Raff and Ferraro, ICLR 2023, who
+    do so with photos of two digits).
+
+    Args:
+        name: one of `DIVERGENCES`.
+        test_fraction: the share of every digit to test on.
+        seed: of the split.
+    """
+    from sklearn import datasets
+    from sklearn.model_selection import train_test_split
+
+    table = datasets.load_digits()
+    parts = train_test_split(
+        table.data, table.target, test_size=test_fraction, random_state=seed % 2**32, stratify=table.target
+    )
+    train, test, train_digits, test_digits = (part.astype(np.float32) for part in parts)
+    values = train_digits[:, None] + 1, test_digits[:, None] + 1
+    return KnownDivergence(train / 16, test / 16, *values, name, np.eye(1))
 
 
 def _divergence(name, x, y, matrix):

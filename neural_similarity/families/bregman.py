@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from neural_similarity import losses, miners, models
 from neural_similarity.config.bregman import Bregman
-from neural_similarity.data.known_divergences import KnownDivergence, known_divergence
+from neural_similarity.data.known_divergences import KnownDivergence, digit_pairs, known_divergence
 from neural_similarity.data.vector_sets import (
     RING_RADII,
     TABLES,
@@ -46,7 +46,7 @@ def describe(config: Bregman) -> dict[str, str]:
     weights = network(config, num_classes(config)).trainable_variables
     words = {"measured": config.protocol(), "parameters": f"{sum(int(v.shape.num_elements()) for v in weights):,}"}
     data = load_data(config)
-    shapes = (data.train.shape, data.test.shape) if _is_known(config) else (data.train.x.shape, data.test.x.shape)
+    shapes = (data.train.shape, data.test.shape) if config.is_of_pairs else (data.train.x.shape, data.test.x.shape)
     return {**words, "data": "training {}, test {}".format(*(" × ".join(map(str, shape)) for shape in shapes))}
 
 
@@ -56,7 +56,7 @@ def check_data(config: Bregman) -> None:
 
 def num_classes(config: Bregman) -> int:
     """The number of classes; 0 where there are none."""
-    if _is_known(config):
+    if config.is_of_pairs:
         return 0
     return TABLES[config.data.name][0] if config.data.name in TABLES else len(RING_RADII)
 
@@ -64,7 +64,9 @@ def num_classes(config: Bregman) -> int:
 def load_data(config: Bregman) -> VectorSplits | KnownDivergence:
     """The config's samples. They depend on its seed, too."""
     data = config.data
-    if _is_known(config):
+    if data.name == "digit_pairs":
+        return digit_pairs(data.divergence, data.test_fraction, config.seed)
+    if data.name == "known_divergence":
         sizes = data.dimensions, data.train_vectors, data.test_vectors
         return known_divergence(data.divergence, data.vectors, *sizes, config.seed)
     if data.name == "gaussian_rings":
@@ -72,15 +74,13 @@ def load_data(config: Bregman) -> VectorSplits | KnownDivergence:
     return load_table(data.name, data.test_fraction, config.seed)
 
 
-def _is_known(config):
-    return config.data.name == "known_divergence"
-
-
 def _sample_shape(config):
     data = config.data
     if data.name == "gaussian_rings":
         return (data.points, 2) if data.compared == "sets" else (2,)
-    return (data.dimensions if _is_known(config) else TABLES[data.name][1],)
+    if data.name == "known_divergence":
+        return (data.dimensions,)
+    return (TABLES["digits_table" if data.name == "digit_pairs" else data.name][1],)
 
 
 def build_model(config: Bregman, facts: dict) -> keras.Model:
@@ -124,7 +124,7 @@ def build_task(config, model, replicas, data):
     """The `Task` of training `model` on `data`. Call it, like `build_model`, under `replicas.scope()`."""
     optimizer = build_optimizer(config.optimizer, build_schedule(config.optimizer, config.schedule))
     optimizer.build(model.trainable_variables)
-    if _is_known(config):
+    if config.is_of_pairs:
         batch, loss = _pairs(config, data), _regression(config, model, data)
     else:
         batch, decay = _samples(config, data), config.loss.weight_decay
@@ -162,8 +162,9 @@ def _pairs(config, data):
 
     def examples(step):
         random = _random(config.seed, step)
-        x, y = (data.train[random.integers(n, size=size)] for _ in range(2))
-        return x, y, data.between(x, y)
+        first, second = (random.integers(n, size=size) for _ in range(2))
+        known = data.between(data.train_values[first], data.train_values[second])
+        return data.train[first], data.train[second], known
 
     def batch(step):
         x, y, known = tf.numpy_function(examples, [step], (tf.float32,) * 3, stateful=False)
@@ -179,7 +180,7 @@ def _random(seed, step):
 def _regression(config, model, data):
     """The loss of a batch of pairs. Its unit is the mean square of the known divergence of training pairs."""
     random = np.random.default_rng((config.seed, zlib.crc32(b"unit")))
-    x, y = (data.train[random.integers(len(data.train), size=10_000)] for _ in range(2))
+    x, y = (data.train_values[random.integers(len(data.train), size=10_000)] for _ in range(2))
     unit = float(np.mean(data.between(x, y).astype(np.float64) ** 2))
     decay = config.loss.weight_decay
     direction = config.divergence.direction
@@ -202,9 +203,9 @@ def evaluation(config, model, replicas, data):
     distance = _distance(config, model)
 
     def evaluate():
-        if _is_known(config):
+        if config.is_of_pairs:
             found = embedded(model, data.test)
-            return {"test": regression_scores(distance, found, data.test, data.between, config.seed)}
+            return {"test": regression_scores(distance, found, data.test_values, data.between, config.seed)}
         both = (*compared(config, model, data.train), *compared(config, model, data.test))
         return {"test": class_scores(distance, *both, config.evaluation.neighbours)}
 

@@ -62,14 +62,14 @@ def majority(votes: np.ndarray) -> np.ndarray:
     return votes[np.arange(len(votes)), frequency.argmax(1)]
 
 
-def regression_scores(distance: Bregman, embeddings, vectors, between, seed: int) -> dict[str, float]:
+def regression_scores(distance: Bregman, embeddings, values, between, seed: int) -> dict[str, float]:
     """How near a learned divergence comes to a known one, on random pairs of test vectors.
 
     Args:
         distance: with the learned divergence.
         embeddings: the network's outputs for n vectors.
-        vectors: `(n, d)`, the vectors.
-        between: `between(x, y)` returns the known divergence of pairs of vectors, `(p,)`.
+        values: `(n, e)`, what the vectors stand for; see `KnownDivergence`.
+        between: `between(x, y)` returns the known divergence of pairs of values, `(p,)`.
         seed: of the pairs.
 
     Returns:
@@ -78,10 +78,10 @@ def regression_scores(distance: Bregman, embeddings, vectors, between, seed: int
         And `mean_absolute_error`.
     """
     random = np.random.default_rng(seed)
-    first, second = (random.integers(len(vectors), size=_PAIRS) for _ in range(2))
+    first, second = (random.integers(len(values), size=_PAIRS) for _ in range(2))
     x, y = (distance.prepare(embeddings[rows]) for rows in (first, second))
     found = distance.distances(x, y).numpy().astype(np.float64)
-    known = between(vectors[first], vectors[second]).astype(np.float64)
+    known = between(values[first], values[second]).astype(np.float64)
     error = np.abs(found - known)
     return {
         "r2": float(np.clip(1 - (error**2).mean() / known.var(), 0, 1)),

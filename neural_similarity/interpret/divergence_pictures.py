@@ -46,7 +46,7 @@ def draw_divergence(folder: str | Path, out: Path | None = None) -> Iterator[str
     run = open_run_of("bregman", "learned divergences", command, folder)
     model, data = load_run(run.folder), bregman.load_data(run.config)
     distance = BregmanDistance(model.divergence, direction=run.config.divergence.direction)
-    if run.config.data.name == "known_divergence":
+    if run.config.is_of_pairs:
         if data.test.shape[1] != 2:
             raise UserError(
                 f"{run.shown()}: its vectors have {data.test.shape[1]} numbers; expected two, to be drawn in a "
