@@ -49,14 +49,15 @@ class FunctionalMaxAffine(SetDivergence):
     Args:
         pieces: k.
         width: f.
-        temperature: τ, from 0; see `ops.max_affine`.
+        temperature: τ, from 0; see `ops.max_affine`. With a small one, training may end with one function that is the
+            largest of all sets. Then every divergence is 0, and no gradient brings the other functions back.
         seed: of the weights.
         dtype, **kwargs: as for `Divergence`.
     """
 
     has_weights = True
 
-    def __init__(self, pieces=32, width=64, *, temperature=0.0, seed=None, **kwargs):
+    def __init__(self, pieces=32, width=64, *, temperature=1.0, seed=None, **kwargs):
         super().__init__(**kwargs)
         self.pieces = count("pieces", pieces)
         self.width = count("width", width)
