@@ -88,7 +88,7 @@ def test_tangents_of_a_squared_length_begin_as_the_squared_distance():
 
 def test_functions_of_sets_are_networks_one_by_one():
     """The k networks, computed at once, beside a loop; and D of sets beside its definition."""
-    divergence = FunctionalMaxAffine(5, 6, seed=0, dtype="float64")
+    divergence = FunctionalMaxAffine(5, 6, temperature=0, seed=0, dtype="float64")
     p, q = normal(8, 4, 7, 3), normal(9, 3, 9, 3)
     found = divergence.pairwise(p, q)
 
