@@ -99,12 +99,11 @@ def test_mean_divergences_of_classes_are_the_loops(tmp_path):
     assert train(QUICKSTART, run) == 0
     config, model = Run(run).config, load_run(run)
     data, distance = bregman.load_data(config), Bregman(model.divergence)
-    forward, backward = divergence_pictures.class_divergences(distance, model, data.test, config)
+    means = divergence_pictures.class_divergences(distance, model, data.test, config)
     embeddings, labels = model(data.test.x).numpy(), data.test.labels
     pairs = model.divergence.pairwise(embeddings, embeddings).numpy()
     for i, j in np.ndindex(3, 3):
-        assert forward[i, j] == pytest.approx(pairs[np.ix_(labels == i, labels == j)].mean(), rel=1e-4)
-    np.testing.assert_array_equal(backward, forward.T)
+        assert means[i, j] == pytest.approx(pairs[np.ix_(labels == i, labels == j)].mean(), rel=1e-4)
 
 
 def test_pictures_of_level_sets(tmp_path, capsys):

@@ -182,12 +182,10 @@ def _regression(config, model, data):
     random = np.random.default_rng((config.seed, zlib.crc32(b"unit")))
     x, y = (data.train_values[random.integers(len(data.train), size=10_000)] for _ in range(2))
     unit = float(np.mean(data.between(x, y).astype(np.float64) ** 2))
-    decay = config.loss.weight_decay
-    direction = config.divergence.direction
+    decay, distance = config.loss.weight_decay, _distance(config, model)
 
     def loss(batch):
         x, y, known = batch
-        distance = BregmanDistance(model.divergence, direction=direction)
         first, second = (distance.prepare(model(points, training=True)) for points in (x, y))
         found = losses.relative_squared_error(distance.distances(first, second), known, unit)
         terms = {TRAINING_LOSS: found}

@@ -50,11 +50,11 @@ def draw_divergence(folder: str | Path, out: Path | None = None) -> Iterator[str
         if data.test.shape[1] != 2:
             raise UserError(
                 f"{run.shown()}: its vectors have {data.test.shape[1]} numbers; expected two, to be drawn in a "
-                "plane. Next: train with --set data.dimensions=2"
+                "plane. Next: a run of a config in configs/bregman/known, trained with --set data.dimensions=2"
             )
         figure, words = level_figure(data, distance, model), "the level sets of the true and of the learned divergence"
     else:
-        figure = class_figure(*class_divergences(distance, model, data.test, run.config), data.train_classes)
+        figure = class_figure(class_divergences(distance, model, data.test, run.config), data.train_classes)
         words = "the mean divergence of each two classes, and how it differs if they change places"
     out = run.folder / "divergence.png" if out is None else Path(out)
     write_png(figure, out)
@@ -107,30 +107,29 @@ def class_divergences(distance, model, samples, config):
         config: the run's.
 
     Returns:
-        (`(k, k)`, the mean of D(x, y) for x of the class of the row and y of that of the column; the same for D(y, x)).
+        `(k, k)`, the mean of D(x, y) for x of the class of the row and y of that of the column.
     """
     embeddings, labels = (part[:_MOST_SAMPLES] for part in bregman.compared(config, model, samples))
     prepared = distance.prepare(embeddings)
     divergences = -distance.coarse(prepared, prepared).numpy()
     members = np.eye(labels.max() + 1)[labels]
     members /= np.maximum(members.sum(0), 1)
-    forward = members.T @ divergences @ members
-    return forward, forward.T
+    return members.T @ divergences @ members
 
 
-def class_figure(forward, backward, classes) -> Figure:
+def class_figure(means, classes) -> Figure:
     """Two matrices: the mean divergence of each two classes, and its difference if both change places.
 
     Args:
-        forward, backward: as `class_divergences` returns them.
+        means: `(k, k)`, as `class_divergences` returns them.
         classes: the names of the k classes.
     """
     size = max(4.2, 0.45 * len(classes))
     figure = _figure((2 * size + 1.6, size + 0.6))
-    difference = forward - backward
+    difference = means - means.T
     largest = max(np.abs(difference).max(), 1e-12)
     drawn = (
-        ("mean D(sample, reference)", forward, {"cmap": "viridis_r", "vmin": 0}),
+        ("mean D(sample, reference)", means, {"cmap": "viridis_r", "vmin": 0}),
         ("D(x, y) − D(y, x)", difference, {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}),
     )
     for place, (title, matrix, colours) in enumerate(drawn, start=1):

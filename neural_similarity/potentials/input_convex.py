@@ -59,17 +59,18 @@ class InputConvex(Potential):
 
     def weights_of_network(self):
         """The `InputConvexWeights`: those that must not be negative are not."""
-        inputs, biases, passing = ([tf.convert_to_tensor(w) for w in ws] for ws in self._lists())
+        lists = self.inputs, self.biases, self.passing
+        inputs, biases, passing = ([tf.convert_to_tensor(w) for w in weights] for weights in lists)
         return InputConvexWeights(
             inputs=inputs,
             biases=biases,
             passing=[tf.nn.softplus(v) / self.width for v in passing],
             output=tf.nn.softplus(tf.convert_to_tensor(self.output_weights)) / self.width,
-            curvature=tf.nn.softplus(tf.convert_to_tensor(self.raw_curvature)),
+            curvature=self._mu(),
         )
 
-    def _lists(self):
-        return self.inputs, self.biases, self.passing
+    def _mu(self):
+        return tf.nn.softplus(tf.convert_to_tensor(self.raw_curvature))
 
     def value_and_grad(self, x):
         """See `Potential.value_and_grad`."""
@@ -85,26 +86,23 @@ class InputConvex(Potential):
 
     def all_pairs(self, samples, references):
         """See `Divergence.all_pairs`."""
-        half = tf.nn.softplus(tf.convert_to_tensor(self.raw_curvature)) / 2
         squares = -negative_squared_distances(samples.x, references.x)
-        return super().all_pairs(samples, references) + half * squares
+        return super().all_pairs(samples, references) + self._mu() / 2 * squares
 
     def pairs(self, samples, references):
         """See `Divergence.pairs`."""
-        half = tf.nn.softplus(tf.convert_to_tensor(self.raw_curvature)) / 2
-        return super().pairs(samples, references) + half * tf.reduce_sum((samples.x - references.x) ** 2, -1)
+        squares = tf.reduce_sum((samples.x - references.x) ** 2, -1)
+        return super().pairs(samples, references) + self._mu() / 2 * squares
 
     def symmetric_all_pairs(self, samples, references):
         """See `Divergence.symmetric_all_pairs`."""
-        curvature = tf.nn.softplus(tf.convert_to_tensor(self.raw_curvature))
         squares = -negative_squared_distances(samples.x, references.x)
-        return super().symmetric_all_pairs(samples, references) + curvature * squares
+        return super().symmetric_all_pairs(samples, references) + self._mu() * squares
 
     def symmetric_pairs(self, samples, references):
         """See `Divergence.symmetric_pairs`."""
-        curvature = tf.nn.softplus(tf.convert_to_tensor(self.raw_curvature))
         squares = tf.reduce_sum((samples.x - references.x) ** 2, -1)
-        return super().symmetric_pairs(samples, references) + curvature * squares
+        return super().symmetric_pairs(samples, references) + self._mu() * squares
 
     def get_config(self):
         """The constructor's arguments."""
