@@ -10,6 +10,7 @@ from neural_similarity.config import CONFIGS, differing_keys, experiment_files
 FILES = [file for file in experiment_files() if "metric_learning/bregman/train.py" in file.read_text()]
 NAMES = [file.relative_to(CONFIGS).with_suffix("").as_posix() for file in FILES]
 QUICKSTART = "configs/quickstart/bregman.yaml"
+IMAGES = "configs/bregman/mnist/input_convex.yaml"
 KNOWN = "configs/bregman/known/quartic_input_convex.yaml"
 RINGS = "configs/bregman/gaussian_rings/functional.yaml"
 
@@ -45,6 +46,8 @@ def test_controls_have_the_same_network_and_budget(folder):
     [
         (QUICKSTART, "data.name=known_divergence", "unknown key `data.test_fraction`"),
         (QUICKSTART, "loss.name=regression", "unknown key `loss.temperature`"),
+        (IMAGES, "data.name=cub200", "`data.name` must be one of `iris`, `wine`, `breast_cancer`, `digits_table`"),
+        (IMAGES, "data.augmentation=crop", "`data.augmentation` must be one of `none`, `flip`, `crop_flip`"),
         (QUICKSTART, "data.test_fraction=1", "`data.test_fraction` must be a number between 0 and 1; got 1"),
         (QUICKSTART, "divergence.name=moment_matching", "unknown key `divergence.layers`"),
         (QUICKSTART, "divergence.direction=up", "`divergence.direction` must be one of `forward`, `backward`"),
@@ -83,6 +86,8 @@ def test_what_does_not_go_together_is_named(tmp_path):
     assert "`data.name: digits_table` has classes. Take `loss.name` `contrastive`, `triplet`" in message(path)
     path = changed(tmp_path, KNOWN, loss="{name: n_pair, temperature: 1, weight_decay: 0}")
     assert "has pairs with a known divergence. Take `loss.name` `regression`; got `n_pair`" in message(path)
+    path = changed(tmp_path, IMAGES, model="{name: identity}")
+    assert "`data.name: mnist` has images. Take `model.name` `conv4`; got `identity`" in message(path)
     path = changed(tmp_path, RINGS, divergence="{name: squared_euclidean, direction: forward}")
     assert "compares vectors, and the samples are sets. Take `moment_matching` or" in message(path)
     unseen = "configs/bregman/cifar100_unseen/input_convex.yaml"

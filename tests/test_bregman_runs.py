@@ -1,5 +1,6 @@
 """Runs of learned divergences: training, stopping, going on, evaluating; their data, and how they are measured."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -15,6 +16,8 @@ from small_tasks import one_replica, train_steps, two_replicas
 
 from configs import settings
 from neural_similarity import load_run
+from neural_similarity.data import idx, loading, registry
+from neural_similarity.data.images import ImageSet, Splits
 from neural_similarity.data.known_divergences import DIVERGENCES, digit_pairs, known_divergence
 from neural_similarity.data.vector_sets import TABLES, gaussian_rings, load_table, single_points
 from neural_similarity.distances import Bregman
@@ -29,6 +32,7 @@ QUICKSTART = "configs/quickstart/bregman.yaml"
 KNOWN = "configs/bregman/known/generalized_kl_input_convex.yaml"
 DIGITS = "configs/bregman/digit_pairs/generalized_kl_input_convex.yaml"
 RINGS = "configs/bregman/gaussian_rings"
+IMAGES = "configs/bregman/fashion_mnist/input_convex.yaml"
 SHORT = ["schedule.train_steps=12", "schedule.boundaries_steps=[8]", "evaluation.every_steps=6"]
 FEW = {
     QUICKSTART: ["data.name=iris", "data.global_batch_size=20", "model.widths=[8]", "divergence.width=6"],
@@ -38,10 +42,24 @@ FEW = {
     f"{RINGS}/euclidean_means.yaml": [],
     f"{RINGS}/euclidean_points.yaml": [],
     f"{RINGS}/moment_matching.yaml": [],
+    IMAGES: ["model.filters=4", "data.global_batch_size=10"],
 }
 for name, words in FEW.items():
     if name.startswith(RINGS):
         words += ["data.train_sets=30", "data.test_sets=21", "data.points=5", "model.widths=[8]"]
+
+
+@pytest.fixture(autouse=True)
+def a_few_images(monkeypatch):
+    """Fashion-MNIST has 60 images of noise, as bright as their class says."""
+    entry = dataclasses.replace(registry.DATA_SETS["fashion_mnist"], counts={"train": 40, "test": 20})
+    labels = np.arange(60, dtype=np.int32) % 10
+    noise = np.random.default_rng(0).integers(40, size=(60, 28, 28, 3))
+    images = ImageSet((noise + 20 * labels[:, None, None, None]).astype(np.uint8), labels)
+    splits = Splits(images.take(np.arange(40)), None, images.take(np.arange(40, 60)), entry.classes)
+    monkeypatch.setitem(registry.DATA_SETS, "fashion_mnist", entry)
+    monkeypatch.setattr(idx, "load_idx", lambda name, root: splits)
+    monkeypatch.setattr(loading, "check_files_exist", lambda name, root: None)
 
 
 def arguments(config, folder, *extra):
@@ -72,7 +90,7 @@ def test_a_run_has_its_scores(config, tmp_path, capsys):
     assert run_tool("record", str(tmp_path / "run"), "--results", str(tmp_path / "results")) == 0
 
 
-@pytest.mark.parametrize("config", [QUICKSTART, KNOWN, f"{RINGS}/functional.yaml"])
+@pytest.mark.parametrize("config", [QUICKSTART, KNOWN, f"{RINGS}/functional.yaml", IMAGES])
 def test_a_stopped_run_goes_on_to_the_same_end(config, tmp_path, monkeypatch):
     assert train(config, tmp_path / "reference") == 0
     with monkeypatch.context() as patch:
@@ -145,6 +163,21 @@ def test_a_dry_run_tells_what_is_trained(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_of_images(tmp_path, capsys, monkeypatch):
+    """It reads none, and goes on where they are missing."""
+    monkeypatch.setattr(idx, "load_idx", lambda name, root: pytest.fail("the images are read"))
+    assert train(IMAGES, tmp_path / "run", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "measured: 5 nearest neighbours of each image" in said
+    assert "data: 40 train, 20 test" in said
+    monkeypatch.undo()
+    monkeypatch.setenv("NEURAL_SIMILARITY_DATA", str(tmp_path))
+    assert train(IMAGES, tmp_path / "run", "--dry-run") == 0
+    assert "data: missing. fashion_mnist: 4 of 4 files are not in " in capsys.readouterr().out
+    assert train(IMAGES, tmp_path / "run") == 2
+    assert "Next: ./dataset_setup.sh fashion_mnist" in capsys.readouterr().err
+
+
 def test_other_data_are_refused(tmp_path, capsys):
     """Of a resumed run; the seed decides which samples are for testing."""
     assert train(QUICKSTART, tmp_path / "run") == 0
@@ -152,11 +185,14 @@ def test_other_data_are_refused(tmp_path, capsys):
     assert "data.test_fraction" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("config", [QUICKSTART, KNOWN, f"{RINGS}/functional.yaml"])
+@pytest.mark.parametrize("config", [QUICKSTART, KNOWN, f"{RINGS}/functional.yaml", IMAGES])
 def test_steps_on_two_replicas_and_compiled(config):
     loaded = settings(config, *FEW[config], *SHORT)
     data, measured = bregman.load_data(loaded), []
-    for replicas in (one_replica(), two_replicas(), one_replica(jit_compile=True)):
+    ways = [one_replica(), one_replica(jit_compile=True)]
+    if config != IMAGES:  # batch normalisation takes the statistics of each replica's images
+        ways.append(two_replicas())
+    for replicas in ways:
         with replicas.scope():
             model = bregman.build_model(loaded, data.facts())
             task = bregman.build_task(loaded, model, replicas, data)

@@ -17,7 +17,8 @@ DOWNLOADED = [entry for entry in registry.DATA_SETS.values() if isinstance(entry
 
 def test_the_order_is_that_of_lists_for_people():
     assert list(registry.DATA_SETS) == [
-        *("cifar10", "cifar100", "cifar_fs", "fc100", "mini_imagenet", "cub200", "cars196", "sop", "cifar100_unseen"),
+        *("cifar10", "cifar100", "mnist", "fashion_mnist"),
+        *("cifar_fs", "fc100", "mini_imagenet", "cub200", "cars196", "sop", "cifar100_unseen"),
         *("digits", "digits_unseen", "folder"),
     ]
     assert [entry.name for entry in registry.DATA_SETS.values()] == list(registry.DATA_SETS)
@@ -76,8 +77,9 @@ def test_every_family_takes_its_own_sets_only():
     for name, entry in registry.DATA_SETS.items():
         if "image_recognition" not in entry.families:
             said = message(STATIC, f"data.name={name}")
-            assert f'must be one of `cifar10`, `cifar100`, `digits`, `folder`; got "{name}"' in said
-            other = f"'{name}', a set for {entry.serves()}, .* cifar100, digits, folder"
+            known = "`cifar10`, `cifar100`, `mnist`, `fashion_mnist`, `digits`, `folder`"
+            assert f'must be one of {known}; got "{name}"' in said
+            other = f"'{name}', a set for {entry.serves()}, .* fashion_mnist, digits, folder"
             with pytest.raises(UserError, match=other):
                 data.load(name)
         if "few_shot" not in entry.families:
@@ -94,7 +96,8 @@ def test_the_set_up_knows_the_sets_that_are_downloaded(capsys):
     with pytest.raises(SystemExit):
         setup.main(["--help"])
     words = " ".join(capsys.readouterr().out.split())
-    assert "cifar10, cifar100; without a name: all of them. cub200 is larger, and has to be named. cifar_fs" in words
+    assert "cifar10, cifar100; without a name: all of them. mnist has to be named. " in words
+    assert "cub200 has to be named. cifar_fs" in words
     assert "cifar_fs takes its images from cifar100. fc100 takes " in words
     for name in ("mini_imagenet", "cars196", "sop"):
         assert f"{name} is built from images that you have, and needs --from." in words

@@ -109,7 +109,7 @@ def test_cifar_of_unseen_classes(monkeypatch, root):
         assert [names[label] for label in content[:, 0]] == [part.classes[label] for label in part.labels]
         assert content[:, 1].reshape(-1, 5).tolist() == [[0, 1, 2, 3, 4]] * len(part.classes)
     assert splits.facts() == load_retrieval_set("cifar100_unseen", root, validation_fraction=0.2).facts()
-    monkeypatch.setattr("neural_similarity.data.cifar.check_files_exist", lambda name, root: None)
+    monkeypatch.setattr("neural_similarity.data.retrieval_sets.check_files_exist", lambda name, root: None)
     counts = {"train": (40, 24_000), "validation": (10, 6_000), "test": (50, 30_000)}
     assert count_retrieval_set("cifar100_unseen", root, 0.2) == counts
 

@@ -20,6 +20,7 @@ from neural_similarity.config.experiment import Experiment
 from neural_similarity.config.fields import (
     LARGEST,
     AtLeastTwo,
+    BelowOne,
     Count,
     NonNegative,
     Number,
@@ -30,11 +31,17 @@ from neural_similarity.config.fields import (
 )
 from neural_similarity.config.sections import Data, Evaluation
 from neural_similarity.data.known_divergences import DIVERGENCES, POINTS, POSITIVE
+from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.data.vector_sets import TABLES
+
+_IMAGES = tuple(name for name, entry in DATA_SETS.items() if "bregman" in entry.families)
 
 
 class Samples(Data):
-    """Samples with classes, or pairs of vectors. A step takes `global_batch_size` of them. `root` is not looked at."""
+    """Samples with classes, or pairs of vectors. A step takes `global_batch_size` of them.
+
+    Sets of images lie in the folder `root`; the others do not look at it.
+    """
 
     global_batch_size: AtLeastTwo
 
@@ -44,6 +51,13 @@ class Table(Samples):
 
     name: Literal[tuple(TABLES)]
     test_fraction: Annotated[Number, Field(gt=0, lt=1, description="a number between 0 and 1")]
+
+
+class Images(Samples):
+    """Images with their published split. `augmentation` is of the training images."""
+
+    name: Literal[_IMAGES]
+    augmentation: Literal["none", "flip", "crop_flip"]
 
 
 class GaussianRings(Samples):
@@ -106,6 +120,15 @@ class Mlp(Section):
     embedding_size: Count
 
 
+class Conv4(Section):
+    """Four convolutions of `filters` each, for images, and a linear layer to `embedding_size`."""
+
+    name: Literal["conv4"]
+    filters: Count
+    batch_norm_decay: BelowOne
+    embedding_size: Count
+
+
 class Loss(Section):
     """What the losses share: the penalty weight_decay · Σw²/2 on all weights."""
 
@@ -150,8 +173,8 @@ class Bregman(Experiment):
     """One experiment with a learned divergence."""
 
     family: Literal["bregman"]
-    data: Table | GaussianRings | Known | DigitPairs = Field(discriminator="name")
-    model: Identity | Mlp = Field(discriminator="name")
+    data: Table | Images | GaussianRings | Known | DigitPairs = Field(discriminator="name")
+    model: Identity | Mlp | Conv4 = Field(discriminator="name")
     divergence: SquaredEuclidean | Mahalanobis | MaxAffine | FunctionalMaxAffine | MomentMatching | InputConvex = Field(
         discriminator="name"
     )
@@ -195,6 +218,17 @@ class Bregman(Experiment):
             )
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _images_have_a_network_of_images(self):
+        are_images = isinstance(self.data, Images)
+        if are_images != (self.model.name == "conv4"):
+            wanted = "`conv4`" if are_images else "`mlp` or `identity`"
+            raise ValueError(
+                f"`data.name: {self.data.name}` has {'images' if are_images else 'vectors'}. Take `model.name` "
+                f"{wanted}; got `{self.model.name}`."
+            )
+        return self
+
     @property
     def is_of_pairs(self):
         """Whether a divergence is known, and samples have no classes."""
@@ -210,7 +244,8 @@ class Bregman(Experiment):
             count = f"{self.data.test_vectors:,} " if self.data.name == "known_divergence" else ""
             return f"pairs of {count}test vectors"
         what = {"points": "point", "means": "mean of a set", "sets": "set"}[getattr(self.data, "compared", "points")]
-        what = "sample" if self.data.name != "gaussian_rings" else what
+        if self.data.name != "gaussian_rings":
+            what = "image" if isinstance(self.data, Images) else "sample"
         return f"{self.evaluation.neighbours} nearest neighbours of each {what}"
 
     def tested_on(self) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_similarity.data.images import DataMissing, ImageSet, Splits
-from neural_similarity.data.listing import file_exists
+from neural_similarity.data.images import ImageSet, Splits
 from neural_similarity.data.places import setup_command
+from neural_similarity.data.presence import check_files_exist
 from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.errors import UserError
 
@@ -43,21 +43,6 @@ def load_cifar(name, root):
     train = _read(name, root, train_files, entry.counts["train"] // len(train_files))
     test = _read(name, root, [test_file], entry.counts["test"])
     return Splits(train, None, test, entry.classes)
-
-
-def check_files_exist(name, root):
-    """Raises DataMissing if a file of the set is not there, UserError if nobody can tell. The files are not opened."""
-    root = Path(os.path.expanduser(root))
-    folder = DATA_SETS[name].folder
-    train_files, test_file = split_files(name)
-    files = [*train_files, test_file]
-    missing = [file for file in files if not file_exists(root / folder / file)]
-    if missing:
-        raise DataMissing(
-            f"{name}: {len(missing)} of {len(files)} files are not in {root / folder}: {', '.join(missing)}. "
-            f"Next: {setup_command(name, root)} (downloads it; --from DIR takes it from a folder); or name the "
-            f"folder that contains {folder} already: --set data.root=DIR, or NEURAL_SIMILARITY_DATA=DIR"
-        )
 
 
 def split_files(name):

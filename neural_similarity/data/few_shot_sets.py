@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from neural_similarity.data.cifar import check_files_exist, load_cifar
+from neural_similarity.data.cifar import load_cifar
 from neural_similarity.data.class_lists import CIFAR_FS, FC100, MINI_IMAGENET
 from neural_similarity.data.class_splits import ClassSplits, regroup
+from neural_similarity.data.presence import check_files_exist
 from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.errors import UserError, nearest
 

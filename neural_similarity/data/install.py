@@ -216,7 +216,7 @@ def _unpack(entry, archive, root, path, wanted):
     left = _wanted(entry, archive, root)
     for key in wanted:
         if key not in left:
-            tell(f"{entry.name}: {key} unpacked from {path}")
+            tell(f"{entry.name}: {key} {'copied' if archive.is_one_file else 'unpacked'} from {path}")
     if archive.file_counts.keys() <= set(wanted):
         _write_note(archive, root / entry.folder, f"unpacked from the official {archive.name}", official=True)
     return left

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from neural_similarity.data.images import Splits, split_validation
 from neural_similarity.data.places import default_root, typed_path
+from neural_similarity.data.presence import check_files_exist
 from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.errors import UserError, nearest
 
@@ -39,6 +40,10 @@ def load(
         from neural_similarity.data.digits import load_digits
 
         splits = load_digits()
+    elif name in ("mnist", "fashion_mnist"):
+        from neural_similarity.data.idx import load_idx
+
+        splits = load_idx(name, _root(root))
     else:
         from neural_similarity.data.cifar import load_cifar
 
@@ -73,8 +78,6 @@ def count_images(
         splits = load(name, root, validation_fraction, seed)
     else:
         if name != "digits":
-            from neural_similarity.data.cifar import check_files_exist
-
             check_files_exist(name, _root(root))
         return dict(DATA_SETS[name].counts)
     return {split: len(part) for split, part in splits.parts().items()}

@@ -16,6 +16,7 @@ FAMILIES = {  # name in configs → name for people
     "image_recognition": "image recognition",
     "few_shot": "few-shot recognition",
     "metric_learning": "metric learning",
+    "bregman": "learned divergences",
 }
 
 
@@ -64,6 +65,8 @@ class DataSet:
 class Archive:
     """A `.tar.gz` file that a publisher offers, and which of its files the set needs.
 
+    Or a single file that the set needs as it is offered; then its own name is the one path in `file_md5`.
+
     Every file that the set needs is checked in one of three ways. A path or pattern starts in the set's folder. In a
     pattern `*` stands for any part of one name: `images/*/*.jpg` are all JPEGs two folders below the set's folder,
     and not those in `images` itself.
@@ -92,6 +95,11 @@ class Archive:
     line_counts: dict[str, int] = field(default_factory=dict)
     other_layouts: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def is_one_file(self):
+        """Whether it is a file that the set needs as it is."""
+        return self.name in self.file_md5
+
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadedSet(DataSet):
@@ -106,7 +114,7 @@ class DownloadedSet(DataSet):
         space_mb: disk space that the set-up needs, for the archives and the files, in megabytes. Nothing larger is
             downloaded, unpacked or copied.
         next_command: what to run when the set is in place.
-        only_by_name: it is large, and so not among the sets that are set up when no name is given.
+        only_by_name: it is not among the sets that are set up when no name is given.
     """
 
     folder: str
@@ -187,13 +195,34 @@ _OF_CIFAR100 = {
 
 _OF_MANY_OWNERS = "The photographs have many owners; see the publisher's page for the terms of use."
 
+_TEN_DIGITS = tuple("0123456789")
+
 _DIGITS = {
     "image_size": 32,
-    "classes": tuple("0123456789"),
+    "classes": _TEN_DIGITS,
     "origin": "contained in scikit-learn",
     "page": "https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
     "licence": "scikit-learn's description of the set states no licence; see the page for the original's.",
 }
+
+_IDX = {
+    "image_size": 28,
+    "counts": {"train": 60_000, "test": 10_000},
+    "families": ("image_recognition", "bregman"),
+    "released_folder": None,
+    "space_mb": 100,
+    "only_by_name": True,
+}
+
+
+def _idx_files(address, *md5):
+    """The four files of a set in the format IDX; `md5` are of the training images, their labels, and the test's."""
+    names = (f"{split}-{what}-ubyte.gz" for split in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
+    return tuple(
+        Archive(name=name, url=f"{address}/{name}", md5=of_file, file_md5={name: of_file})
+        for name, of_file in zip(names, md5, strict=True)
+    )
+
 
 DATA_SETS: dict[str, DataSet] = {
     entry.name: entry
@@ -224,6 +253,7 @@ DATA_SETS: dict[str, DataSet] = {
             released_folder="cifar-10",
             space_mb=400,
             next_command="python nsl_image_recog/dynamic_dns/train.py",
+            families=("image_recognition", "bregman"),
             **_CIFAR,
         ),
         DownloadedSet(
@@ -247,6 +277,46 @@ DATA_SETS: dict[str, DataSet] = {
             space_mb=400,
             next_command="python nsl_image_recog/dynamic_dns/train.py --config configs/cifar100/dynamic_dns.yaml",
             **_CIFAR,
+        ),
+        DownloadedSet(
+            name="mnist",
+            title="MNIST",
+            classes=_TEN_DIGITS,
+            origin="downloaded from a mirror, as its publisher's page no longer offers the files to everyone",
+            page="http://yann.lecun.com/exdb/mnist/",
+            licence="The publisher's page states no licence.",
+            folder="mnist",
+            archives=_idx_files(
+                "https://storage.googleapis.com/cvdf-datasets/mnist",
+                "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                "d53e105ee54ea40749a09fcbcd1e9432",
+                "9fb629c4189551a2d022fa330f9573f3",
+                "ec29112dd5afa0611ce80d1b7f02629c",
+            ),
+            next_command="python metric_learning/bregman/train.py --config configs/bregman/mnist/input_convex.yaml",
+            **_IDX,
+        ),
+        DownloadedSet(
+            name="fashion_mnist",
+            title="Fashion-MNIST",
+            classes=(
+                *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
+                *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+            ),
+            origin="downloaded from its publisher",
+            page="https://github.com/zalandoresearch/fashion-mnist",
+            licence="MIT",
+            folder="fashion-mnist",
+            archives=_idx_files(
+                "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+                "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                "25c81989df183df01b3e8a0aad5dffbe",
+                "bef4ecab320f06d8554ea6380940ec79",
+                "bb300cfdad3c16e7a12a480ee83cd310",
+            ),
+            next_command="python metric_learning/bregman/train.py "
+            "--config configs/bregman/fashion_mnist/input_convex.yaml",
+            **_IDX,
         ),
         RegroupedSet(
             name="cifar_fs",

@@ -8,6 +8,7 @@ import numpy as np
 
 from neural_similarity.data.class_splits import ClassImages, regroup
 from neural_similarity.data.origin import read_note
+from neural_similarity.data.presence import check_files_exist
 from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.data.retrieval_files import folder_of, list_files
 from neural_similarity.data.retrieval_splits import RetrievalPart, RetrievalSplits, check_sizes, hold_out_classes
@@ -82,8 +83,6 @@ def count_retrieval_set(
     """
     _check(name, validation_fraction)
     if name == "cifar100_unseen":
-        from neural_similarity.data.cifar import check_files_exist
-
         check_files_exist("cifar100", root)
         counts = {split: len(classes) for split, classes in _lists(name, validation_fraction).items()}
         return {split: (count, count * _IMAGES_PER_CLASS) for split, count in counts.items()}

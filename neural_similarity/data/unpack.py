@@ -79,6 +79,10 @@ def unpack(entry, archive, path, folder, wanted):
     Raises:
         UnsafeArchive: before anything is written, where the headers of the members tell it.
     """
+    if archive.is_one_file:
+        with path.open("rb") as stream:
+            checks.copy_if_right(archive, archive.name, stream, folder / archive.name)
+        return
     try:
         with _opened(entry, path) as (tar, _):
             members = list(_members(entry, tar))

@@ -1,4 +1,4 @@
-"""Sets of vectors, or of sets of points, for learned divergences; all are drawn by a rule, or scikit-learn has them.
+"""Sets of vectors, sets of points, or images, for learned divergences.
 
 n samples · d features · m points of a set
 """
@@ -20,7 +20,7 @@ class Samples:
     """Vectors with the classes they belong to.
 
     Attributes:
-        x: `(n, d)` float32; or sets of points, `(n, m, d)`.
+        x: `(n, d)` float32; sets of points, `(n, m, d)`; or images `(n, h, w, 3)` uint8.
         labels: `(n,)` int32.
     """
 

@@ -6,9 +6,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from neural_similarity import data as sets
 from neural_similarity import losses, miners, models
-from neural_similarity.config.bregman import Bregman
+from neural_similarity.config.bregman import Bregman, Images
+from neural_similarity.data.batches import training_batch
+from neural_similarity.data.images import DataMissing, ImageSet
 from neural_similarity.data.known_divergences import KnownDivergence, digit_pairs, known_divergence
+from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.data.vector_sets import (
     RING_RADII,
     TABLES,
@@ -31,7 +35,7 @@ SCORES = (
     *("rand_index", "adjusted_rand_index", "nmi", "asymmetry"),
 )
 TRAINING_LOSS = embedding_training.TRAINING_LOSS
-_AT_ONCE = 8192  # samples that the network sees together in an evaluation
+_AT_ONCE = 1 << 21  # numbers of samples that the network sees together in an evaluation, 8 MB
 
 
 def headline(config: Bregman) -> str:
@@ -45,25 +49,39 @@ def describe(config: Bregman) -> dict[str, str]:
     """Says in words how the run is measured, how many numbers are trained, and how many samples there are."""
     weights = network(config, num_classes(config)).trainable_variables
     words = {"measured": config.protocol(), "parameters": f"{sum(int(v.shape.num_elements()) for v in weights):,}"}
+    try:
+        check_data(config)
+    except DataMissing as missing:
+        return {**words, "data": f"missing. {missing}"}
+    if isinstance(config.data, Images):
+        return {**words, "data": ", ".join(f"{n:,} {split}" for split, n in DATA_SETS[config.data.name].counts.items())}
     data = load_data(config)
     shapes = (data.train.shape, data.test.shape) if config.is_of_pairs else (data.train.x.shape, data.test.x.shape)
     return {**words, "data": "training {}, test {}".format(*(" × ".join(map(str, shape)) for shape in shapes))}
 
 
 def check_data(config: Bregman) -> None:
-    """The data need no files, so that they are always there."""
+    """Raises a UserError if the config's images are not there. They are not read; other samples need no files."""
+    if isinstance(config.data, Images):
+        sets.count_images(config.data.name, config.data.root_path)
 
 
 def num_classes(config: Bregman) -> int:
     """The number of classes; 0 where there are none."""
     if config.is_of_pairs:
         return 0
+    if isinstance(config.data, Images):
+        return len(DATA_SETS[config.data.name].classes)
     return TABLES[config.data.name][0] if config.data.name in TABLES else len(RING_RADII)
 
 
 def load_data(config: Bregman) -> VectorSplits | KnownDivergence:
-    """The config's samples. They depend on its seed, too."""
+    """The config's samples. They depend on its seed, too, but images do not."""
     data = config.data
+    if isinstance(data, Images):
+        splits = sets.load(data.name, data.root_path)
+        parts = (Samples(part.images, part.labels) for part in (splits.train, splits.test))
+        return VectorSplits(*parts, splits.classes)
     if data.name == "digit_pairs":
         return digit_pairs(data.divergence, data.test_fraction, config.seed)
     if data.name == "known_divergence":
@@ -93,13 +111,19 @@ def network(config: Bregman, num_classes: int, dtype: str | None = None) -> kera
 
     Its attribute `divergence` is the trained `potentials.Divergence`, whose weights belong to the model's.
     """
-    dtype, shape = dtype or config.runtime.precision, _sample_shape(config)
+    dtype = dtype or config.runtime.precision
+    section = config.model
     with seeded(config.seed):
-        if config.model.name == "mlp":
-            section = config.model
-            model = models.mlp(shape, section.widths, section.embedding_size, section.layer_norm, dtype)
+        if section.name == "conv4":
+            size = DATA_SETS[config.data.name].image_size
+            backbone = models.conv4(
+                filters=section.filters, image_size=size, batch_norm_decay=section.batch_norm_decay, dtype=dtype
+            )
+            model = models.with_linear_head(backbone, section.embedding_size)
+        elif section.name == "mlp":
+            model = models.mlp(_sample_shape(config), section.widths, section.embedding_size, section.layer_norm, dtype)
         else:
-            inputs = keras.Input(shape, name="samples")
+            inputs = keras.Input(_sample_shape(config), name="samples")
             model = keras.Model(inputs, keras.layers.Identity(name="embedding")(inputs), name="identity")
         model.divergence = build_divergence(config.divergence, model.output_shape, config.seed)
     return model
@@ -142,6 +166,9 @@ def build_task(config, model, replicas, data):
 
 def _samples(config, data):
     """`batch(step)`: samples, and their classes `(b,)` int32. No sample comes twice in a batch."""
+    if isinstance(config.data, Images):
+        images = ImageSet(data.train.x, data.train.labels)
+        return training_batch(images, config.seed, config.data.global_batch_size, config.data.augmentation)
     train = single_points(data.train) if getattr(config.data, "compared", None) in ("points", "means") else data.train
     size = min(config.data.global_batch_size, len(train))
 
@@ -222,5 +249,6 @@ def compared(config: Bregman, model: keras.Model, samples: Samples) -> tuple[np.
 
 def embedded(model: keras.Model, samples: np.ndarray) -> np.ndarray:
     """The network's outputs, computed in blocks."""
-    starts = range(0, len(samples), _AT_ONCE)
-    return np.concatenate([np.asarray(model(samples[start : start + _AT_ONCE], training=False)) for start in starts])
+    size = max(1, _AT_ONCE // int(np.prod(samples.shape[1:])))
+    blocks = (samples[start : start + size] for start in range(0, len(samples), size))
+    return np.concatenate([np.asarray(model(tf.cast(block, tf.float32), training=False)) for block in blocks])
