@@ -14,6 +14,9 @@ NARROW += ["model.filters=2", "data.augmentation=none", "episode.n_way=3", "epis
 FEW = {
     "protonet": ["method.training_n_way=4"],
     "maml": ["method.tasks=2", "method.inner_steps=2", "method.test_inner_steps=3"],
+    "protonet_mahalanobis": ["method.training_n_way=4", "method.rank=2"],
+    "protonet_max_affine": ["method.training_n_way=4", "method.pieces=3", "method.curvature=0.1"],
+    "protonet_input_convex": ["method.training_n_way=4", "method.width=3"],
     "baseline": ["method.global_batch_size=8", "method.fine_tune_steps=5"],
     "baseline_pp": ["method.global_batch_size=8", "method.fine_tune_steps=5"],
 }
@@ -22,13 +25,15 @@ METHODS = {  # config → the method that it names
     **dict.fromkeys(("anil", "static_dns", "static_uns"), "maml"),
     "dynamic_proto": "protonet",
     "dynamic_cosine": "baseline_pp",
+    **{f"bregman/cifar_fs/{name}": f"protonet_{name}" for name in ("mahalanobis", "max_affine", "input_convex")},
 }
 
 
 def load(name, *overrides):
-    """The config configs/cifar_fs/5shot_NAME.yaml, tiny."""
+    """The config configs/cifar_fs/5shot_NAME.yaml, or configs/NAME.yaml, tiny."""
+    path = name if "/" in name else f"cifar_fs/5shot_{name}"
     settings = [*NARROW, *FEW[METHODS[name]], *overrides]
-    return configs.load(f"configs/cifar_fs/5shot_{name}.yaml", settings, environment={})
+    return configs.load(f"configs/{path}.yaml", settings, environment={})
 
 
 def build(name, *overrides, dtype="float32"):

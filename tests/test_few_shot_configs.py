@@ -74,6 +74,19 @@ def test_methods_differ_where_they_should(one, other, sections):
     assert {key.partition(".")[0] for key in differing_keys(*pair)} == sections
 
 
+@pytest.mark.parametrize("name", ["mahalanobis", "max_affine", "input_convex"])
+def test_learned_divergences_differ_from_prototypes_in_the_method_alone(name):
+    path = f"configs/bregman/cifar_fs/{name}.yaml"
+    config = settings(path)
+    protonet = settings("configs/cifar_fs/5shot_protonet.yaml")
+    keys = differing_keys(protonet, config)
+    assert {key.partition(".")[0] for key in keys} == {"method"}
+    assert not {"method.training_n_way", "method.tasks"} & {*keys}
+    assert config.images_per_step() == protonet.images_per_step()
+    assert f"# Run:   python few_shot/cifar_fs/train.py --config {path}\n" in (REPOSITORY / path).read_text()
+    assert "`method.direction` must be one of `forward`, `backward`" in message(path, "method.direction=up")
+
+
 def test_what_does_not_go_together_is_refused():
     assert "which has matrices to adapt" in message(MAML, "method.adapt=similarity")
     assert "fit none of the networks that adapted to one" in message(MAML, "batch_norm.mode=running")

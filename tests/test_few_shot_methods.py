@@ -117,6 +117,35 @@ def test_the_loss_of_prototypes_beside_a_loop():
     assert float(measured["accuracy"]) == pytest.approx(np.mean(right))
 
 
+@pytest.mark.parametrize("name", ["mahalanobis", "max_affine", "input_convex"])
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_the_loss_of_prototypes_by_a_divergence_beside_a_loop(name, direction):
+    settings = [f"method.direction={direction}"]
+    _, method, model = build(f"bregman/cifar_fs/{name}", *settings, dtype="float64")
+    episodes = np.random.default_rng(0).uniform(0, 255, (1, 4, 4, 16, 16, 3)).astype(np.float32)
+    measured = method.step(model, Gradients())(tf.constant(episodes))
+    features = model(tf.constant(episodes.reshape(-1, 16, 16, 3)), training=True).numpy()
+    losses = []
+    task = features.reshape(4, 4, -1)
+    centres = task[:, :2].mean(1)
+    for way in range(4):
+        for query in task[way, 2:]:
+            pairs = [(query, centre) if direction == "forward" else (centre, query) for centre in centres]
+            logits = np.array([-float(model.divergence.paired(x[None], y[None])[0]) for x, y in pairs])
+            losses.append(-logits[way] + logits.max() + np.log(np.sum(np.exp(logits - logits.max()))))
+    assert float(measured["loss"]) == pytest.approx(np.mean(losses), rel=1e-6)
+
+
+def test_prototypes_by_the_squared_distance_are_those_of_protonet():
+    """A Mahalanobis divergence with L = √2 I is ‖x − y‖²."""
+    answers = []
+    for name in ("protonet", "bregman/cifar_fs/mahalanobis"):
+        settings = [] if name == "protonet" else ["method.rank=2"]
+        config, method, model = build(name, *settings, dtype="float64")
+        answers.append(method.answer(model, *episode(config), 3).numpy())
+    np.testing.assert_allclose(*answers, rtol=1e-6, atol=1e-9)
+
+
 def test_a_test_adapts_by_its_own_number_of_steps():
     config, method, model = build("maml", "method.inner_steps=1", "method.test_inner_steps=4", dtype="float64")
     support, labels, queries = episode(config)
@@ -202,7 +231,7 @@ def test_answers_to_single_queries(name, mode, look_trained):
         np.testing.assert_array_equal(weight.numpy(), value)
 
 
-@pytest.mark.parametrize("name", ["protonet", "baseline", "dynamic_proto"])
+@pytest.mark.parametrize("name", ["protonet", "baseline", "dynamic_proto", "bregman/cifar_fs/input_convex"])
 def test_permuting_the_classes_permutes_the_answers(name):
     config, method, model = build(name, dtype="float64")
     support, labels, queries = episode(config)

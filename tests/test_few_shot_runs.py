@@ -15,6 +15,7 @@ from neural_similarity.interop.merge import merge
 from neural_similarity.training.logs import read_rows
 from neural_similarity.training.runs import Run
 
+BREGMAN = "configs/bregman/cifar_fs/input_convex.yaml"
 PROTONET, STATIC = "configs/quickstart/few_shot.yaml", "configs/cifar_fs/5shot_static_dns.yaml"
 OWN = "configs/mini_imagenet/5shot_protonet.yaml"  # the train.py of this one also trains on people's own images
 FEW = ["data.name=digits", "model.filters=3", "schedule.train_steps=12", "schedule.boundaries_steps=[6]"]
@@ -23,7 +24,7 @@ FEW_TASKS = ["method.tasks=2", "method.inner_steps=1", "method.test_inner_steps=
 
 
 def arguments(config, folder, *extra):
-    settings = FEW + (FEW_TASKS if config == STATIC else [])
+    settings = FEW + {STATIC: FEW_TASKS, BREGMAN: ["method.training_n_way=5", "method.width=4"]}.get(config, [])
     return ["--config", config, *(w for s in settings for w in ("--set", s)), "--run-dir", str(folder), *extra]
 
 
@@ -35,7 +36,7 @@ def refused(capsys, config, folder, *extra):
     return refusal(capsys, arguments(config, folder, *extra), default=OWN if config == OWN else PROTONET)
 
 
-@pytest.fixture(scope="module", params=[PROTONET, STATIC], ids=["protonet", "static"])
+@pytest.fixture(scope="module", params=[PROTONET, STATIC, BREGMAN], ids=["protonet", "static", "bregman"])
 def finished(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "finished"
     assert train(request.param, folder) == 0
@@ -50,7 +51,7 @@ def test_a_result_tells_how_it_was_measured(finished):
     assert len(accuracies) == 2
     assert (score.value, score.n) == (accuracies[-1], 8)
     assert 0 < score.interval95 < 0.2
-    mode = {PROTONET: "running", STATIC: "batch (transductive)"}[config]
+    mode = "batch (transductive)" if config == STATIC else "running"
     assert result.protocol == f"5-way 5-shot, 15 queries, batch norm: {mode}"
     assert result.seconds_per_episode > 0
     assert f"± {100 * score.interval95:.2f} % (5-way 5-shot" in result.in_words()[0]

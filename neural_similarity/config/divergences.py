@@ -1,4 +1,4 @@
-"""The sections of divergences, which two families have."""
+"""The sections of divergences, which several families have."""
 
 from typing import Literal
 

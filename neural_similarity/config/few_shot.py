@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
+from neural_similarity.config import divergences
 from neural_similarity.config.experiment import Experiment
 from neural_similarity.config.fields import AtLeastTwo, BelowOne, ClassSplits, Count, Positive, Section, Switch
 from neural_similarity.config.sections import Data, Evaluation
@@ -82,6 +83,32 @@ class ProtoNet(Section):
     training_n_way: AtLeastTwo
     tasks: Count
     shared: ClassVar[str] = "tasks"  # the key that says how many of them a step takes, on all devices together
+
+
+class BregmanProtoNet(ProtoNet, divergences.Divergence):
+    """Prototypical networks under a divergence D that is trained with the network.
+
+    A query x belongs to the class whose mean feature y has the smallest D(x, y). With ‖x − y‖² that is `protonet`. The
+    other keys are those of the divergence.
+    """
+
+
+class MahalanobisProtoNet(BregmanProtoNet, divergences.Mahalanobis):
+    """See `BregmanProtoNet`."""
+
+    name: Literal["protonet_mahalanobis"]
+
+
+class MaxAffineProtoNet(BregmanProtoNet, divergences.MaxAffine):
+    """See `BregmanProtoNet`."""
+
+    name: Literal["protonet_max_affine"]
+
+
+class InputConvexProtoNet(BregmanProtoNet, divergences.InputConvex):
+    """See `BregmanProtoNet`."""
+
+    name: Literal["protonet_input_convex"]
 
 
 class _Classifier(Section):
@@ -161,7 +188,9 @@ class FewShot(Experiment):
     episode: Episode
     model: Conv4
     similarity: NoSimilarity | StaticSimilarity | DynamicSimilarity = Field(discriminator="kind")
-    method: ProtoNet | Baseline | BaselinePlusPlus | Maml = Field(discriminator="name")
+    method: (
+        ProtoNet | Baseline | BaselinePlusPlus | Maml | MahalanobisProtoNet | MaxAffineProtoNet | InputConvexProtoNet
+    ) = Field(discriminator="name")
     batch_norm: BatchNorm
     evaluation: EpisodeEvaluation
     only_evaluation_reads: ClassVar[tuple[str, ...]] = (
@@ -204,7 +233,7 @@ class FewShot(Experiment):
         method, episode = self.method, self.episode
         if method.name in ("baseline", "baseline_pp"):
             return method.global_batch_size
-        n_way = method.training_n_way if method.name == "protonet" else episode.n_way
+        n_way = method.training_n_way if isinstance(method, ProtoNet) else episode.n_way
         return method.tasks * n_way * (episode.k_shot + episode.n_query)
 
     def tested_on(self) -> str:

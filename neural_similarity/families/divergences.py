@@ -1,34 +1,35 @@
 """The divergences that the sections of configs describe."""
 
 from neural_similarity import potentials
-from neural_similarity.config.divergences import Divergence
+from neural_similarity.config import divergences as sections
 
 
-def build_divergence(section: Divergence, shape: tuple, seed: int) -> potentials.Divergence:
+def build_divergence(section: sections.Divergence, shape: tuple, seed: int, dtype: str | None = None) -> potentials.Divergence:
     """The layer of a section, with its weights.
 
     Args:
         section: one of `config.divergences`.
         shape: of what it compares, `(None, c)` for vectors with c channels.
         seed: of the weights.
+        dtype: of the layer, as for `potentials.Divergence`.
     """
-    layer = _layer(section, seed)
+    layer = _layer(section, seed, dtype)
     layer.build(shape)
     return layer
 
 
-def _layer(section, seed):
-    named = {"name": section.name}  # a checkpoint finds weights by name, and Keras would number those of a process
-    if section.name == "squared_euclidean":
+def _layer(section, seed, dtype):
+    named = {"name": section.name, "dtype": dtype}  # a checkpoint finds weights by name, and Keras would number those of a process
+    if isinstance(section, sections.SquaredEuclidean):
         return potentials.SquaredEuclidean(**named)
-    if section.name == "moment_matching":
+    if isinstance(section, sections.MomentMatching):
         return potentials.MomentMatching(**named)
-    if section.name == "mahalanobis":
+    if isinstance(section, sections.Mahalanobis):
         return potentials.Mahalanobis(section.rank, **named)
-    if section.name == "input_convex":
+    if isinstance(section, sections.InputConvex):
         how = {"curvature": section.curvature, "sharpness": section.sharpness, "seed": seed}
         return potentials.InputConvex(section.layers, section.width, **how, **named)
-    if section.name == "functional_max_affine":
+    if isinstance(section, sections.FunctionalMaxAffine):
         how = {"temperature": section.temperature, "seed": seed}
         return potentials.FunctionalMaxAffine(section.pieces, section.width, **how, **named)
     how = {"temperature": section.temperature, "curvature": section.curvature, "scale": section.scale, "seed": seed}

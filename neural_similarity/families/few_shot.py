@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 
 from neural_similarity import config as configs
-from neural_similarity.config.few_shot import FewShot
+from neural_similarity.config.few_shot import FewShot, ProtoNet
 from neural_similarity.data.class_assignment import CLASS_SEED
 from neural_similarity.data.class_splits import ClassSplits
 from neural_similarity.data.episodes import check_classes, check_images
@@ -75,7 +75,7 @@ def _check(config, counts, sizes):
             if count < 2:
                 raise UserError("the split `train` has 1 class, which leaves nothing to tell apart. Next: more classes")
             continue
-        if split == "train" and method.name == "protonet":
+        if split == "train" and isinstance(method, ProtoNet):
             check_classes(split, count, method.training_n_way, "method.training_n_way")
         else:
             check_classes(split, count, episode.n_way, "episode.n_way")

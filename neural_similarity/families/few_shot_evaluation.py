@@ -66,7 +66,7 @@ def episode_measures(config, model, jit_compile=False):
         """The measures of one episode: `x` is `(n, m, h, w, 3)`, or `(n, m, f)` where the features are known."""
         support, queries = flat(x[:, : episode.k_shot]), flat(x[:, episode.k_shot :])
         if cached:
-            logits = method.answer_features(support, labels, queries, n_way)
+            logits = method.answer_features(model, support, labels, queries, n_way)
         else:
             logits = method.answer(model, tf.cast(support, tf.float32), labels, tf.cast(queries, tf.float32), n_way)
         return measures(logits, wanted)

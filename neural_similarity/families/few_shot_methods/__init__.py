@@ -3,7 +3,7 @@
 from neural_similarity.config.few_shot import FewShot
 from neural_similarity.families.few_shot_methods.maml import Maml
 from neural_similarity.families.few_shot_methods.method import Method, class_labels, features_of, flat, measures
-from neural_similarity.families.few_shot_methods.on_features import Classifier, ProtoNet
+from neural_similarity.families.few_shot_methods.on_features import BregmanProtoNet, Classifier, ProtoNet
 
 __all__ = ["Method", "class_labels", "features_of", "flat", "measures", "method_of"]
 
@@ -11,4 +11,4 @@ __all__ = ["Method", "class_labels", "features_of", "flat", "measures", "method_
 def method_of(config: FewShot) -> Method:
     """The method that a config names."""
     methods = {"protonet": ProtoNet, "baseline": Classifier, "baseline_pp": Classifier, "maml": Maml}
-    return methods[config.method.name](config)
+    return methods.get(config.method.name, BregmanProtoNet)(config)

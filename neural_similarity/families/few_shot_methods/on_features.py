@@ -1,4 +1,4 @@
-"""Prototypical networks, Baseline and Baseline++: their features are the same for all episodes.
+"""Prototypical networks, with any divergence, Baseline and Baseline++: their features are the same for all episodes.
 
 t tasks · n ways · m images of a class (the support images, then the queries) · s support images · q queries
 """
@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from neural_similarity import models
 from neural_similarity.data.batches import training_batch
+from neural_similarity.distances import Bregman
+from neural_similarity.families.divergences import build_divergence
 from neural_similarity.families.few_shot_methods.method import Method, class_labels, features_of, flat, measures
 from neural_similarity.few_shot.functional import Learned, call_on_episode, call_with, pass_support
 from neural_similarity.few_shot.heads import cosine_head, linear_head, prototypes
@@ -28,11 +30,11 @@ class _OnFeatures(Method):
         """See `Method.answer`."""
         mode = self.config.batch_norm.mode
         of_support, of_queries = call_on_episode(features_of(model), support, queries, mode)
-        return self.answer_features(of_support, labels, of_queries, n_way)
+        return self.answer_features(model, of_support, labels, of_queries, n_way)
 
-    def answer_features(self, support, labels, queries, n_way) -> tf.Tensor:
+    def answer_features(self, model, support, labels, queries, n_way) -> tf.Tensor:
         """As `answer`, with features `(s, f)` and `(q, f)` in the place of the images."""
-        return self.head(support, labels, n_way)(queries)
+        return self.head(model, support, labels, n_way)(queries)
 
     def learn(self, model, support, labels, n_way):
         """See `Method.learn`."""
@@ -44,15 +46,15 @@ class _OnFeatures(Method):
             averages = None
         else:
             of_support, averages = pass_support(features, {}, support)
-        return Learned(features, {}, averages, self.head(of_support, labels, n_way))
+        return Learned(features, {}, averages, self.head(model, of_support, labels, n_way))
 
     @abc.abstractmethod
-    def head(self, support, labels, n_way) -> Callable:
+    def head(self, model, support, labels, n_way) -> Callable:
         """The function from features `(q, f)` to logits `(q, n_way)` that support images teach.
 
         Args:
-            support: their features, `(s, f)`.
-            labels, n_way: as for `answer`.
+            model, labels, n_way: as for `answer`.
+            support: the images' features, `(s, f)`.
         """
 
 
@@ -76,7 +78,7 @@ class ProtoNet(_OnFeatures):
 
         def of_task(features):  # (n, m, f)
             support, queries = flat(features[:, :k_shot]), flat(features[:, k_shot:])
-            logits = self.answer_features(support, class_labels(n_way, k_shot), queries, n_way)
+            logits = self.answer_features(model, support, class_labels(n_way, k_shot), queries, n_way)
             return measures(logits, class_labels(n_way, features.shape[1] - k_shot))
 
         def loss(episodes):
@@ -89,10 +91,31 @@ class ProtoNet(_OnFeatures):
 
         return gradient_step(model, optimizer, loss)
 
-    def head(self, support, labels, n_way):
+    def head(self, model, support, labels, n_way):
         """See `_OnFeatures.head`."""
         centres = prototypes(support, labels, n_way)
         return lambda queries: negative_squared_distances(queries, centres)
+
+
+class BregmanProtoNet(ProtoNet):
+    """Prototypical networks under a Bregman divergence D, which is trained with the network.
+
+    The mean of the support images has the smallest summed D(image, y) of all y, whatever D is. So it stays the
+    prototype of its class (Snell et al., section 2.3, where D is fixed).
+    """
+
+    def network(self, image_size, num_classes, dtype):
+        """Conv-4; its attribute `divergence` is a `potentials.Potential`, whose weights belong to the model's."""
+        model = self.backbone(image_size, dtype)
+        features = model.output
+        model.divergence = build_divergence(self.method, features.shape, self.config.seed, features.dtype)
+        return model
+
+    def head(self, model, support, labels, n_way):
+        """See `_OnFeatures.head`: the logits are −D(query, prototype)."""
+        distance = Bregman(model.divergence, direction=self.method.direction)
+        centres = distance.prepare(prototypes(support, labels, n_way))
+        return lambda queries: distance.coarse(distance.prepare(queries), centres)
 
 
 class Classifier(_OnFeatures):
@@ -120,7 +143,7 @@ class Classifier(_OnFeatures):
 
         return gradient_step(model, optimizer, loss)
 
-    def head(self, support, labels, n_way):
+    def head(self, model, support, labels, n_way):
         """See `_OnFeatures.head`. It is trained on the support images."""
         method = self.method
         arguments = (support, labels, n_way, method.fine_tune_steps, method.fine_tune_learning_rate)
