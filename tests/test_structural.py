@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from descriptors import descriptors, maps
+from descriptors import all_products, descriptors, maps
 
 from neural_similarity.ops import grid_cells, grid_operator, match, structural_descriptors, structural_scores
 
@@ -108,7 +108,7 @@ def slow_match(a, b, entropy=0.05, sweeps=20):
 
 def test_score_is_the_loop():
     queries, candidates = descriptors(3), descriptors(12, seed=1).reshape(3, 4, 5, 5)
-    found, _ = structural_scores(queries, candidates)
+    found, _ = structural_scores(all_products(queries, candidates))
     for query in range(3):
         for candidate in range(4):
             expected = slow_match(queries[query], candidates[query, candidate])
@@ -121,7 +121,7 @@ def test_compiled_scores_are_the_plain_ones():
     """Large enough for XLA (see `ops.fused`); the residuals too."""
     queries = descriptors(8, 4, 16).astype(np.float32)
     candidates = descriptors(400, 4, 16, seed=1).reshape(8, 50, 17, 16).astype(np.float32)
-    scores, residuals = structural_scores(queries, candidates)
+    scores, residuals = structural_scores(all_products(queries, candidates))
     pairs = match(np.einsum("qrc,qksc->qkrs", queries, candidates))
     np.testing.assert_allclose(scores, pairs.score, atol=1e-6)
     np.testing.assert_allclose(residuals, pairs.residual, atol=1e-6)

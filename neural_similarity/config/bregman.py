@@ -210,6 +210,16 @@ class Bregman(Experiment):
         return self
 
     @pydantic.model_validator(mode="after")
+    def _a_direction_that_there_is(self):
+        of_sets = self.divergence.name in ("functional_max_affine", "moment_matching")
+        if of_sets and self.divergence.direction == "jensen":
+            raise ValueError(
+                f"`divergence.direction: jensen` looks between two vectors, and `divergence.name: "
+                f"{self.divergence.name}` compares sets of points. Take another direction."
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _something_is_trained(self):
         if self.model.name == "identity" and self.divergence.name in ("squared_euclidean", "moment_matching"):
             raise ValueError(

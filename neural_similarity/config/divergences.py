@@ -6,9 +6,12 @@ from neural_similarity.config.fields import Count, NonNegative, Positive, Sectio
 
 
 class Divergence(Section):
-    """`direction` says which of two samples comes first: `forward`, `backward`, `jeffreys` (the sum) or `minimum`."""
+    """`direction` says which of two samples comes first, `forward` or `backward`; or how both orders are made one.
 
-    direction: Literal["forward", "backward", "jeffreys", "minimum"]
+    `jeffreys` takes the sum, `minimum` the smaller one, and `jensen` the Jensen–Bregman divergence.
+    """
+
+    direction: Literal["forward", "backward", "jeffreys", "jensen", "minimum"]
 
 
 class SquaredEuclidean(Divergence):

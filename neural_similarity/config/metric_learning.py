@@ -163,6 +163,34 @@ class StructuralDistance(Matching):
     swap_marginals: Switch
 
 
+class StructuralDivergence(Matching, Divergence):
+    """Training with structural similarity whose cost of transport is a divergence D that is trained with the network.
+
+    Where `structural` takes the cosine of two cells, or of two images as a whole, this takes 1 − ½ D. `gradient` is as
+    there. The other keys are those of the divergence.
+    """
+
+    gradient: Literal["detached", "unrolled", "implicit"]
+
+
+class StructuralMahalanobis(StructuralDivergence, Mahalanobis):
+    """See `StructuralDivergence`."""
+
+    name: Literal["structural_mahalanobis"]
+
+
+class StructuralMaxAffine(StructuralDivergence, MaxAffine):
+    """See `StructuralDivergence`."""
+
+    name: Literal["structural_max_affine"]
+
+
+class StructuralInputConvex(StructuralDivergence, InputConvex):
+    """See `StructuralDivergence`."""
+
+    name: Literal["structural_input_convex"]
+
+
 class DivergenceRanking(Section):
     """Ranks by the divergence that was trained."""
 
@@ -173,6 +201,12 @@ class StructuralRanking(Matching):
     """Ranks by the cosine, and then the first `candidates` by cosine plus structural similarity."""
 
     candidates: Count
+
+
+class StructuralDivergenceRanking(StructuralRanking):
+    """As `structural`, by the divergence that was trained as the cost of transport."""
+
+    name: Literal["structural_divergence"]
 
 
 class Loss(Section):
@@ -299,13 +333,21 @@ class MetricLearning(Experiment):
         | Mahalanobis
         | MaxAffine
         | InputConvex
+        | StructuralMahalanobis
+        | StructuralMaxAffine
+        | StructuralInputConvex
     ) = Field(discriminator="name")
     loss: Contrastive | Triplet | Margin | NPair | MultiSimilarity | ProxyAnchor | NormalizedSoftmax = Field(
         discriminator="name"
     )
-    ranking: CosineDistance | EuclideanDistance | StructuralRanking | DivergenceRanking = Field(discriminator="name")
+    ranking: (
+        CosineDistance | EuclideanDistance | StructuralRanking | DivergenceRanking | StructuralDivergenceRanking
+    ) = Field(discriminator="name")
     evaluation: RetrievalEvaluation
-    further_scores: ClassVar[tuple[str, ...]] = ("test/map_at_r", "test/r_precision", "test/cosine_recall_at_1")
+    further_scores: ClassVar[tuple[str, ...]] = (
+        *("test/map_at_r", "test/r_precision"),
+        *("test/cosine_recall_at_1", "test/divergence_recall_at_1"),
+    )
     only_evaluation_reads: ClassVar[tuple[str, ...]] = (
         "ranking.name",
         "ranking.cells",
@@ -331,15 +373,22 @@ class MetricLearning(Experiment):
                 f"`loss.name: {loss.name}` compares similarities from −1 to 1, and `distance.name: {distance}` has no "
                 "upper limit. Take `cosine` or `structural`."
             )
-        if self.is_of_divergence and getattr(loss, "miner", None) == "distance_weighted":
+        of_cells = isinstance(self.distance, StructuralDivergence)
+        of_vectors = isinstance(self.distance, Divergence) and not of_cells
+        if of_vectors and getattr(loss, "miner", None) == "distance_weighted":
             raise ValueError(
                 f"`loss.miner: distance_weighted` chooses by distances on a sphere, and `distance.name: {distance}` is "
                 "a divergence. Take `random` or `semi_hard`."
             )
-        if self.ranking.name == "divergence" and not self.is_of_divergence:
+        if self.ranking.name == "divergence" and not of_vectors:
             raise ValueError(
                 f"`ranking.name: divergence` ranks by the divergence that was trained, and `distance.name: {distance}` "
                 "is none. Take another ranking, or a divergence, as `input_convex`."
+            )
+        if self.ranking.name == "structural_divergence" and not of_cells:
+            raise ValueError(
+                "`ranking.name: structural_divergence` matches cells by the divergence that was trained for it. Take "
+                f"`distance.name` `structural_input_convex`, or another that begins so; got `{distance}`."
             )
         return self
 
@@ -368,11 +417,13 @@ class MetricLearning(Experiment):
     def protocol(self) -> str:
         """See `Experiment.protocol`: "ranked by cosine, the first 100 by cosine + structural similarity"."""
         ranking = self.ranking
-        by = {"structural": "cosine", "divergence": "the trained divergence"}.get(ranking.name, ranking.name)
-        words = f"ranked by {by}"
-        if ranking.name == "structural":
+        trained = "the trained divergence"
+        by = {"structural": "cosine", "divergence": trained, "structural_divergence": trained}
+        words = f"ranked by {by.get(ranking.name, ranking.name)}"
+        if isinstance(ranking, StructuralRanking):
             uniform = " with uniform marginals" if ranking.marginals == "uniform" else ""
-            words += f", the first {ranking.candidates} by cosine + structural similarity{uniform}"
+            first = "cosine + structural similarity" if ranking.name == "structural" else "matching at its cost"
+            words += f", the first {ranking.candidates} by {first}{uniform}"
         return words + ("" if self.evaluation.r_excludes_query else ", R with the query")
 
     def owner(self) -> str:

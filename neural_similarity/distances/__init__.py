@@ -11,6 +11,7 @@ from neural_similarity.distances.distance import Distance
 from neural_similarity.distances.euclidean import Euclidean
 from neural_similarity.distances.ranking import Ranking, fine_scores, nearest, reordered, rerank
 from neural_similarity.distances.structural import Structural
+from neural_similarity.distances.structural_bregman import StructuralBregman
 
 __all__ = [
     "Bregman",
@@ -19,6 +20,7 @@ __all__ = [
     "Euclidean",
     "Ranking",
     "Structural",
+    "StructuralBregman",
     "fine_scores",
     "nearest",
     "reordered",

@@ -4,10 +4,10 @@ import keras
 import tensorflow as tf
 
 from neural_similarity.distances.distance import Distance, unit_vectors, vectors
-from neural_similarity.ops import at_least_float32, dimensions
-from neural_similarity.potentials import Divergence
+from neural_similarity.ops import at_least_float32, dimensions, jensen_all_pairs, jensen_pairs
+from neural_similarity.potentials import Divergence, Potential
 
-DIRECTIONS = ("forward", "backward", "jeffreys", "minimum")
+DIRECTIONS = ("forward", "backward", "jeffreys", "jensen", "minimum")
 
 
 class Bregman(Distance):
@@ -26,11 +26,12 @@ class Bregman(Distance):
         divergence: a `potentials.Divergence`, such as `InputConvex()`.
         direction: which image is the sample. `"forward"`: the first one, that is a query or an anchor, so that images
             of a gallery are references. `"backward"`: the second one. `"jeffreys"`: the sum of both, D(x, y) + D(y, x).
-            `"minimum"`: the smaller of both.
+            `"minimum"`: the smaller of both. `"jensen"`: ½ φ(x) + ½ φ(y) − φ(½ (x + y)), which looks at φ in the middle
+            of every pair, so that it is for small batches; only a `potentials.Potential` has a φ.
 
     Raises:
         TypeError: it is no divergence.
-        ValueError: there is no such direction.
+        ValueError: there is no such direction, or the divergence has none.
     """
 
     is_squared = True
@@ -45,6 +46,8 @@ class Bregman(Distance):
                 f"`divergence` must be a layer of neural_similarity.potentials, as InputConvex(). Received: "
                 f"{divergence!r}"
             )
+        if direction == "jensen" and not isinstance(divergence, Potential):
+            raise ValueError(f'`direction="jensen"` needs a potential. Received: {type(divergence).__name__}')
         self.divergence = divergence
         self.direction = direction
 
@@ -78,6 +81,8 @@ class Bregman(Distance):
         else:
             points = tf.reshape(embeddings, (dimensions(embeddings)[0], -1, embeddings.shape[-1]))
             means = tf.reduce_mean(points, 1)
+        if self.direction == "jensen":
+            return unit_vectors(means), self.divergence.ready(points)
         return unit_vectors(means), self.divergence.described(points)
 
     def whole(self, prepared):
@@ -89,8 +94,10 @@ class Bregman(Distance):
         (_, x), (_, y), divergence = queries, gallery, self.divergence
         if self.direction == "jeffreys":
             return -divergence.symmetric_all_pairs(x, y)
+        if self.direction == "jensen":
+            return -jensen_all_pairs(divergence.value, x, y)
         forward = divergence.all_pairs(x, y) if self.direction != "backward" else None
-        backward = tf.transpose(divergence.all_pairs(y, x)) if self.direction != "forward" else None
+        backward = tf.linalg.matrix_transpose(divergence.all_pairs(y, x)) if self.direction != "forward" else None
         return -self._directed(forward, backward)
 
     def fine(self, queries, candidates):
@@ -107,6 +114,8 @@ class Bregman(Distance):
         (_, x), (_, y), divergence = first, second, self.divergence
         if self.direction == "jeffreys":
             return divergence.symmetric_pairs(x, y)
+        if self.direction == "jensen":
+            return jensen_pairs(divergence.value, x, y)
         forward = divergence.pairs(x, y) if self.direction != "backward" else None
         backward = divergence.pairs(y, x) if self.direction != "forward" else None
         return self._directed(forward, backward)

@@ -25,6 +25,13 @@ class Structural(Distance):
             is in training, as the released code does.
     """
 
+    # What `coarse` ranks by, and what its scores are, in words.
+    coarse_name = "cosine"
+    coarse_score = "cosine"
+
+    # Whether `compare` gives numbers from −1 to 1.
+    is_bounded = True
+
     def __init__(
         self,
         *,
@@ -46,7 +53,15 @@ class Structural(Distance):
         return {"cells": self.cells, "whole": self.whole_is, **self.matching, **self.training}
 
     def prepare(self, embeddings):
-        """See `Distance.prepare`: descriptors `(b, 1 + r, c)`."""
+        """See `Distance.prepare`: `described` of `descriptors`, which for this distance are the descriptors."""
+        return self.described(self.descriptors(embeddings))
+
+    def descriptors(self, embeddings):
+        """The image as a whole and its cells as vectors of length one, `(b, 1 + r, c)`, in float32 or wider.
+
+        Raises:
+            ValueError: the embeddings are no maps.
+        """
         embeddings = tf.convert_to_tensor(embeddings)
         if embeddings.shape.rank not in (3, 4):
             raise ValueError(
@@ -55,24 +70,36 @@ class Structural(Distance):
             )
         return structural_descriptors(embeddings, self.cells, self.whole_is)
 
+    def described(self, descriptors):
+        """What all other methods take, of descriptors `(b, 1 + r, c)`: a structure of tensors `(b, 1 + r, …)`."""
+        return descriptors
+
     def whole(self, prepared):
         """See `Distance.whole`."""
         return prepared[:, 0]
 
     def coarse(self, queries, gallery):
         """See `Distance.coarse`: the cosines of the images as a whole."""
-        return tf.matmul(queries[:, 0], gallery[:, 0], transpose_b=True)
+        return self.compare(*(tf.nest.map_structure(lambda x: x[:, 0], images) for images in (queries, gallery)))
 
     def fine(self, queries, candidates):
         """See `Distance.fine`: cos + SS."""
-        return structural_scores(queries, candidates, **self.matching)[0]
+        q, k, one_and_s, *_ = _axes(candidates)
+        # One product for all candidates of a query, not one for each.
+        together = tf.nest.map_structure(lambda x: tf.reshape(x, (q, k * one_and_s, *dimensions(x)[3:])), candidates)
+        products = tf.reshape(self.compare(queries, together), (q, _axes(queries)[1], k, one_and_s))
+        return structural_scores(products, **self.matching, bounded=self.is_bounded)[0]
 
     def match(self, first, second):
-        """The `Match` of each pair; `first` and `second` are `(p, 1 + r, c)`."""
-        return self._match(tf.einsum("prc,psc->prs", first, second))
+        """The `Match` of each pair, of what `described` returned for the first and the second images."""
+        return self._match(self.compare(first, second))
+
+    def compare(self, first, second):
+        """How similar described vectors `(…, r)` and `(…, s)` are, `(…, r, s)`: their cosines."""
+        return tf.matmul(first, second, transpose_b=True)
 
     def _match(self, products):
-        return match(products, **self.matching, **self.training)
+        return match(products, **self.matching, **self.training, bounded=self.is_bounded)
 
     def distances(self, first, second):
         """See `Distance.distances`: half of Σ T_rs d_rs, the transported distance of the cells, plus half of that of
@@ -90,13 +117,23 @@ class Structural(Distance):
         It does not depend on which image comes first, up to the residual of the sweeps. So only half of the pairs are
         matched.
         """
-        b, one_and_r, c = dimensions(prepared)
-        flat = tf.reshape(prepared, (b * one_and_r, c))
-        products = tf.reshape(tf.matmul(flat, flat, transpose_b=True), (b, one_and_r, b, one_and_r))
+        b = _axes(prepared)[0]
         pairs = _pairs(b)
+        products = self._all_products(prepared)
         found = self._match(tf.gather_nd(tf.transpose(products, (0, 2, 1, 3)), pairs))
         half = tf.scatter_nd(pairs, found.score / 2, (b, b))
         return half + tf.transpose(half)
+
+    def _all_products(self, prepared):
+        """`compare` of all vectors of all images, `(b, 1 + r, b, 1 + r)`."""
+        b, one_and_r, *_ = _axes(prepared)
+        flat = tf.nest.map_structure(lambda x: tf.reshape(x, (b * one_and_r, *dimensions(x)[2:])), prepared)
+        return tf.reshape(self.compare(flat, flat), (b, one_and_r, b, one_and_r))
+
+
+def _axes(prepared):
+    """The sizes of the axes of the first of the tensors."""
+    return dimensions(tf.convert_to_tensor(tf.nest.flatten(prepared)[0]))
 
 
 def _pairs(b):

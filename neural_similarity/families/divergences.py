@@ -4,7 +4,9 @@ from neural_similarity import potentials
 from neural_similarity.config import divergences as sections
 
 
-def build_divergence(section: sections.Divergence, shape: tuple, seed: int, dtype: str | None = None) -> potentials.Divergence:
+def build_divergence(
+    section: sections.Divergence, shape: tuple, seed: int, dtype: str | None = None
+) -> potentials.Divergence:
     """The layer of a section, with its weights.
 
     Args:
@@ -19,7 +21,8 @@ def build_divergence(section: sections.Divergence, shape: tuple, seed: int, dtyp
 
 
 def _layer(section, seed, dtype):
-    named = {"name": section.name, "dtype": dtype}  # a checkpoint finds weights by name, and Keras would number those of a process
+    # A checkpoint finds weights by name, and Keras would number those of a process.
+    named = {"name": section.name, "dtype": dtype}
     if isinstance(section, sections.SquaredEuclidean):
         return potentials.SquaredEuclidean(**named)
     if isinstance(section, sections.MomentMatching):

@@ -25,9 +25,9 @@ from neural_similarity.training.optimizers import build_optimizer, build_schedul
 
 _RECALLS = tuple(f"recall_at_{k}" for k in RECALL_AT)
 _RANKED = (*_RECALLS, "r_precision", "map_at_r")
-SCORES = (*_RANKED, *(f"cosine_{name}" for name in _RANKED), "nmi", "f1")
+SCORES = (*_RANKED, *(f"{by}_{name}" for by in ("cosine", "divergence") for name in _RANKED), "nmi", "f1")
 TRAINING_LOSS = embedding_training.TRAINING_LOSS
-_SHOWN = ("recall_at_1", "map_at_r", "cosine_recall_at_1")  # during the training
+_SHOWN = ("recall_at_1", "map_at_r", "cosine_recall_at_1", "divergence_recall_at_1")  # during the training
 _EVALUATED_AT_ONCE = 64  # images
 
 

@@ -3,7 +3,7 @@
 import keras
 
 from neural_similarity import distances, losses, miners, models
-from neural_similarity.config.metric_learning import MetricLearning
+from neural_similarity.config.metric_learning import MetricLearning, StructuralDivergence
 from neural_similarity.data.places import typed_path
 from neural_similarity.errors import UserError
 from neural_similarity.families.divergences import build_divergence
@@ -89,6 +89,9 @@ def training_distance(config: MetricLearning) -> distances.Distance:
     section = config.distance
     if config.is_of_divergence:
         divergence = build_divergence(section, (None, config.model.embedding_size), config.seed)
+        if isinstance(section, StructuralDivergence):
+            how = {"direction": section.direction, "gradient": section.gradient, **_matching(section)}
+            return distances.StructuralBregman(divergence, whole="cells", **how)
         return distances.Bregman(divergence, direction=section.direction)
     if section.name != "structural":
         return {"cosine": distances.Cosine, "euclidean": distances.Euclidean}[section.name]()
@@ -107,9 +110,12 @@ def ranking_distance(config: MetricLearning, loss: losses.EmbeddingLoss) -> dist
     section = config.ranking
     if section.name == "divergence":
         return loss.distance
+    if section.name == "structural_divergence":
+        how = {"direction": config.distance.direction, **_matching(section)}
+        return distances.StructuralBregman(loss.distance.bregman.divergence, whole="cells", **how)
     if section.name != "structural":
         return {"cosine": distances.Cosine, "euclidean": distances.Euclidean}[section.name]()
-    whole = "cells" if config.distance.name == "structural" else "map"
+    whole = "cells" if hasattr(config.distance, "cells") else "map"
     return distances.Structural(**_matching(section), whole=whole)
 
 

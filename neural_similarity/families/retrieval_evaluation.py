@@ -18,7 +18,8 @@ def evaluation(config: MetricLearning, distance: Distance, outputs, splits):
 
     The measures are those of `metrics.retrieval_scores`, and of `metrics.clustering_scores` if the config asks for
     them. If the ranking is structural, those of the ranking by cosine stand beside them, with `cosine_` before their
-    names; and `marginal_residual`, the mean of `ops.transport_plan` over queries and their nearest images.
+    names, or `divergence_` where the images as a whole are compared by one; and `marginal_residual`, the mean of
+    `ops.transport_plan` over queries and their nearest images.
 
     Args:
         config: the config.
@@ -67,11 +68,11 @@ def measures(config: MetricLearning, distance, prepared, labels) -> dict[str, fl
     ranking = nearest(distance, prepared, depth=depth)
     found = scores(ranking)
     if structural:
-        of_cosine = {f"cosine_{name}": value for name, value in found.items()}
+        of_coarse = {f"{distance.coarse_name}_{name}": value for name, value in found.items()}
         candidates = min(candidates, ranking.indices.shape[1])
         fine = fine_scores(distance, prepared, prepared, ranking.indices[:, :candidates])
         ranking = reordered(ranking, fine, candidates)
-        found = {**scores(ranking), **of_cosine, "marginal_residual": _residual(distance, prepared, ranking)}
+        found = {**scores(ranking), **of_coarse, "marginal_residual": _residual(distance, prepared, ranking)}
     if section.clustering:
         found |= clustering_scores(np.asarray(distance.whole(prepared)), labels)
     return found
@@ -80,4 +81,5 @@ def measures(config: MetricLearning, distance, prepared, labels) -> dict[str, fl
 def _residual(distance, prepared, ranking):
     """The mean marginal residual of some queries and their nearest images."""
     first = ranking.indices[:_RESIDUAL_PAIRS, 0]
-    return float(tf.reduce_mean(distance.match(prepared[: len(first)], prepared[first]).residual))
+    pairs = (tf.nest.map_structure(lambda x, rows=rows: x[rows], prepared) for rows in (slice(len(first)), first))
+    return float(tf.reduce_mean(distance.match(*pairs).residual))

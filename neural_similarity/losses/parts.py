@@ -3,7 +3,7 @@
 import keras
 
 from neural_similarity import miners
-from neural_similarity.distances import Bregman, Cosine, Euclidean, Structural
+from neural_similarity.distances import Bregman, Cosine, Euclidean, Structural, StructuralBregman
 
 _OURS = {
     part.__name__: part
@@ -12,6 +12,7 @@ _OURS = {
         Cosine,
         Euclidean,
         Structural,
+        StructuralBregman,
         miners.DistanceWeighted,
         miners.RandomNegatives,
         miners.SemiHard,

@@ -21,6 +21,8 @@ from neural_similarity.ops.bregman import (
     inner_product_samples,
     jeffreys_all_pairs,
     jeffreys_pairs,
+    jensen_all_pairs,
+    jensen_pairs,
 )
 from neural_similarity.ops.cosine import cosine_logits
 from neural_similarity.ops.descriptors import pooled_map, structural_descriptors
@@ -70,6 +72,8 @@ __all__ = [
     "input_convex",
     "jeffreys_all_pairs",
     "jeffreys_pairs",
+    "jensen_all_pairs",
+    "jensen_pairs",
     "largest_piece",
     "linear_operator",
     "match",

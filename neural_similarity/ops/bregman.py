@@ -3,7 +3,7 @@
 The first argument is a sample, the second a reference: an image of a gallery, a centre, a prototype. So the mean of
 samples is the reference from which their summed divergence is smallest, whatever φ is (Banerjee et al., JMLR 2005).
 
-q samples · n references · p pairs · d dimensions. Everything is computed in float32 or wider.
+q samples · n references · p pairs · d dimensions · … any number of axes. Everything is computed in float32 or wider.
 """
 
 import tensorflow as tf
@@ -19,20 +19,20 @@ def bregman_all_pairs(x, phi_x, y, phi_y, grad_y):
     it centred vectors.
 
     Args:
-        x: `(q, d)` samples.
-        phi_x: `(q,)`, φ(x).
-        y: `(n, d)` references.
-        phi_y: `(n,)`, φ(y).
-        grad_y: `(n, d)`, ∇φ(y), or a subgradient.
+        x: `(…, q, d)` samples.
+        phi_x: `(…, q)`, φ(x).
+        y: `(…, n, d)` references.
+        phi_y: `(…, n)`, φ(y).
+        grad_y: `(…, n, d)`, ∇φ(y), or a subgradient.
 
     Returns:
-        `(q, n)`. Rounding may leave small negative numbers.
+        `(…, q, n)`. Rounding may leave small negative numbers.
     """
     x, phi_x, y, phi_y, grad_y = _alike(x, phi_x, y, phi_y, grad_y)
-    origin = tf.stop_gradient(tf.reduce_mean(y, 0))
+    origin = tf.stop_gradient(tf.reduce_mean(y, -2, keepdims=True))
     x, y = x - origin, y - origin
-    of_references = tf.einsum("nd,nd->n", grad_y, y) - phi_y
-    return phi_x[:, None] - tf.einsum("qd,nd->qn", x, grad_y) + of_references
+    of_references = tf.einsum("...nd,...nd->...n", grad_y, y) - phi_y
+    return phi_x[..., None] - tf.einsum("...qd,...nd->...qn", x, grad_y) + of_references[..., None, :]
 
 
 def bregman_pairs(x, phi_x, y, phi_y, grad_y):
@@ -45,23 +45,52 @@ def jeffreys_all_pairs(x, grad_x, y, grad_y):
     """D(x, y) + D(y, x) = ⟨∇φ(x) − ∇φ(y), x − y⟩ of all pairs, by two matrix products and without φ.
 
     Args:
-        x, grad_x: `(q, d)`, and ∇φ(x).
-        y, grad_y: `(n, d)`, and ∇φ(y).
+        x, grad_x: `(…, q, d)`, and ∇φ(x).
+        y, grad_y: `(…, n, d)`, and ∇φ(y).
 
     Returns:
-        `(q, n)`.
+        `(…, q, n)`.
     """
     x, grad_x, y, grad_y = _alike(x, grad_x, y, grad_y)
-    origin, slope = (tf.stop_gradient(tf.reduce_mean(values, 0)) for values in (y, grad_y))
+    origin, slope = (tf.stop_gradient(tf.reduce_mean(values, -2, keepdims=True)) for values in (y, grad_y))
     x, y, grad_x, grad_y = x - origin, y - origin, grad_x - slope, grad_y - slope
-    own_x, own_y = tf.einsum("qd,qd->q", x, grad_x), tf.einsum("nd,nd->n", y, grad_y)
-    return own_x[:, None] + own_y - tf.einsum("qd,nd->qn", x, grad_y) - tf.einsum("qd,nd->qn", grad_x, y)
+    own = tf.reduce_sum(x * grad_x, -1)[..., None] + tf.reduce_sum(y * grad_y, -1)[..., None, :]
+    crossed = (tf.einsum("...qd,...nd->...qn", *pair) for pair in ((x, grad_y), (grad_x, y)))
+    return own - sum(crossed)
 
 
 def jeffreys_pairs(x, grad_x, y, grad_y):
     """D(x, y) + D(y, x) of p pairs, `(p,)`; see `jeffreys_all_pairs`. All arguments are `(p, d)`."""
     x, grad_x, y, grad_y = _alike(x, grad_x, y, grad_y)
     return tf.einsum("pd,pd->p", grad_x - grad_y, x - y)
+
+
+def jensen_all_pairs(phi, x, y):
+    """½ φ(x) + ½ φ(y) − φ(½ (x + y)) of all pairs, the Jensen–Bregman divergence, which is symmetric.
+
+    It looks at φ of all q·n midpoints, so that it is for small batches.
+
+    Args:
+        phi: a function from vectors `(b, d)` to `(b,)`.
+        x: `(…, q, d)`.
+        y: `(…, n, d)`.
+
+    Returns:
+        `(…, q, n)`.
+    """
+    x, y = at_least_float32(x), at_least_float32(y)
+
+    def of_all(points):
+        return tf.reshape(phi(tf.reshape(points, (-1, points.shape[-1]))), tf.shape(points)[:-1])
+
+    middle = (x[..., :, None, :] + y[..., None, :, :]) / 2
+    return (of_all(x)[..., None] + of_all(y)[..., None, :]) / 2 - of_all(middle)
+
+
+def jensen_pairs(phi, x, y):
+    """The Jensen–Bregman divergence of p pairs, `(p,)`; see `jensen_all_pairs`. `x` and `y` are `(p, d)`."""
+    x, y = at_least_float32(x), at_least_float32(y)
+    return (phi(x) + phi(y)) / 2 - phi((x + y) / 2)
 
 
 def inner_product_samples(x):

@@ -9,7 +9,7 @@ divergence has a closed form, in which φ(y) and its gradient do not occur:
 So D(x, x) is exactly 0 for τ = 0. The functions may also be those of sets, as means over their points; then φ is convex
 in the sets' distribution, whatever the functions are.
 
-q samples · n references · p pairs · d dimensions · k functions
+q samples · n references · p pairs · d dimensions · k functions · … any number of axes
 """
 
 import tensorflow as tf
@@ -46,21 +46,23 @@ def piece_shares(pieces, temperature=0.0):
 
 
 def pieces_all_pairs(pieces_x, pieces_y, temperature=0.0):
-    """D of all pairs, `(q, n)`, at least 0 but for rounding where τ > 0.
+    """D of all pairs, `(…, q, n)`, at least 0 but for rounding where τ > 0.
 
     Args:
-        pieces_x: `(q, k)` values at the samples.
-        pieces_y: `(n, k)` values at the references.
+        pieces_x: `(…, q, k)` values at the samples.
+        pieces_y: `(…, n, k)` values at the references.
         temperature: τ.
     """
     pieces_x, pieces_y = at_least_float32(pieces_x), at_least_float32(pieces_y)
     if not temperature:
         winners = tf.argmax(pieces_y, -1)
         nan = 0 * tf.reduce_sum(pieces_y, -1)  # of a reference that is none, as argmax finds one all the same
-        return tf.reduce_max(pieces_x, -1, keepdims=True) - tf.gather(pieces_x, winners, axis=1) + nan
+        at_winners = tf.gather(pieces_x, winners, axis=-1, batch_dims=pieces_x.shape.rank - 2)
+        return tf.reduce_max(pieces_x, -1, keepdims=True) - at_winners + nan[..., None, :]
     log_x, log_y = (tf.nn.log_softmax(pieces / temperature) for pieces in (pieces_x, pieces_y))
     shares = tf.exp(log_y)
-    return temperature * (tf.einsum("nk,nk->n", shares, log_y) - tf.einsum("qk,nk->qn", log_x, shares))
+    own = tf.reduce_sum(shares * log_y, -1)
+    return temperature * (own[..., None, :] - tf.einsum("...qk,...nk->...qn", log_x, shares))
 
 
 def pieces_pairs(pieces_x, pieces_y, temperature=0.0):

@@ -12,14 +12,14 @@ def negative_squared_distances(queries, others):
     distance does not change, and far from the origin the product would lose its digits.
 
     Args:
-        queries: `(q, f)`.
-        others: `(n, f)`.
+        queries: `(…, q, f)`.
+        others: `(…, n, f)`.
 
     Returns:
-        `(q, n)`, in float32 or wider.
+        `(…, q, n)`, in float32 or wider.
     """
     queries, others = at_least_float32(queries), at_least_float32(others)
-    origin = tf.stop_gradient(tf.reduce_mean(others, axis=0))
+    origin = tf.stop_gradient(tf.reduce_mean(others, axis=-2, keepdims=True))
     queries, others = queries - origin, others - origin
-    squares = tf.reduce_sum(queries**2, -1)[:, None] + tf.reduce_sum(others**2, -1)
-    return 2 * tf.einsum("qf,nf->qn", queries, others) - squares
+    squares = tf.reduce_sum(queries**2, -1)[..., None] + tf.reduce_sum(others**2, -1)[..., None, :]
+    return 2 * tf.einsum("...qf,...nf->...qn", queries, others) - squares

@@ -62,13 +62,22 @@ class Match(NamedTuple):
         return self.cosine + self.structural_similarity
 
 
-def match(products, *, entropy=0.05, sweeps=20, marginals="correlation", gradient="detached", swap_marginals=False):
+def match(
+    products,
+    *,
+    entropy=0.05,
+    sweeps=20,
+    marginals="correlation",
+    gradient="detached",
+    swap_marginals=False,
+    bounded=True,
+):
     """Matches the cells of two images by optimal transport with the cost 1 − S.
 
     Args:
-        products: `(…, 1 + r, 1 + s)`, the inner products of two descriptors.
-        entropy, sweeps, gradient: as for `transport_plan`. With `gradient="detached"` the weights u and v are constants
-            too.
+        products: `(…, 1 + r, 1 + s)`, the inner products of two descriptors, or what else says how similar they are.
+        entropy, sweeps, gradient, bounded: as for `transport_plan`. With `gradient="detached"` the weights u and v are
+            constants too.
         marginals: how the cells are weighted. `"correlation"`: by their similarity with the other image as a whole,
             where it is positive; if it is positive nowhere, all cells weigh the same. `"uniform"`: all weigh the same.
         swap_marginals: gives the cells of the first image the weights of the second image's, and the other way round.
@@ -86,17 +95,17 @@ def match(products, *, entropy=0.05, sweeps=20, marginals="correlation", gradien
     if swap_marginals:  # DEVIATION M1
         u, v = v, u
     similarities = products[..., 1:, 1:]
-    plan, residual = transport_plan(similarities, u, v, entropy=entropy, sweeps=sweeps, gradient=gradient)
+    how = {"entropy": entropy, "sweeps": sweeps, "gradient": gradient, "bounded": bounded}
+    plan, residual = transport_plan(similarities, u, v, **how)
     return Match(products[..., 0, 0], similarities, u, v, plan, residual)
 
 
-def structural_scores(queries, candidates, *, entropy=0.05, sweeps=20, marginals="correlation"):
+def structural_scores(products, *, entropy=0.05, sweeps=20, marginals="correlation", bounded=True):
     """cos + SS of each query and its candidates: `match(…).score`, faster, and without a gradient.
 
     Args:
-        queries: `(q, 1 + r, c)` descriptors.
-        candidates: `(q, k, 1 + s, c)` descriptors.
-        entropy, sweeps, marginals: as for `match`.
+        products: `(q, 1 + r, k, 1 + s)`, of the vectors of a query with those of its candidates.
+        entropy, sweeps, marginals, bounded: as for `match`.
 
     Returns:
         (scores `(q, k)`, residuals `(q, k)`), in float32 or wider.
@@ -104,12 +113,8 @@ def structural_scores(queries, candidates, *, entropy=0.05, sweeps=20, marginals
     Raises:
         ValueError: an argument is not one that `match` takes.
     """
-    queries, candidates = at_least_float32(queries), at_least_float32(candidates)
-    q, k, one_and_s, c = dimensions(candidates)
-    # One product for all candidates of a query, not one for each.
-    products = tf.matmul(queries, tf.reshape(candidates, (q, k * one_and_s, c)), transpose_b=True)
-    products = tf.reshape(products, (q, queries.shape[1], k, one_and_s))
-    return fused(_scores)(products, entropy=float(entropy), sweeps=int(sweeps), marginals=marginals)
+    how = {"entropy": float(entropy), "sweeps": int(sweeps), "marginals": marginals, "bounded": bounded}
+    return fused(_scores)(at_least_float32(products), **how)
 
 
 def _scores(products, **matching):
@@ -126,13 +131,13 @@ def _scores(products, **matching):
     return tuple(tf.reshape(x, (-1, of_one[1]))[:q] for x in found)
 
 
-def _scores_at_once(products, *, entropy, sweeps, marginals):
+def _scores_at_once(products, *, entropy, sweeps, marginals, bounded):
     q, one_and_r, k, one_and_s = dimensions(products)
     products = tf.reshape(tf.transpose(products, (1, 3, 0, 2)), (one_and_r, one_and_s, q * k))
     u = _weights(products[1:, 0], marginals, axis=0)
     v = _weights(products[0, 1:], marginals, axis=0)
     similarities = products[1:, 1:]
-    plan = plan_of_pairs(similarities, u, v, entropy=entropy, sweeps=sweeps)
+    plan = plan_of_pairs(similarities, u, v, entropy=entropy, sweeps=sweeps, bounded=bounded)
     scores = products[0, 0] + tf.reduce_sum(plan * similarities, (0, 1))
     residuals = tf.reduce_sum(tf.abs(tf.reduce_sum(plan, 1) - u), 0)
     return tf.reshape(scores, (q, k)), tf.reshape(residuals, (q, k))

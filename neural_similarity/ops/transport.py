@@ -15,7 +15,7 @@ _LARGEST_EXPONENT = 80.0
 _LARGEST_EXPONENT_UNROLLED = 40.0  # the gradient of a quotient has the square of the kernel in it
 
 
-def transport_plan(similarities, u, v, *, entropy=0.05, sweeps=20, gradient="detached"):
+def transport_plan(similarities, u, v, *, entropy=0.05, sweeps=20, gradient="detached", bounded=True):
     """The plan T that moves the mass u to v where cells are similar: argmin ⟨T, 1 − S⟩ − ε·entropy(T), T1 = u, Tᵀ1 = v.
 
     Sinkhorn's algorithm: T = diag(a) K diag(b) with K = exp((S − 1)/ε). A sweep sets a to u/(Kb), so that the rows have
@@ -25,7 +25,7 @@ def transport_plan(similarities, u, v, *, entropy=0.05, sweeps=20, gradient="det
     leave the numbers that float32 has.
 
     Args:
-        similarities: S, `(…, r, s)`, from −1 to 1.
+        similarities: S, `(…, r, s)`, from −1 to 1, unless `bounded` says otherwise.
         u: `(…, r)`, the mass of each cell of the first image, at least 0. The sum over r is one.
         v: `(…, s)`, likewise of the second image.
         entropy: ε, greater than 0. The smaller it is, the fewer links between the cells.
@@ -35,6 +35,7 @@ def transport_plan(similarities, u, v, *, entropy=0.05, sweeps=20, gradient="det
             `"unrolled"`: through every sweep, whose intermediate results stay in memory. `"implicit"`: that of the
             plan to which the sweeps converge, from the conditions that it fulfils. It is exact if they did converge.
             A cell without mass gets no gradient.
+        bounded: whether S is −1 or more. Where it may be less, the numbers decide whether logarithms are needed.
 
     Returns:
         (T `(…, r, s)`, the residual `(…)`), in float32 or wider. The columns of T have the mass v. The residual is the
@@ -51,7 +52,7 @@ def transport_plan(similarities, u, v, *, entropy=0.05, sweeps=20, gradient="det
         )
     similarities, u, v = (at_least_float32(x) for x in (similarities, u, v))
     largest = _LARGEST_EXPONENT_UNROLLED if gradient == "unrolled" else _LARGEST_EXPONENT
-    settings = {"entropy": float(entropy), "sweeps": int(sweeps), "logarithms": 2 / entropy > largest}
+    settings = {"entropy": float(entropy), "sweeps": int(sweeps), "bounded": bounded, "largest": largest}
     if gradient == "detached":
         plan = fused(_plan)(*map(tf.stop_gradient, (similarities, u, v)), **settings)
     elif gradient == "unrolled":
@@ -71,21 +72,35 @@ def _plan(similarities, u, v, **settings):
     return tf.reshape(tf.transpose(plan, (2, 0, 1)), shape)
 
 
-def plan_of_pairs(similarities, u, v, *, entropy, sweeps, logarithms=None):
+def plan_of_pairs(similarities, u, v, *, entropy, sweeps, bounded=True, largest=_LARGEST_EXPONENT):
     """T, `(r, s, p)`, for similarities `(r, s, p)`, masses u `(r, p)` and v `(s, p)`; otherwise as `transport_plan`.
 
-    `logarithms` says whether it is computed with them; None leaves that to ε.
+    `largest` is the largest −log K that is computed without logarithms.
     """
     exponents = (similarities - 1) / entropy
-    if not (2 / entropy > _LARGEST_EXPONENT if logarithms is None else logarithms):
-        kernel = tf.exp(exponents)
+    if bounded:
+        return (_with_logarithms if 2 / entropy > largest else _plainly)(exponents, u, v, sweeps)
+    # A factor of a row of K changes no plan, so that only differences within rows count.
+    exponents -= tf.stop_gradient(tf.reduce_max(exponents, 1, keepdims=True))
+    return tf.cond(
+        tf.reduce_min(exponents) >= -largest,
+        lambda: _plainly(exponents, u, v, sweeps),
+        lambda: _with_logarithms(exponents, u, v, sweeps),
+    )
 
-        def sweep(_, b):
-            a = u / tf.reduce_sum(kernel * b, 1)
-            return a, v / tf.reduce_sum(kernel * a[:, None], 0)
 
-        a, b = _repeat(sweep, tf.zeros_like(u), tf.ones_like(v), sweeps)
-        return a[:, None] * kernel * b
+def _plainly(exponents, u, v, sweeps):
+    kernel = tf.exp(exponents)
+
+    def sweep(_, b):
+        a = u / tf.reduce_sum(kernel * b, 1)
+        return a, v / tf.reduce_sum(kernel * a[:, None], 0)
+
+    a, b = _repeat(sweep, tf.zeros_like(u), tf.ones_like(v), sweeps)
+    return a[:, None] * kernel * b
+
+
+def _with_logarithms(exponents, u, v, sweeps):
     log_u, log_v = _log(u), _log(v)
 
     def log_sweep(_, log_b):

@@ -11,7 +11,7 @@ class Divergence(keras.layers.Layer):
     at little cost. `all_pairs` and `pairs` take what it returned; `pairwise` and `paired` take the vectors themselves.
     Subclasses say what `describe`, `all_pairs` and `pairs` are.
 
-    The letters of the shapes: q samples · n references · p pairs · b vectors · d dimensions
+    The letters of the shapes: q samples · n references · p pairs · b vectors · d dimensions · … any number of axes
 
     Args:
         dtype: of the weights and of all results: float32 or wider, also where Keras' own policy is narrower.
@@ -36,7 +36,10 @@ class Divergence(keras.layers.Layer):
         raise NotImplementedError
 
     def all_pairs(self, samples, references):
-        """D of all pairs, `(q, n)`, of what `describe` returned for q samples and n references."""
+        """D of all pairs, `(…, q, n)`, of what `describe` returned for q samples and n references.
+
+        It may have been reshaped: more axes before these are pairs of sets, of which all pairs within are compared.
+        """
         raise NotImplementedError
 
     def pairs(self, samples, references):
@@ -44,8 +47,8 @@ class Divergence(keras.layers.Layer):
         raise NotImplementedError
 
     def symmetric_all_pairs(self, samples, references):
-        """D(x, y) + D(y, x) of all pairs, `(q, n)`, which is called the Jeffreys divergence."""
-        return self.all_pairs(samples, references) + tf.transpose(self.all_pairs(references, samples))
+        """D(x, y) + D(y, x) of all pairs, `(…, q, n)`, which is called the Jeffreys divergence."""
+        return self.all_pairs(samples, references) + tf.linalg.matrix_transpose(self.all_pairs(references, samples))
 
     def symmetric_pairs(self, samples, references):
         """D(x, y) + D(y, x) of p pairs, `(p,)`."""

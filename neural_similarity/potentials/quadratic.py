@@ -75,7 +75,8 @@ class Mahalanobis(Potential):
 
     def all_pairs(self, samples, references):
         """See `Divergence.all_pairs`."""
-        origin = tf.stop_gradient(tf.reduce_mean(references, 0))  # far from it, Lᵀx would lose its digits
+        # Far from the origin, Lᵀx would lose its digits.
+        origin = tf.stop_gradient(tf.reduce_mean(references, -2, keepdims=True))
         return -negative_squared_distances(self._stretched(samples - origin), self._stretched(references - origin))
 
     def pairs(self, samples, references):
@@ -83,8 +84,8 @@ class Mahalanobis(Potential):
         return tf.reduce_sum(self._stretched(samples - references) ** 2, -1)
 
     def _stretched(self, x):
-        """(Lᵀx, √μ x)/√2, `(b, r)` or `(b, r + d)`."""
-        along = tf.einsum("bd,dr->br", x, tf.convert_to_tensor(self.factor))
+        """(Lᵀx, √μ x)/√2, `(…, r)` or `(…, r + d)`."""
+        along = tf.einsum("...d,dr->...r", x, tf.convert_to_tensor(self.factor))
         parts = [along, self.curvature**0.5 * x] if self.curvature else [along]
         return tf.concat(parts, -1) / 2**0.5
 

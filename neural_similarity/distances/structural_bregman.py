@@ -1,0 +1,77 @@
+"""Images as grids of cells, matched by optimal transport at the cost of a Bregman divergence."""
+
+import tensorflow as tf
+
+from neural_similarity.distances.bregman import Bregman
+from neural_similarity.distances.structural import Structural
+from neural_similarity.ops import dimensions
+
+
+class StructuralBregman(Structural):
+    """Ranks by the structural similarity of DIML (Zhao et al., ICCV 2021) with another cost of transport.
+
+    In the place of the cosine of two vectors there is 1 − ½ D, for the cells as for the images as a whole, with a
+    Bregman divergence D. All vectors have length one. There ‖x − y‖² = 2 − 2 cos, so that `Structural` is the case of
+    the squared Euclidean distance. It is an experiment of this project, and of no paper.
+
+    1 − ½ D has no lower limit. So it takes no part in losses of similarities from −1 to 1, and the transport is
+    computed with logarithms. A divergence with weights must have them before it is used; see `Bregman`.
+
+    Args:
+        divergence: a `potentials.Potential`, such as `InputConvex()`.
+        direction: whose cells are the samples; see `Bregman`.
+        **kwargs: as for `Structural`.
+
+    Raises:
+        TypeError: it is no divergence.
+        ValueError: it compares sets, or positive numbers alone; or there is no such direction.
+    """
+
+    coarse_name = "divergence"
+    coarse_score = "1 − D/2"
+    is_bounded = False
+
+    def __init__(self, divergence, *, direction="forward", **kwargs):
+        super().__init__(**kwargs)
+        self.bregman = Bregman(divergence, direction=direction)
+        kind = type(self.bregman.divergence).__name__
+        if self.bregman.divergence.of_sets:
+            raise ValueError(f"`divergence` must compare vectors, as cells are. Received: {kind}, which compares sets")
+        if self.bregman.divergence.domain != "real":
+            raise ValueError(f"`divergence` must take all numbers. Received: {kind}, which takes positive ones alone")
+
+    def described(self, descriptors):
+        """See `Structural.described`: the descriptors, and what the divergence needs of each vector."""
+        descriptors = tf.convert_to_tensor(descriptors)
+        b, one_and_r, c = dimensions(descriptors)
+        _, of_vectors = self.bregman.prepare(tf.reshape(descriptors, (b * one_and_r, c)))
+        shaped = tf.nest.map_structure(lambda x: tf.reshape(x, (b, one_and_r, *dimensions(x)[1:])), of_vectors)
+        return descriptors, shaped
+
+    def whole(self, prepared):
+        """See `Distance.whole`."""
+        return prepared[0][:, 0]
+
+    @property
+    def parameters(self):
+        """See `Distance.parameters`: the divergence, if it has weights."""
+        return self.bregman.parameters
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {**super().get_config(), **self.bregman.get_config()}
+
+    def compare(self, first, second):
+        """See `Structural.compare`: 1 − ½ D."""
+        return 1 + self.bregman.coarse(first, second) / 2
+
+    def scores(self, prepared):
+        """See `Distance.scores`. All pairs are matched in both orders, as D(x, y) and D(y, x) differ."""
+        b, one_and_r, _ = dimensions(prepared[0])
+        products = tf.transpose(self._all_products(prepared), (0, 2, 1, 3))
+        found = self._match(tf.reshape(products, (b * b, one_and_r, one_and_r)))
+        return tf.reshape(found.score, (b, b))
+
+    def similarities(self, prepared):
+        """Raises a `TypeError`, as 1 − ½ D has no lower limit."""
+        raise TypeError(f"{type(self).__name__} has no similarities from −1 to 1, which this loss compares")
