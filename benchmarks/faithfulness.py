@@ -69,20 +69,20 @@ def rows_of(metric, part, pairs, batch_size, seed, parts):
 def _of_block(metric, part, block, seed, parts):
     """{(test, what it is measured on, cells masked): numbers of each pair}."""
     distance, first, second = metric.distance, *(part.read(rows).astype(np.float32) for rows in block.T)
-    a, b = metric.prepare(first), metric.prepare(second)
+    a, b = metric.descriptors(first), metric.descriptors(second)
     found = {}
     for m in (m for m in MASKED if m < distance.cells**2):
         for on, deletion in (
             ("descriptors", deletion_test(distance, a, b, m, seed)),
-            ("images", image_deletion_test(metric.prepare, distance, first, second, m, seed)),
+            ("images", image_deletion_test(metric.descriptors, distance, first, second, m, seed)),
         ):
             found["deletion", on, m] = np.stack([deletion.before, *(getattr(deletion, name) for name in MASKINGS)], 1)
     found["self-match", "images", 0] = np.stack([self_match(distance, a), _kept_by_chance(distance, a)], 1)
-    mirrored = metric.prepare(first[:, :, ::-1])
+    mirrored = metric.descriptors(first[:, :, ::-1])
     flips = flip_consistency(distance, a, mirrored)
     found["flip", "images", 0] = np.stack([flips, np.full_like(flips, 1 / distance.cells**2)], 1)
     if parts is not None:
-        match = distance.match(a, b)
+        match = distance.match(distance.described(a), distance.described(b))
         holds = [_parts(part, rows, metric, parts) for rows in block.T]
         by_chance = np.einsum("pr,ps->prs", match.u, match.v)
         rates = [keypoint_hit_rate(plan, *holds) for plan in (match.plan.numpy(), by_chance)]
@@ -92,7 +92,7 @@ def _of_block(metric, part, block, seed, parts):
 
 def _kept_by_chance(distance, a):
     """What `self_match` would be if every cell sent its weight in proportion to the weights of all cells."""
-    found = distance.match(a, a)
+    found = distance.match(*[distance.described(a)] * 2)
     return np.sum(found.u.numpy() * found.v.numpy(), 1)
 
 
@@ -132,7 +132,7 @@ def main(arguments=None):
     parser.add_argument("--pairs", type=int, default=200, help="pairs of test images (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the pairs and the random cells (default: %(default)s)")
     options = parser.parse_args(arguments)
-    metric = load_metric(options.run)
+    metric = load_metric(options.run, with_cells=True)
     config = metric.run.config
     part = metric_learning.load_data(config).test
     of_files = config.data.name == "cub200" and isinstance(part.images, ImageFiles)

@@ -64,6 +64,7 @@ def test_mistakes_are_named(config, setting, expected):
     [
         ("distance.name=cosine", "unknown key `distance.layers`"),
         ("loss.name=multi_similarity", "unknown key `loss.temperature`"),
+        ("ranking.name=structural_divergence", "missing key `ranking.candidates`"),
         ("ranking.name=euclid", "`ranking.name` must be one of `cosine`, `euclidean`, `structural`, `divergence`"),
     ],
 )
@@ -91,6 +92,13 @@ def test_what_does_not_go_together_is_named(tmp_path):
     path = changed(tmp_path, RINGS, divergence="{name: squared_euclidean, direction: forward}")
     assert "compares vectors, and the samples are sets. Take `moment_matching` or" in message(path)
     unseen = "configs/bregman/cifar100_unseen/input_convex.yaml"
+    matched = "{name: structural_divergence, cells: 4, entropy: 0.05, sweeps: 20, marginals: uniform, candidates: 9}"
+    path = changed(tmp_path, unseen, ranking=matched)
+    assert "matches cells by the divergence that was trained for it. Take `distance.name`" in message(path)
+    path = changed(tmp_path, "configs/bregman/cifar100_structural/mahalanobis.yaml", ranking="{name: divergence}")
+    assert "and `distance.name: structural_mahalanobis` is none" in message(path)
+    path = changed(tmp_path, RINGS, divergence="{name: moment_matching, direction: jensen}")
+    assert "`divergence.direction: jensen` looks between two vectors" in message(path)
     path = changed(tmp_path, unseen, distance="{name: cosine}")
     assert "`ranking.name: divergence` ranks by the divergence that was trained" in message(path)
     mined = "{name: triplet, margin: 1, squared: true, miner: distance_weighted, weight_decay: 0}"

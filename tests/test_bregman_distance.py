@@ -29,6 +29,12 @@ DIRECTED = {
 }
 
 
+def jensen(potential, x, y):
+    """½ φ(x) + ½ φ(y) − φ(½ (x + y)) of each pair, by a loop."""
+    phi = lambda point: float(potential.phi(point[None])[0])  # noqa: E731
+    return np.array([[(phi(a) + phi(b)) / 2 - phi((a + b) / 2) for b in y] for a in x])
+
+
 @pytest.mark.parametrize("direction", DIRECTED)
 @pytest.mark.parametrize("name", ["kl", "input_convex", "max_affine_curved", "mahalanobis"])
 def test_scores_are_negative_divergences(name, direction):
@@ -44,6 +50,43 @@ def test_scores_are_negative_divergences(name, direction):
     nine = tf.nest.map_structure(lambda t: tf.gather(t, np.arange(9) % 6), queries)
     np.testing.assert_allclose(distance.distances(nine, gallery), expected[np.arange(9) % 6, np.arange(9)], atol=1e-10)
     np.testing.assert_array_equal(rerank(distance, queries, gallery, candidates=4).indices, order)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_jensen_bregman_divergence_is_the_loop(name):
+    distance = Bregman(made(name), direction="jensen")
+    x, y = points(name, 4, seed=1), points(name, 5, seed=2)
+    expected = jensen(distance.divergence, x, y)
+    assert expected.min() > -1e-10
+    queries, gallery = distance.prepare(x), distance.prepare(y)
+    np.testing.assert_allclose(distance.coarse(queries, gallery), -expected, atol=1e-10)
+    first = tf.nest.map_structure(lambda t: t[:4], gallery)
+    np.testing.assert_allclose(distance.distances(queries, first), np.diag(expected), atol=1e-10)
+    np.testing.assert_allclose(distance.mining_distances(queries), jensen(distance.divergence, x, x), atol=1e-10)
+
+
+def test_the_jensen_bregman_divergence_of_squares_is_a_quarter_of_the_squared_distance():
+    x, y = normal(1, 6, 4), normal(2, 6, 4)
+    distance = Bregman(SquaredEuclidean(dtype="float64"), direction="jensen")
+    found = distance.distances(distance.prepare(x), distance.prepare(y))
+    np.testing.assert_allclose(found, ((x - y) ** 2).sum(-1) / 4, rtol=1e-10)
+    with pytest.raises(ValueError, match=r"needs a potential\. Received: FunctionalMaxAffine"):
+        Bregman(FunctionalMaxAffine(), direction="jensen")
+
+
+@pytest.mark.parametrize("direction", [*DIRECTED, "jensen"])
+@pytest.mark.parametrize("name", ALL)
+def test_all_pairs_of_several_sets_at_once(name, direction):
+    """With further axes, which structural matching needs: (2, 3) and (2, 4) vectors make (2, 3, 4) pairs."""
+    distance = Bregman(made(name), direction=direction)
+    x, y = points(name, 6, seed=1), points(name, 8, seed=2)
+    queries, gallery = (
+        tf.nest.map_structure(lambda t: tf.reshape(t, (2, -1, *t.shape[1:])), distance.prepare(p)) for p in (x, y)
+    )
+    found = distance.coarse(queries, gallery)
+    for i in range(2):
+        alone = distance.coarse(distance.prepare(x[3 * i : 3 * i + 3]), distance.prepare(y[4 * i : 4 * i + 4]))
+        np.testing.assert_allclose(found[i], alone, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -247,7 +290,9 @@ def test_a_model_trains_and_saves_the_divergence(kind, tmp_path):
 
 
 def test_refused():
-    with pytest.raises(ValueError, match="`direction` must be one of 'forward', 'backward', 'jeffreys', 'minimum'"):
+    with pytest.raises(
+        ValueError, match="`direction` must be one of 'forward', 'backward', 'jeffreys', 'jensen', 'minimum'"
+    ):
         Bregman(SquaredEuclidean(), direction="up")
     for use in (lambda d: losses.NPairLoss(distance=d), lambda d: d.prepare(embeddings())):
         with pytest.raises(ValueError, match="Mahalanobis has no weights yet"):

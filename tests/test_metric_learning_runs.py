@@ -22,7 +22,9 @@ from neural_similarity.training.runs import Run
 pytestmark = KERAS_WARNINGS
 
 QUICKSTART = "configs/quickstart/diml.yaml"
+BREGMAN = "configs/quickstart/bregman.yaml"
 MARGIN = "configs/digits_unseen/margin_structural.yaml"
+COST = "configs/bregman/cifar100_structural/input_convex.yaml"
 PROXIES = "configs/cifar100_unseen/proxy_anchor_plugin.yaml"
 FOLDER = "configs/folder/metric_learning.yaml"
 FEW = ["data.name=digits_unseen", "data.classes_per_batch=4", "data.images_per_class=3", "data.augmentation=none"]
@@ -31,18 +33,19 @@ FEW += ["schedule.train_steps=12", "schedule.boundaries_steps=[8]", "evaluation.
 
 
 def arguments(config, folder, *extra):
-    return ["--config", config, *(w for s in FEW for w in ("--set", s)), "--run-dir", str(folder), *extra]
+    few = [*FEW, *["distance.width=6"] * (config == COST)]
+    return ["--config", config, *(w for s in few for w in ("--set", s)), "--run-dir", str(folder), *extra]
 
 
 def train(config, folder, *extra):
-    return run_main(arguments(config, folder, *extra), default=QUICKSTART)
+    return run_main(arguments(config, folder, *extra), default=BREGMAN if config == COST else QUICKSTART)
 
 
 def refused(capsys, config, folder, *extra):
-    return refusal(capsys, arguments(config, folder, *extra), default=QUICKSTART)
+    return refusal(capsys, arguments(config, folder, *extra), default=BREGMAN if config == COST else QUICKSTART)
 
 
-@pytest.fixture(scope="module", params=[QUICKSTART, MARGIN], ids=["multi_similarity", "margin"])
+@pytest.fixture(scope="module", params=[QUICKSTART, MARGIN, COST], ids=["multi_similarity", "margin", "bregman"])
 def finished(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "finished"
     assert train(request.param, folder) == 0
@@ -50,12 +53,20 @@ def finished(request, tmp_path_factory):
 
 
 def test_a_result_has_all_scores(finished):
-    _, folder = finished
+    config, folder = finished
+    coarse = "divergence" if config == COST else "cosine"
     result = Run(folder).result
     assert result.headline == "test/recall_at_1"
     names = {"recall_at_1", "recall_at_2", "recall_at_4", "recall_at_8", "r_precision", "map_at_r"}
-    assert {name.partition("/")[2] for name in result.scores} == names | {f"cosine_{n}" for n in names} | {"nmi", "f1"}
-    assert result.protocol == "ranked by cosine, the first 100 by cosine + structural similarity"
+    wanted = names | {f"{coarse}_{n}" for n in names} | {"nmi", "f1"}
+    assert {name.partition("/")[2] for name in result.scores} == wanted
+    assert (
+        result.protocol
+        == {
+            "cosine": "ranked by cosine, the first 100 by cosine + structural similarity",
+            "divergence": "ranked by the trained divergence, the first 100 by matching at its cost",
+        }[coarse]
+    )
     row = [row for row in read_rows(folder / "metrics.jsonl") if row["split"] == "test"][-1]
     assert 0 <= row["marginal_residual"] < 0.1
     assert row["recall_at_1"] == result.scores["test/recall_at_1"].value
@@ -75,7 +86,7 @@ def test_an_evaluation_may_rank_in_another_way(finished, capsys):
     capsys.readouterr()
     assert train(config, folder, "--eval-only", "--set", "ranking.candidates=10", "--set", "ranking.sweeps=5") == 0
     text = capsys.readouterr().out
-    assert "the first 10 by cosine + structural similarity" in text
+    assert f"the first 10 by {'matching at its cost' if config == COST else 'cosine + structural similarity'}" in text
     assert "test recall at 1: " in text
     assert "`distance.cells` differs" in refused(capsys, config, folder, "--eval-only", "--set", "distance.cells=2")
 

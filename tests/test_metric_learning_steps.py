@@ -24,6 +24,7 @@ NARROW += ["data.with_replacement=false"]
 STRUCTURAL = ["cells=2", "entropy=0.1", "sweeps=5"]
 LOSSES = ["multisimilarity_structural", "margin_structural", "proxy_anchor_plugin"]
 DIVERGENCES = ["euclidean", "mahalanobis", "max_affine", "input_convex"]
+COSTS = ["structural_mahalanobis", "structural_max_affine", "structural_input_convex"]  # of transport
 
 
 def noise(classes=6, images=4, seed=0):
@@ -40,14 +41,14 @@ def build(name, replicas, *overrides):
 
     Without batch normalisation, an image does not depend on the others that its replica has.
     """
-    document = (
-        configs.CONFIGS / "cub200" / f"{'multisimilarity_global' if name in DIVERGENCES else name}.yaml"
-    ).read_text()
-    if name in DIVERGENCES:
-        other = (configs.CONFIGS / "bregman" / "cifar100_unseen" / f"{name}.yaml").read_text()
+    trained = name in (*DIVERGENCES, *COSTS)
+    document = (configs.CONFIGS / "cub200" / f"{'multisimilarity_global' if trained else name}.yaml").read_text()
+    if trained:
+        folder = f"cifar100_{'structural' if name in COSTS else 'unseen'}"
+        other = (configs.CONFIGS / "bregman" / folder / f"{name.removeprefix('structural_')}.yaml").read_text()
         for section in ("distance", "loss", "ranking"):
             document = re.sub(rf"^{section}:.*$", line_of(section, other), document, flags=re.MULTILINE)
-        overrides = ["distance.rank=3"] * (name == "mahalanobis") + [*overrides]
+        overrides = ["distance.rank=3"] * name.endswith("mahalanobis") + [*overrides]
     model = line_of("model", document)
     sections = ["ranking"] * ("plugin" in name or "structural" in name) + ["distance"] * ("structural" in name)
     settings = [*NARROW, *overrides, *(f"{section}.{text}" for section in sections for text in STRUCTURAL)]
@@ -76,7 +77,7 @@ def _convolutions():
         return keras.Model(image, keras.layers.Conv2D(6, 3, 2, activation="relu", padding="same")(x))
 
 
-@pytest.mark.parametrize("name", [*LOSSES, "input_convex"])
+@pytest.mark.parametrize("name", [*LOSSES, "input_convex", "structural_input_convex"])
 def test_two_replicas_train_as_one(name):
     measured, weights = [], []
     for replicas in (one_replica(), two_replicas()):
@@ -89,7 +90,7 @@ def test_two_replicas_train_as_one(name):
         np.testing.assert_allclose(one, two, atol=3e-5)
 
 
-@pytest.mark.parametrize("name", [*LOSSES[:2], "input_convex"])
+@pytest.mark.parametrize("name", [*LOSSES[:2], "input_convex", "structural_max_affine"])
 def test_the_whole_step_compiles(name):
     replicas = [one_replica(), one_replica(jit_compile=True)]
     plain, compiled = (train_steps(build(name, one)[2], one, 2) for one in replicas)
@@ -97,7 +98,7 @@ def test_the_whole_step_compiles(name):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", [*LOSSES, *DIVERGENCES])
+@pytest.mark.parametrize("name", [*LOSSES, *DIVERGENCES, *COSTS])
 def test_every_weight_has_a_gradient(name):
     _, network, task, _ = build(name, one_replica())
     before = [v.numpy() for v in network.trainable_variables]
@@ -116,6 +117,28 @@ def test_the_penalty_is_of_the_networks_weights_alone():
     assert measured["penalty"] == pytest.approx(expected, rel=1e-5)
     assert measured["loss"] == pytest.approx(measured["penalty"] + measured["similarity_loss"], rel=1e-6)
     assert len(own) == 1
+
+
+def test_an_evaluation_by_matching_at_the_cost_of_the_trained_divergence(monkeypatch):
+    from neural_similarity.distances import nearest, rerank
+    from neural_similarity.families.metric_learning_parts import ranking_distance
+    from neural_similarity.metrics import retrieval_scores
+
+    monkeypatch.setattr(metric_learning, "_EVALUATED_AT_ONCE", 7)
+    config, network, task, splits = build("structural_input_convex", one_replica(), "ranking.candidates=4")
+    train_steps(task, one_replica(), 2)
+    found = task.evaluate()["test"]
+    distance = ranking_distance(config, network.training_loss)
+    assert distance.bregman.divergence is network.training_loss.distance.bregman.divergence
+    prepared = distance.prepare(network(splits.test.images.astype(np.float32), training=False))
+    for prefix, ranking in (
+        ("", rerank(distance, prepared, candidates=4, depth=15)),
+        ("divergence_", nearest(distance, prepared, depth=15)),
+    ):
+        for name, value in retrieval_scores(ranking.indices, splits.test.labels).items():
+            if prefix + name in found:
+                assert found[prefix + name] == pytest.approx(value), prefix + name
+    assert {"recall_at_1", "divergence_recall_at_1", "marginal_residual"} <= found.keys()
 
 
 @pytest.mark.parametrize("r_excludes_query", [True, False])

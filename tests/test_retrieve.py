@@ -14,7 +14,7 @@ from PIL import Image
 
 from neural_similarity.config import REPOSITORY
 from neural_similarity.data import image_files
-from neural_similarity.distances import Cosine, Structural, rerank
+from neural_similarity.distances import Cosine, Structural, nearest, rerank
 from neural_similarity.errors import UserError
 from neural_similarity.interpret import retrieval_pictures
 from neural_similarity.interpret.trained_metrics import load_metric
@@ -64,9 +64,9 @@ def test_what_is_found_is_what_the_ranking_says(made, metric):
     cosines = rerank(Cosine(), opened.descriptors[:, 0], candidates=0, depth=19)
     for row, found in zip(ours, search(metric, opened, paths, top=5, candidates=7), strict=True):
         assert [neighbour.number for neighbour in found.reranked] == every.indices[row, :5].tolist()
-        assert [neighbour.number for neighbour in found.by_cosine] == cosines.indices[row, :5].tolist()
+        assert [neighbour.number for neighbour in found.by_coarse] == cosines.indices[row, :5].tolist()
         np.testing.assert_allclose([n.score for n in found.reranked], every.scores[row, :5], atol=1e-4)
-        np.testing.assert_allclose([n.cosine for n in found.by_cosine], cosines.scores[row, :5], atol=1e-5)
+        np.testing.assert_allclose([n.coarse for n in found.by_coarse], cosines.scores[row, :5], atol=1e-5)
         for neighbour in found.reranked:
             assert cosines.indices[row, neighbour.rank - 1] == neighbour.number
             assert neighbour.links[0].contribution == max(link.contribution for link in neighbour.links)
@@ -79,12 +79,12 @@ def test_an_image_outside_has_all_neighbours_and_one_inside_not_itself(made, met
     outside = shutil.copy(inside, tmp_path / "copy.png")
     found_outside, found_inside = search(metric, opened, [outside, inside], top=99, candidates=99)
     assert len(found_outside.reranked) == 20
-    assert found_outside.by_cosine[0].number == opened.number_of(inside)
+    assert found_outside.by_coarse[0].number == opened.number_of(inside)
     assert found_outside.label is None
     assert len(found_inside.reranked) == 19
     assert opened.number_of(inside) not in [neighbour.number for neighbour in found_inside.reranked]
     assert found_inside.label == "6"
-    assert sum(neighbour.is_right for neighbour in found_inside.by_cosine) == 3
+    assert sum(neighbour.is_right for neighbour in found_inside.by_coarse) == 3
 
 
 def test_many_images_are_searched_in_blocks(made, metric, monkeypatch):
@@ -128,7 +128,7 @@ def test_the_index_is_read_again_and_refreshed(metric, gallery, read_files, logg
         rows = (found.descriptors[found.names.index(name)] for found in (first, changed))
         np.testing.assert_array_equal(*rows)
     assert changed.names == tuple(sorted(changed.names))
-    expected = metric.prepare(pixels(seed=2)[None].astype(np.float32))[0]
+    expected = metric.descriptors(pixels(seed=2)[None].astype(np.float32))[0]
     np.testing.assert_allclose(changed.descriptors[changed.names.index("9/new.png")], expected, atol=1e-5)
 
 
@@ -248,9 +248,9 @@ def test_weights_that_are_not_finite_are_told_and_not_kept(gallery, tmp_path):
 def test_memory_is_bounded_by_blocks(metric, gallery, monkeypatch):
     expected = open_gallery(gallery, metric).descriptors
     index_of(metric).unlink()
-    blocks, prepare = [], metric.prepare
+    blocks, describe = [], metric.descriptors
     monkeypatch.setattr(galleries, "_BLOCK", 6)
-    monkeypatch.setattr(metric, "prepare", lambda images: blocks.append(len(images)) or prepare(images))
+    monkeypatch.setattr(metric, "descriptors", lambda images: blocks.append(len(images)) or describe(images))
     np.testing.assert_allclose(open_gallery(gallery, metric).descriptors, expected, atol=1e-6)
     assert blocks == [6, 6, 6, 2]
 
@@ -307,6 +307,32 @@ def test_a_search_by_cosine_alone(made, command):
     assert "strongest match" not in said
 
 
+SMALL = ["data.name=digits_unseen", "data.validation_fraction=0", "data.augmentation=none", "distance.width=4"]
+
+
+@pytest.mark.parametrize(("name", "score"), [("cifar100_unseen", "−D"), ("cifar100_structural", "1 − D/2")])
+def test_a_search_by_a_trained_divergence(name, score, made, tmp_path, command):
+    """Alone, or as the cost of matching; the command `pair` always needs cells."""
+    run = metric_run(tmp_path / "run", *SMALL, name=f"bregman/{name}/input_convex")
+    query, out = made[1] / "5" / "0.png", tmp_path / "sheet.png"
+    code, said, _ = command("retrieve", run, query, made[1] / "6" / "1.png", "--gallery", made[1], "--out", out)
+    assert code == 0
+    assert said.count(score) == 10
+    assert ("strongest match" in said) == (name == "cifar100_structural")
+    assert "first neighbour right by divergence: " in said
+    assert np.asarray(Image.open(out).convert("L")).std() > 20
+    metric = load_metric(run)
+    opened = open_gallery(made[1], metric)
+    (found,) = search(metric, opened, [query], top=3, candidates=metric.candidates)
+    expected = nearest(metric.distance, metric.described(opened.descriptors), depth=3)
+    place = opened.number_of(query)
+    assert [each.number for each in found.by_coarse] == expected.indices[place].tolist()
+    np.testing.assert_allclose([each.coarse for each in found.by_coarse], expected.scores[place], atol=1e-5)
+    code, said, _ = command("pair", run, query, made[1] / "6" / "1.png", "--out", tmp_path / "pair.png")
+    assert code == 0
+    assert said.startswith(f"{'cosine' if name == 'cifar100_unseen' else score} ")
+
+
 def test_the_sheet_shows_what_was_found(made, metric, tmp_path, command):
     run, folder = made
     out = tmp_path / "sheet.png"
@@ -323,12 +349,12 @@ def test_marks_and_links_on_the_sheet(made, metric):
     figure = retrieval_pictures.sheet_figure(found, images, dict(enumerate(opened.names)), 4)
     assert len(figure.axes) == 1 + 4 + 2 * 4
     words = [text.get_text() for text in figure.texts]
-    right = [neighbour.is_right for neighbour in (*found[0].by_cosine, *found[0].reranked)]
+    right = [neighbour.is_right for neighbour in (*found[0].by_coarse, *found[0].reranked)]
     assert len([word for word in words if word.startswith("✓ ")]) == sum(right)
     assert len([word for word in words if word.startswith("✗ ")]) == 8 - sum(right)
     frames = {mark: axes.spines["left"].get_linestyle() for mark, axes in zip(right[:4], figure.axes[1:5], strict=True)}
     assert len(set(map(str, frames.values()))) == len(frames) == 2
-    unknown = [dataclasses.replace(each, label=None, by_cosine=(), reranked=each.reranked[:1]) for each in found]
+    unknown = [dataclasses.replace(each, label=None, by_coarse=(), reranked=each.reranked[:1]) for each in found]
     assert len(retrieval_pictures.sheet_figure(unknown, images, dict(enumerate(opened.names)), 4).axes) == 3
 
 

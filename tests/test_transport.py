@@ -52,6 +52,35 @@ def test_plan_has_the_masses(entropy):
     np.testing.assert_allclose(residual, np.abs(plan.numpy().sum(-1) - u).sum(-1), atol=1e-6)
 
 
+@pytest.mark.parametrize("lowest", [-1.0, -3.0, -40.0])  # the second and third are more than exp can take
+@pytest.mark.parametrize("gradient", ["detached", "unrolled", "implicit"])
+def test_similarities_without_a_lower_limit(lowest, gradient):
+    """As the loop with logarithms, also where a whole row is far from everything."""
+    similarities, u, v = problem(4, 5)
+    similarities = similarities * np.where(np.arange(4) < 2, 1, -lowest)[:, None]
+    u, v = u + 0.01, v + 0.01  # no cell without mass, whose logarithm the loop would not like
+    plan, _ = transport_plan(similarities, u, v, sweeps=7, gradient=gradient, bounded=False)
+    log_kernel, log_v = (similarities - 1) / 0.05, np.log(v)
+    rows, columns = np.zeros(u.shape), np.zeros(v.shape)
+    for _ in range(7):
+        rows = np.log(u) - np.logaddexp.reduce(log_kernel + columns[:, None], -1)
+        columns = log_v - np.logaddexp.reduce(log_kernel + rows[..., None], -2)
+    np.testing.assert_allclose(plan, np.exp(rows[..., None] + log_kernel + columns[:, None]), atol=1e-12)
+    np.testing.assert_allclose(plan.numpy().sum(-2), v, rtol=1e-9)
+
+
+@pytest.mark.parametrize("gradient", ["unrolled", "implicit"])
+def test_gradients_without_a_lower_limit_are_finite(gradient):
+    similarities, u, v = (tf.constant(x, tf.float32) for x in problem(4, 4, dtype=np.float32))
+    for factor in (1.0, 5.0, 60.0):
+        with tf.GradientTape() as tape:
+            tape.watch([similarities, u, v])
+            plan = transport_plan(factor * similarities, u, v, gradient=gradient, bounded=False)[0]
+            loss = tf.reduce_sum(plan * similarities)
+        for found in tape.gradient(loss, [similarities, u, v]):
+            tf.debugging.assert_all_finite(found, f"factor {factor}")
+
+
 def test_residual_falls_with_the_sweeps():
     residuals = [float(tf.reduce_max(transport_plan(*problem(16, 16), sweeps=n)[1])) for n in (1, 5, 20, 100)]
     assert residuals == sorted(residuals, reverse=True)

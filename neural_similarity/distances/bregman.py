@@ -36,6 +36,10 @@ class Bregman(Distance):
 
     is_squared = True
 
+    # What `coarse` ranks by, and what its scores are, in words; as in `Structural`.
+    coarse_name = "divergence"
+    coarse_score = "−D"
+
     def __init__(self, divergence, *, direction="forward"):
         if direction not in DIRECTIONS:
             raise ValueError(f"`direction` must be one of {', '.join(map(repr, DIRECTIONS))}. Received: {direction!r}")

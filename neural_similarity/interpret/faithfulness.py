@@ -44,7 +44,7 @@ def deletion_test(distance: Structural, a, b, m: int, seed: int = 0) -> Deletion
 
     Args:
         distance: what compares the images.
-        a, b: `(p, 1 + r, c)`, what `distance.prepare` returned for the first and the second image of each pair.
+        a, b: `(p, 1 + r, c)`, what `distance.descriptors` returned for the first and the second image of each pair.
         m: from 1 to r − 1.
         seed: of the random cells. The same seed, m and p give the same cells.
 
@@ -67,7 +67,7 @@ def image_deletion_test(
     masking both images would add a match between these cells, and the score could rise.
 
     Args:
-        embed: from images `(p, s, s, 3)` of 0 to 255 to what `distance.prepare` returns for them.
+        embed: from images `(p, s, s, 3)` of 0 to 255 to what `distance.descriptors` returns for them.
         distance: what compares the images.
         images_a, images_b: `(p, s, s, 3)` from 0 to 255, the first and the second image of each pair.
         m, seed: as for `deletion_test`.
@@ -88,9 +88,9 @@ def self_match(distance: Structural, a) -> np.ndarray:
 
     Args:
         distance: what compares the images.
-        a: `(p, 1 + r, c)`, what `distance.prepare` returned for them.
+        a: `(p, 1 + r, c)`, what `distance.descriptors` returned for them.
     """
-    return np.trace(distance.match(a, a).plan.numpy(), axis1=1, axis2=2)
+    return np.trace(_match(distance, a, a).plan.numpy(), axis1=1, axis2=2)
 
 
 def flip_consistency(distance: Structural, a, mirrored) -> np.ndarray:
@@ -98,10 +98,10 @@ def flip_consistency(distance: Structural, a, mirrored) -> np.ndarray:
 
     Args:
         distance: what compares the images.
-        a: `(p, 1 + r, c)`, what `distance.prepare` returned for images.
+        a: `(p, 1 + r, c)`, what `distance.descriptors` returned for images.
         mirrored: likewise for the images with left and right exchanged.
     """
-    found = distance.match(a, mirrored)
+    found = _match(distance, a, mirrored)
     cells = distance.cells
     own = np.arange(cells * cells).reshape(cells, cells)[:, ::-1].ravel()
     hits = np.argmax(found.plan.numpy(), axis=2) == own
@@ -129,7 +129,7 @@ def _deletion(distance, a, b, m, seed, score_without):
     r = distance.cells**2
     if not 1 <= m < r:
         raise ValueError(f"`m` must be from 1 to {r - 1}, as an image has {r} cells. Received: {m}")
-    found = distance.match(a, b)
+    found = _match(distance, a, b)
     contributions = found.contributions.numpy()
     p = len(contributions)
     strongest = [_largest(contributions.sum(axis), m) for axis in (2, 1)]
@@ -139,8 +139,12 @@ def _deletion(distance, a, b, m, seed, score_without):
     return Deletion(found.score.numpy(), *scores)
 
 
+def _match(distance, a, b):
+    return distance.match(distance.described(a), distance.described(b))
+
+
 def _score(distance, a, b):
-    return distance.match(a, b).score.numpy()
+    return _match(distance, a, b).score.numpy()
 
 
 def _largest(numbers, m):

@@ -11,7 +11,7 @@ from neural_similarity.files import shown
 from neural_similarity.interpret.cells import in_words
 from neural_similarity.interpret.given_images import square_images
 from neural_similarity.interpret.pair_pictures import pair_figure
-from neural_similarity.interpret.pairs import Link, PairExplanation, explain_prepared
+from neural_similarity.interpret.pairs import Link, PairExplanation, explained
 from neural_similarity.interpret.picture_files import check_png, write_png
 from neural_similarity.interpret.trained_metrics import TrainedMetric, load_metric
 
@@ -38,17 +38,17 @@ def draw_pair(
         raise UserError(
             f"{shown(json)}: there is no folder {shown(Path(json).parent)}. Next: make it, or --json another"
         )
-    metric = load_metric(folder)
+    metric = load_metric(folder, with_cells=True)
     out = metric.run.folder / "pair.png" if out is None else Path(out)
-    explained = explain_files(metric, image_a, image_b)
-    write_png(pair_figure(explained, links), out)
-    yield explained.in_words()
-    for number, link in enumerate(explained.strongest_links(links), start=1):
-        yield f"  {number}. {link_in_words(link, explained.cells)}"
+    found = explain_files(metric, image_a, image_b)
+    write_png(pair_figure(found, links), out)
+    yield found.in_words()
+    for number, link in enumerate(found.strongest_links(links), start=1):
+        yield f"  {number}. {link_in_words(link, found.cells)}"
     yield shown(out)
     if json is not None:
         try:
-            explained.save_json(json)
+            found.save_json(json)
         except OSError as error:
             raise UserError(f"{shown(json)}: cannot be written ({error.strerror}). Next: --json another file") from None
         yield shown(json)
@@ -61,7 +61,7 @@ def explain_files(metric: TrainedMetric, image_a: Path, image_b: Path) -> PairEx
         UserError: an image cannot be read, or the network gives numbers that are not finite.
     """
     images = square_images([image_a, image_b], metric.image_size, metric.scaled)
-    return explain_prepared(metric.distance, metric.prepare(images), images, (str(image_a), str(image_b)))
+    return explained(metric.distance, metric.descriptors(images), images, (str(image_a), str(image_b)))
 
 
 def link_in_words(link: Link, cells: int) -> str:

@@ -51,9 +51,10 @@ class PairExplanation:
         v: `(r,)` float32, likewise of the second image.
         plan: T, `(r, r)` float32, how much of the weight links two cells.
         similarities: S, `(r, r)` float32, of two cells.
-        cosine: of the two images as a whole.
+        cosine: of the two images as a whole; where a divergence D compares them, 1 − D/2 in its place.
         residual: the mass that the rows of `plan` have too much or too little. More sweeps make it smaller.
         matching: the settings of the matching, by name.
+        whole_score: what `cosine` is, in words.
     """
 
     names: tuple[str, str]
@@ -65,6 +66,7 @@ class PairExplanation:
     cosine: float
     residual: float
     matching: Mapping
+    whole_score: str = "cosine"
 
     @property
     def cells(self) -> int:
@@ -92,7 +94,7 @@ class PairExplanation:
 
     def in_words(self) -> str:
         """The score and what it is made of, as "cosine 0.610 + structural similarity 0.720 = score 1.330"."""
-        parts = f"cosine {self.cosine:.3f} + structural similarity {self.structural_similarity:.3f}"
+        parts = f"{self.whole_score} {self.cosine:.3f} + structural similarity {self.structural_similarity:.3f}"
         return f"{parts} = score {self.score:.3f}"
 
     def to_json(self) -> str:
@@ -211,22 +213,22 @@ def explain_pair(
         marginals=marginals,
     )
     names = name_of(image_a, "image a"), name_of(image_b, "image b")
-    return explain_prepared(distance, distance.prepare(maps), images, names)
+    return explained(distance, distance.descriptors(maps), images, names)
 
 
-def explain_prepared(distance: Structural, prepared, images, names) -> PairExplanation:
+def explained(distance: Structural, descriptors, images, names) -> PairExplanation:
     """The `PairExplanation` of two images whose descriptors are known.
 
     Args:
         distance: what compares them.
-        prepared: `(2, 1 + r, c)`, what `distance.prepare` returned for them.
+        descriptors: `(2, 1 + r, c)`, what `distance.descriptors` returned for them.
         images: `(2, s, s, 3)` from 0 to 255.
         names: what the two are called.
 
     Raises:
         UserError: a descriptor has numbers that are not finite, or is zero.
     """
-    for descriptor, name in zip(np.asarray(prepared), names, strict=True):
+    for descriptor, name in zip(np.asarray(descriptors), names, strict=True):
         if not np.isfinite(descriptor).all():
             raise UserError(
                 f"{name}: the network's map has numbers that are not finite; expected numbers. "
@@ -237,7 +239,7 @@ def explain_prepared(distance: Structural, prepared, images, names) -> PairExpla
                 f"{name}: the network's map is zero, or as good as zero, so that nothing can be compared. "
                 "Next: a trained model, and the `preprocess` that it was trained with"
             )
-    found = distance.match(prepared[:1], prepared[1:])
+    found = distance.match(*(distance.described(one) for one in (descriptors[:1], descriptors[1:])))
     return PairExplanation(
         names=tuple(names),
         images=np.round(images).astype(np.uint8),
@@ -249,6 +251,7 @@ def explain_prepared(distance: Structural, prepared, images, names) -> PairExpla
             "whole": distance.whole_is if isinstance(distance.whole_is, str) else "embeddings",
             **distance.matching,
         },
+        whole_score=distance.coarse_score,
     )
 
 

@@ -21,11 +21,17 @@ _ROW, _BETWEEN = 2.55, 0.35  # an image with the words below it; the space betwe
 _LETTERS = 30  # of a name below an image
 
 
-def sheet_figure(found: Sequence, images: Mapping[int, np.ndarray], names: Mapping[int, str], cells: int) -> Figure:
+def sheet_figure(
+    found: Sequence,
+    images: Mapping[int, np.ndarray],
+    names: Mapping[int, str],
+    cells: int | None,
+    by: str = "cosine",
+) -> Figure:
     """A figure with a block for each search: the image on the left, and its neighbours in rows beside it.
 
-    - The first row: the nearest images by cosine.
-    - The second row: the nearest ones by cosine + structural similarity, and what number each was by cosine.
+    - The first row: the nearest images by cosine, or by what else is the coarse score.
+    - The second row: the nearest ones by that score + structural similarity, and what number each was without it.
     - Below each of those: the pair, with the strongest links between its cells.
 
     Where classes are known, a right neighbour has a green frame and a tick, and a wrong one a dashed red frame and a
@@ -35,12 +41,13 @@ def sheet_figure(found: Sequence, images: Mapping[int, np.ndarray], names: Mappi
         found: `predict.retrieval.Found` objects.
         images: number in the gallery → `(s, s, 3)` uint8.
         names: number in the gallery → path in it.
-        cells: how many cells there are in a row.
+        cells: how many cells there are in a row; None where no image was ranked again.
+        by: what the coarse score is of: "cosine" or "divergence".
 
     Returns:
         A matplotlib `Figure`, which needs no display.
     """
-    columns = max(len(each.by_cosine) for each in found)
+    columns = max(len(each.by_coarse) for each in found)
     width = _MARGIN + _COLUMN + _NAMES + _COLUMN * columns
     heights = [_height(each) for each in found]
     figure = Figure((width, _HEAD + sum(heights)), dpi=_DOTS_PER_INCH)
@@ -51,7 +58,7 @@ def sheet_figure(found: Sequence, images: Mapping[int, np.ndarray], names: Mappi
     canvas.text(width / 2, 0.28, words, ha="center", fontsize=_LARGE, weight="bold")
     top = _HEAD
     for each, height in zip(found, heights, strict=True):
-        _search(canvas, top, each, images, names, cells)
+        _search(canvas, top, each, images, names, cells, by)
         top += height
     return figure
 
@@ -64,28 +71,28 @@ def _height(found):
     return _ROW + (_ROW + _pair_height() + 0.15) * bool(found.reranked) + _BETWEEN
 
 
-def _search(canvas, top, found, images, names, cells):
+def _search(canvas, top, found, images, names, cells, by):
     """One search, `top` inches below the upper edge."""
     _image(canvas, _MARGIN, top, found.image)
     label = [_short(found.label)] if found.label is not None else []
     _words(canvas, _MARGIN, top, [_short(found.path.name), *label], bold=True)
     start = _MARGIN + _COLUMN + _NAMES
-    canvas.text(start - 0.15, top + _IMAGE / 2, "by\ncosine", ha="right", fontsize=_POINTS)
-    for i, neighbour in enumerate(found.by_cosine):
+    canvas.text(start - 0.15, top + _IMAGE / 2, f"by\n{by}", ha="right", fontsize=_POINTS)
+    for i, neighbour in enumerate(found.by_coarse):
         x = start + i * _COLUMN
         _image(canvas, x, top, images[neighbour.number], neighbour.is_right)
-        _words(canvas, x, top, [f"{_mark(neighbour)}{neighbour.cosine:.2f}", _name(names[neighbour.number], found)])
+        _words(canvas, x, top, [f"{_mark(neighbour)}{neighbour.coarse:.2f}", _name(names[neighbour.number], found)])
     if not found.reranked:
         return
     below = top + _ROW
-    words = "by cosine +\nstructural\nsimilarity"
+    words = f"by {by} +\nstructural\nsimilarity"
     canvas.text(start - 0.15, below + _IMAGE / 2, words, ha="right", fontsize=_POINTS)
     matches = below + _ROW - 0.02
     canvas.text(start - 0.3, matches + _pair_height() / 2, "strongest\nmatches", ha="right", fontsize=_POINTS)
     for i, neighbour in enumerate(found.reranked):
         x, image = start + i * _COLUMN, images[neighbour.number]
         _image(canvas, x, below, image, neighbour.is_right)
-        number = f"{_mark(neighbour)}{neighbour.score:.2f}, number {neighbour.rank} by cosine"
+        number = f"{_mark(neighbour)}{neighbour.score:.2f}, number {neighbour.rank} by {by}"
         _words(canvas, x, below, [number, _name(names[neighbour.number], found)])
         axes = canvas.axes(x - (_COLUMN - _IMAGE - 0.1) / 2, matches, _COLUMN - 0.1, _pair_height())
         draw_links(axes, np.stack([found.image, image]), neighbour.links, cells, gap=_GAP, points=6)

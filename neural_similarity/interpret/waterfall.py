@@ -42,7 +42,8 @@ def draw_score(axes, explained: PairExplanation, points: float) -> None:
         axes, explained, points: as for `draw_waterfall`.
     """
     structural = explained.structural_similarity
-    bars = [("SS", structural, _SUM), ("cos", explained.cosine, _COSINE), ("score", explained.score, _SUM)]
+    whole = {"cosine": "cos"}.get(explained.whole_score, explained.whole_score)
+    bars = [("SS", structural, _SUM), (whole, explained.cosine, _COSINE), ("score", explained.score, _SUM)]
     _draw(axes, bars, [0.0, structural, 0.0], points)
 
 

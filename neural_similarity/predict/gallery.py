@@ -134,14 +134,14 @@ def _made_of(metric, place):
         "weights": f"{crc_of_weights(metric.model):08x}",
         "image_size": metric.image_size,
         "scaled": metric.scaled.__name__,
-        "cells": distance.cells,
-        "whole": distance.whole_is,
+        "cells": getattr(distance, "cells", None),
+        "whole": getattr(distance, "whole_is", None),
     }
 
 
 def _shape(metric):
     """(1 + r, c), the shape of one image's descriptors."""
-    return 1 + metric.distance.cells**2, metric.model.output_shape[-1]
+    return metric.vectors_per_image, metric.model.output_shape[-1]
 
 
 def _files_below(folder):
@@ -214,7 +214,7 @@ def _described(folder, names, metric, advance):
             _log.warning("Left out: %s", problem)
         kept = [name for name, is_readable in zip(block, readable, strict=True) if is_readable]
         if kept:
-            descriptors = metric.prepare(images)
+            descriptors = metric.descriptors(images)
             _check_finite(descriptors, folder, kept)
             found.update(zip(kept, descriptors, strict=True))
         advance(len(block))

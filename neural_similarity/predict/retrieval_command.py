@@ -54,12 +54,12 @@ def retrieve(
         if isinstance(found, UserError):
             yield str(found), False
             continue
-        yield from ((line, True) for line in _lines(found, searched, metric.distance.cells))
+        yield from ((line, True) for line in _lines(found, searched, metric))
         if found.label is not None:
             known.append(found)
         if out is not None and len(drawn) < MOST_DRAWN:
             drawn.append(found)
-    yield from ((line, True) for line in _summary(known))
+    yield from ((line, True) for line in _summary(known, metric.distance.coarse_name))
     if drawn:
         yield _draw(drawn, searched, metric, out), True
 
@@ -86,28 +86,29 @@ def _check_label(label, gallery):
     )
 
 
-def _lines(found, gallery, cells):
+def _lines(found, gallery, metric):
+    coarse = metric.distance.coarse_score
     yield f"{found.path}{f' (class {found.label})' if found.label is not None else ''}:"
-    for place, neighbour in enumerate(found.reranked or found.by_cosine, start=1):
+    for place, neighbour in enumerate(found.reranked or found.by_coarse, start=1):
         mark = {True: "✓ ", False: "✗ ", None: ""}[neighbour.is_right]
         words = f"  {place}. {mark}{shown(gallery.path(neighbour.number))}: "
         if neighbour.structural_similarity is None:
-            yield f"{words}cosine {neighbour.cosine:.3f}"
+            yield f"{words}{coarse} {neighbour.coarse:.3f}"
             continue
         yield (
-            f"{words}score {neighbour.score:.3f} (cosine {neighbour.cosine:.3f}, number {neighbour.rank} by it; "
+            f"{words}score {neighbour.score:.3f} ({coarse} {neighbour.coarse:.3f}, number {neighbour.rank} by it; "
             f"structural similarity {neighbour.structural_similarity:.3f})"
         )
         for link in neighbour.links[:1]:
-            yield f"     strongest match: {link_in_words(link, cells)}"
+            yield f"     strongest match: {link_in_words(link, metric.distance.cells)}"
 
 
-def _summary(known):
+def _summary(known, coarse):
     """How often the first neighbour is right, of the images whose class is known."""
     if len(known) < 2:
         return
-    right = sum(found.by_cosine[0].is_right for found in known)
-    yield f"first neighbour right by cosine: {right} of {len(known)}"
+    right = sum(found.by_coarse[0].is_right for found in known)
+    yield f"first neighbour right by {coarse}: {right} of {len(known)}"
     if known[0].reranked:
         right = sum(found.reranked[0].is_right for found in known)
         yield f"first neighbour right after ranking again: {right} of {len(known)}"
@@ -116,10 +117,12 @@ def _summary(known):
 def _draw(drawn, gallery, metric, out):
     from neural_similarity.interpret.retrieval_pictures import sheet_figure  # here: the lines need no matplotlib
 
-    numbers = sorted({neighbour.number for found in drawn for neighbour in (*found.by_cosine, *found.reranked)})
+    numbers = sorted({neighbour.number for found in drawn for neighbour in (*found.by_coarse, *found.reranked)})
     images, _, problems = read_block([gallery.path(number) for number in numbers], metric)
     if problems:  # changed since they were found
         raise problems[0]
     names = {number: gallery.names[number] for number in numbers}
-    write_png(sheet_figure(drawn, dict(zip(numbers, images, strict=True)), names, metric.distance.cells), out)
+    cells = metric.distance.cells if metric.has_cells else None
+    images, by = dict(zip(numbers, images, strict=True)), metric.distance.coarse_name
+    write_png(sheet_figure(drawn, images, names, cells, by), out)
     return shown(out)
