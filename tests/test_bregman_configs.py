@@ -94,13 +94,13 @@ def test_what_does_not_go_together_is_named(tmp_path):
     unseen = "configs/bregman/cifar100_unseen/input_convex.yaml"
     matched = "{name: structural_divergence, cells: 4, entropy: 0.05, sweeps: 20, marginals: uniform, candidates: 9}"
     path = changed(tmp_path, unseen, ranking=matched)
-    assert "matches cells by the divergence that was trained for it. Take `distance.name`" in message(path)
+    assert "matches cells by a divergence that was trained for cells. Take `distance.name`" in message(path)
     path = changed(tmp_path, "configs/bregman/cifar100_structural/mahalanobis.yaml", ranking="{name: divergence}")
-    assert "and `distance.name: structural_mahalanobis` is none" in message(path)
+    assert "and `distance.name: structural_mahalanobis` trains none for whole images" in message(path)
     path = changed(tmp_path, RINGS, divergence="{name: moment_matching, direction: jensen}")
-    assert "`divergence.direction: jensen` looks between two vectors" in message(path)
+    assert "`divergence.direction: jensen` needs the midpoint of two vectors" in message(path)
     path = changed(tmp_path, unseen, distance="{name: cosine}")
-    assert "`ranking.name: divergence` ranks by the divergence that was trained" in message(path)
+    assert "`ranking.name: divergence` compares whole images by a trained divergence" in message(path)
     mined = "{name: triplet, margin: 1, squared: true, miner: distance_weighted, weight_decay: 0}"
     path = changed(tmp_path, unseen, loss=mined)
     assert "chooses by distances on a sphere, and `distance.name: input_convex` is a divergence" in message(path)

@@ -96,8 +96,8 @@ def test_the_set_up_knows_the_sets_that_are_downloaded(capsys):
     with pytest.raises(SystemExit):
         setup.main(["--help"])
     words = " ".join(capsys.readouterr().out.split())
-    assert "cifar10, cifar100; without a name: all of them. mnist has to be named. " in words
-    assert "cub200 has to be named. cifar_fs" in words
+    assert "cifar10, cifar100; without a name: all of them. mnist is set up only if you name it. " in words
+    assert "cub200 is set up only if you name it. cifar_fs" in words
     assert "cifar_fs takes its images from cifar100. fc100 takes " in words
     for name in ("mini_imagenet", "cars196", "sop"):
         assert f"{name} is built from images that you have, and needs --from." in words

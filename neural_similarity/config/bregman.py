@@ -40,7 +40,7 @@ _IMAGES = tuple(name for name, entry in DATA_SETS.items() if "bregman" in entry.
 class Samples(Data):
     """Samples with classes, or pairs of vectors. A step takes `global_batch_size` of them.
 
-    Sets of images lie in the folder `root`; the others do not look at it.
+    Sets of images lie in the folder `root`. The other samples need no files, and `root` has no effect on them.
     """
 
     global_batch_size: AtLeastTwo
@@ -214,7 +214,7 @@ class Bregman(Experiment):
         of_sets = self.divergence.name in ("functional_max_affine", "moment_matching")
         if of_sets and self.divergence.direction == "jensen":
             raise ValueError(
-                f"`divergence.direction: jensen` looks between two vectors, and `divergence.name: "
+                f"`divergence.direction: jensen` needs the midpoint of two vectors, and `divergence.name: "
                 f"{self.divergence.name}` compares sets of points. Take another direction."
             )
         return self

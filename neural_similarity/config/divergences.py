@@ -6,9 +6,10 @@ from neural_similarity.config.fields import Count, NonNegative, Positive, Sectio
 
 
 class Divergence(Section):
-    """`direction` says which of two samples comes first, `forward` or `backward`; or how both orders are made one.
+    """`direction` says which image is the sample x in D(x, y): `forward`, the query or anchor; `backward`, the other one.
 
-    `jeffreys` takes the sum, `minimum` the smaller one, and `jensen` the Jensen–Bregman divergence.
+    The other three give a symmetric number: `jeffreys` the sum of both, `minimum` the smaller one, `jensen` the
+    Jensen–Bregman divergence.
     """
 
     direction: Literal["forward", "backward", "jeffreys", "jensen", "minimum"]

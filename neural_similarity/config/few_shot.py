@@ -88,8 +88,8 @@ class ProtoNet(Section):
 class BregmanProtoNet(ProtoNet, divergences.Divergence):
     """Prototypical networks under a divergence D that is trained with the network.
 
-    A query x belongs to the class whose mean feature y has the smallest D(x, y). With ‖x − y‖² that is `protonet`. The
-    other keys are those of the divergence.
+    With `direction: forward`, a query x gets the class whose mean feature y has the smallest D(x, y). If D were ‖x − y‖²,
+    this would be `protonet`. The further keys are those of the divergence.
     """
 
 

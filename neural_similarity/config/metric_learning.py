@@ -204,7 +204,7 @@ class StructuralRanking(Matching):
 
 
 class StructuralDivergenceRanking(StructuralRanking):
-    """As `structural`, by the divergence that was trained as the cost of transport."""
+    """As `structural`, with the trained divergence in the place of the cosine."""
 
     name: Literal["structural_divergence"]
 
@@ -212,8 +212,8 @@ class StructuralDivergenceRanking(StructuralRanking):
 class Loss(Section):
     """What the losses share: the penalty weight_decay · Σw²/2 on the network's weights.
 
-    `compares` says what a loss needs of a distance: `pairs` of images; pairs with `similarities` that have an upper
-    limit; or the `vectors` of images, which it compares with vectors that it learns.
+    `compares` says what a loss needs of a distance: `pairs` of images; pairs with `similarities` from −1 to 1;
+    or the `vectors` of images, which it compares with vectors that it learns.
     """
 
     compares: ClassVar[str] = "pairs"
@@ -370,8 +370,8 @@ class MetricLearning(Experiment):
             )
         if loss.compares == "similarities" and distance not in ("cosine", "structural"):
             raise ValueError(
-                f"`loss.name: {loss.name}` compares similarities from −1 to 1, and `distance.name: {distance}` has no "
-                "upper limit. Take `cosine` or `structural`."
+                f"`loss.name: {loss.name}` compares similarities from −1 to 1, and `distance.name: {distance}` does not "
+                "give such numbers. Take `cosine` or `structural`."
             )
         of_cells = isinstance(self.distance, StructuralDivergence)
         of_vectors = isinstance(self.distance, Divergence) and not of_cells
@@ -382,13 +382,14 @@ class MetricLearning(Experiment):
             )
         if self.ranking.name == "divergence" and not of_vectors:
             raise ValueError(
-                f"`ranking.name: divergence` ranks by the divergence that was trained, and `distance.name: {distance}` "
-                "is none. Take another ranking, or a divergence, as `input_convex`."
+                f"`ranking.name: divergence` compares whole images by a trained divergence, and `distance.name: {distance}` "
+                "trains none for whole images. Take another `ranking.name`, or a `distance.name` such as `input_convex`."
             )
         if self.ranking.name == "structural_divergence" and not of_cells:
             raise ValueError(
-                "`ranking.name: structural_divergence` matches cells by the divergence that was trained for it. Take "
-                f"`distance.name` `structural_input_convex`, or another that begins so; got `{distance}`."
+                "`ranking.name: structural_divergence` matches cells by a divergence that was trained for cells. Take "
+                "`distance.name` `structural_mahalanobis`, `structural_max_affine` or `structural_input_convex`; got "
+                f"`{distance}`."
             )
         return self
 
@@ -422,7 +423,7 @@ class MetricLearning(Experiment):
         words = f"ranked by {by.get(ranking.name, ranking.name)}"
         if isinstance(ranking, StructuralRanking):
             uniform = " with uniform marginals" if ranking.marginals == "uniform" else ""
-            first = "cosine + structural similarity" if ranking.name == "structural" else "matching at its cost"
+            first = "cosine + structural similarity" if ranking.name == "structural" else "it + structural similarity"
             words += f", the first {ranking.candidates} by {first}{uniform}"
         return words + ("" if self.evaluation.r_excludes_query else ", R with the query")
 

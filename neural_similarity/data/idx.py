@@ -1,6 +1,6 @@
 """Reads MNIST and Fashion-MNIST in their publishers' format, IDX, each file of which is compressed by gzip.
 
-A file begins with two zero bytes, a byte 8 that says that bytes follow, and a byte with the number of axes. Then comes
+A file begins with two zero bytes, a byte 8, which means unsigned bytes, and a byte with the number of axes. Then comes
 the size of each axis, four bytes each with the highest first, and then the numbers.
 """
 
@@ -62,7 +62,7 @@ def _read(name, root, file, shape):
         with gzip.open(path) as stream:
             head = stream.read(len(expected))
             content = stream.read(count) if head == expected else b""
-            rest = stream.read(1) if len(content) == count else b""  # gzip compares its checksum at the end alone
+            rest = stream.read(1) if len(content) == count else b""  # gzip checks its checksum at the end of the file
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: expected a readable gzip file: {error}. {_again(name, root)}") from error
     if head != expected or len(content) != count or rest:

@@ -18,7 +18,7 @@ def check_files_exist(name: str, root: str | Path) -> None:
 
     Raises:
         DataMissing: a file is not there.
-        UserError: nobody can tell.
+        UserError: the folder cannot be read, so that it is unknown whether the files are there.
     """
     root = Path(os.path.expanduser(root))
     entry = DATA_SETS[name]

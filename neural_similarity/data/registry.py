@@ -65,7 +65,7 @@ class DataSet:
 class Archive:
     """A `.tar.gz` file that a publisher offers, and which of its files the set needs.
 
-    Or a single file that the set needs as it is offered; then its own name is the one path in `file_md5`.
+    It may also be a single file that is used without unpacking. Then `file_md5` has one path, the name of this file.
 
     Every file that the set needs is checked in one of three ways. A path or pattern starts in the set's folder. In a
     pattern `*` stands for any part of one name: `images/*/*.jpg` are all JPEGs two folders below the set's folder,
@@ -216,7 +216,10 @@ _IDX = {
 
 
 def _idx_files(address, *md5):
-    """The four files of a set in the format IDX; `md5` are of the training images, their labels, and the test's."""
+    """The four files of a set in the format IDX.
+
+    `md5` are the checksums of the training images, training labels, test images and test labels, in this order.
+    """
     names = (f"{split}-{what}-ubyte.gz" for split in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
     return tuple(
         Archive(name=name, url=f"{address}/{name}", md5=of_file, file_md5={name: of_file})

@@ -157,7 +157,7 @@ def _parse(arguments):
         nargs="*",
         metavar="SET",
         help=f"{', '.join(without_a_name)}; without a name: all of them. "
-        + "".join(f"{name} has to be named. " for name in by_name)
+        + "".join(f"{name} is set up only if you name it. " for name in by_name)
         + "".join(
             f"{name} takes its images from {entry.images_of}. "
             for name, entry in _of_kind(registry.RegroupedSet).items()

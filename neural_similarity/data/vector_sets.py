@@ -17,7 +17,7 @@ RING_NOISE, POINT_VARIANCE = 0.05, 0.1
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Vectors with the classes they belong to.
+    """Samples with their classes.
 
     Attributes:
         x: `(n, d)` float32; sets of points, `(n, m, d)`; or images `(n, h, w, 3)` uint8.

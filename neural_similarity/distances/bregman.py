@@ -26,19 +26,20 @@ class Bregman(Distance):
         divergence: a `potentials.Divergence`, such as `InputConvex()`.
         direction: which image is the sample. `"forward"`: the first one, that is a query or an anchor, so that images
             of a gallery are references. `"backward"`: the second one. `"jeffreys"`: the sum of both, D(x, y) + D(y, x).
-            `"minimum"`: the smaller of both. `"jensen"`: ½ φ(x) + ½ φ(y) − φ(½ (x + y)), which looks at φ in the middle
-            of every pair, so that it is for small batches; only a `potentials.Potential` has a φ.
+            `"minimum"`: the smaller of both. `"jensen"`: ½ φ(x) + ½ φ(y) − φ(½ (x + y)), which computes φ at the
+            midpoint of every pair: for small batches only. It needs a `potentials.Potential`, as other divergences have
+            no φ.
 
     Raises:
         TypeError: it is no divergence.
-        ValueError: there is no such direction, or the divergence has none.
+        ValueError: `direction` is unknown, or it is `"jensen"` and the divergence has no φ.
     """
 
     is_squared = True
 
-    # What `coarse` ranks by, and what its scores are, in words; as in `Structural`.
+    # Words for people, as in `Structural`.
     coarse_name = "divergence"
-    coarse_score = "−D"
+    coarse_score = "−D ="
 
     def __init__(self, divergence, *, direction="forward"):
         if direction not in DIRECTIONS:

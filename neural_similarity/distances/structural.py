@@ -25,7 +25,7 @@ class Structural(Distance):
             is in training, as the released code does.
     """
 
-    # What `coarse` ranks by, and what its scores are, in words.
+    # Words for people: the name of the comparison behind `coarse`, and the name of the number that it gives.
     coarse_name = "cosine"
     coarse_score = "cosine"
 
@@ -53,7 +53,11 @@ class Structural(Distance):
         return {"cells": self.cells, "whole": self.whole_is, **self.matching, **self.training}
 
     def prepare(self, embeddings):
-        """See `Distance.prepare`: `described` of `descriptors`, which for this distance are the descriptors."""
+        """See `Distance.prepare`.
+
+        Two steps: `descriptors` makes vectors of the embeddings, `described` computes what a comparison needs of them. For
+        cosines the second step has nothing to do.
+        """
         return self.described(self.descriptors(embeddings))
 
     def descriptors(self, embeddings):
@@ -71,7 +75,10 @@ class Structural(Distance):
         return structural_descriptors(embeddings, self.cells, self.whole_is)
 
     def described(self, descriptors):
-        """What all other methods take, of descriptors `(b, 1 + r, c)`: a structure of tensors `(b, 1 + r, …)`."""
+        """What all other methods take: here the descriptors themselves, `(b, 1 + r, c)`.
+
+        A subclass may return a structure of several tensors `(b, 1 + r, …)`.
+        """
         return descriptors
 
     def whole(self, prepared):
@@ -79,7 +86,7 @@ class Structural(Distance):
         return prepared[:, 0]
 
     def coarse(self, queries, gallery):
-        """See `Distance.coarse`: the cosines of the images as a whole."""
+        """See `Distance.coarse`: `compare` of the images as a whole."""
         return self.compare(*(tf.nest.map_structure(lambda x: x[:, 0], images) for images in (queries, gallery)))
 
     def fine(self, queries, candidates):
@@ -95,7 +102,7 @@ class Structural(Distance):
         return self._match(self.compare(first, second))
 
     def compare(self, first, second):
-        """How similar described vectors `(…, r)` and `(…, s)` are, `(…, r, s)`: their cosines."""
+        """The similarities `(…, r, s)` of r and s described vectors: here the cosines of `(…, r, c)` and `(…, s, c)`."""
         return tf.matmul(first, second, transpose_b=True)
 
     def _match(self, products):

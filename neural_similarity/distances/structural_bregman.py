@@ -10,12 +10,12 @@ from neural_similarity.ops import dimensions
 class StructuralBregman(Structural):
     """Ranks by the structural similarity of DIML (Zhao et al., ICCV 2021) with another cost of transport.
 
-    In the place of the cosine of two vectors there is 1 − ½ D, for the cells as for the images as a whole, with a
-    Bregman divergence D. All vectors have length one. There ‖x − y‖² = 2 − 2 cos, so that `Structural` is the case of
-    the squared Euclidean distance. It is an experiment of this project, and of no paper.
+    The cosine of two vectors is replaced by 1 − ½ D, where D is a Bregman divergence; this holds for cells and for whole
+    images. All vectors have length one. There ‖x − y‖² = 2 − 2 cos, so that `Structural` is the case of the squared
+    Euclidean distance. This is an experiment of this project, and of no paper.
 
-    1 − ½ D has no lower limit. So it takes no part in losses of similarities from −1 to 1, and the transport is
-    computed with logarithms. A divergence with weights must have them before it is used; see `Bregman`.
+    1 − ½ D may be far below −1. So losses that need similarities from −1 to 1 refuse it, and the transport uses
+    logarithms where they are needed. A divergence with weights must have them before it is used; see `Bregman`.
 
     Args:
         divergence: a `potentials.Potential`, such as `InputConvex()`.
@@ -24,11 +24,11 @@ class StructuralBregman(Structural):
 
     Raises:
         TypeError: it is no divergence.
-        ValueError: it compares sets, or positive numbers alone; or there is no such direction.
+        ValueError: the divergence compares sets, or takes positive numbers only; or `direction` is unknown.
     """
 
     coarse_name = "divergence"
-    coarse_score = "1 − D/2"
+    coarse_score = "1 − D/2 ="
     is_bounded = False
 
     def __init__(self, divergence, *, direction="forward", **kwargs):
@@ -51,6 +51,11 @@ class StructuralBregman(Structural):
     def whole(self, prepared):
         """See `Distance.whole`."""
         return prepared[0][:, 0]
+
+    @property
+    def divergence(self):
+        """D."""
+        return self.bregman.divergence
 
     @property
     def parameters(self):

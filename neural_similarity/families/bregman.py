@@ -35,7 +35,7 @@ SCORES = (
     *("rand_index", "adjusted_rand_index", "nmi", "asymmetry"),
 )
 TRAINING_LOSS = embedding_training.TRAINING_LOSS
-_AT_ONCE = 1 << 21  # numbers of samples that the network sees together in an evaluation, 8 MB
+_AT_ONCE = 1 << 21  # how many float32 numbers the network takes at once in an evaluation: 8 MB
 
 
 def headline(config: Bregman) -> str:
@@ -76,7 +76,7 @@ def num_classes(config: Bregman) -> int:
 
 
 def load_data(config: Bregman) -> VectorSplits | KnownDivergence:
-    """The config's samples. They depend on its seed, too, but images do not."""
+    """The config's samples. All but images depend also on the config's seed."""
     data = config.data
     if isinstance(data, Images):
         splits = sets.load(data.name, data.root_path)

@@ -21,7 +21,7 @@ def build_divergence(
 
 
 def _layer(section, seed, dtype):
-    # A checkpoint finds weights by name, and Keras would number those of a process.
+    # A checkpoint finds weights by name. Without one, Keras would append a number that depends on the layers made before.
     named = {"name": section.name, "dtype": dtype}
     if isinstance(section, sections.SquaredEuclidean):
         return potentials.SquaredEuclidean(**named)

@@ -17,8 +17,8 @@ def evaluation(config: MetricLearning, distance: Distance, outputs, splits):
     """`evaluate() → {split: measures}` over the validation classes, if any, and the test classes.
 
     The measures are those of `metrics.retrieval_scores`, and of `metrics.clustering_scores` if the config asks for
-    them. If the ranking is structural, those of the ranking by cosine stand beside them, with `cosine_` before their
-    names, or `divergence_` where the images as a whole are compared by one; and `marginal_residual`, the mean of
+    them. If the ranking is structural, the measures of the first ranking stand beside them. Their names begin with
+    `cosine_`, or with `divergence_` if a divergence compares the whole images. `marginal_residual` is the mean of that of
     `ops.transport_plan` over queries and their nearest images.
 
     Args:

@@ -54,7 +54,7 @@ class PairExplanation:
         cosine: of the two images as a whole; where a divergence D compares them, 1 − D/2 in its place.
         residual: the mass that the rows of `plan` have too much or too little. More sweeps make it smaller.
         matching: the settings of the matching, by name.
-        whole_score: what `cosine` is, in words.
+        whole_score: what stands before the number `cosine` in words: "cosine" or "1 − D/2 =".
     """
 
     names: tuple[str, str]
@@ -106,6 +106,7 @@ class PairExplanation:
                 "images": list(self.names),
                 "cells": self.cells,
                 "matching": dict(self.matching),
+                "whole_score": self.whole_score.removesuffix(" ="),
                 **{name: getattr(self, name) for name in numbers},
                 "strongest_links": [link._asdict() for link in self.strongest_links()],
                 **{name: getattr(self, name).tolist() for name in arrays},

@@ -30,7 +30,7 @@ def sheet_figure(
 ) -> Figure:
     """A figure with a block for each search: the image on the left, and its neighbours in rows beside it.
 
-    - The first row: the nearest images by cosine, or by what else is the coarse score.
+    - The first row: the nearest images by the coarse score, which is the cosine or comes from a divergence.
     - The second row: the nearest ones by that score + structural similarity, and what number each was without it.
     - Below each of those: the pair, with the strongest links between its cells.
 
@@ -42,7 +42,7 @@ def sheet_figure(
         images: number in the gallery → `(s, s, 3)` uint8.
         names: number in the gallery → path in it.
         cells: how many cells there are in a row; None where no image was ranked again.
-        by: what the coarse score is of: "cosine" or "divergence".
+        by: the name of what gives the coarse score, "cosine" or "divergence".
 
     Returns:
         A matplotlib `Figure`, which needs no display.

@@ -42,9 +42,11 @@ class TrainedMetric:
         config = run.config
         self.run = run
         self.model = load_run(run.folder)
-        known = [ranking_distance(config, self.model.training_loss), self.model.training_loss.distance]
-        kinds = Structural if with_cells else (Structural, Bregman)
-        self.distance = next((distance for distance in known if isinstance(distance, kinds)), Structural())
+        ranking, training = ranking_distance(config, self.model.training_loss), self.model.training_loss.distance
+        if isinstance(ranking, Structural) or (isinstance(ranking, Bregman) and not with_cells):
+            self.distance = ranking
+        else:
+            self.distance = training if isinstance(training, Structural) else Structural()
         self.candidates = getattr(config.ranking, "candidates", 100) if self.has_cells else 0
         # Sets of small images are read whole, and photos as networks are usually tested.
         self.scaled = middle_square if DATA_SETS[config.data.name].image_size else resized_centre

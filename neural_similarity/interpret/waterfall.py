@@ -42,7 +42,7 @@ def draw_score(axes, explained: PairExplanation, points: float) -> None:
         axes, explained, points: as for `draw_waterfall`.
     """
     structural = explained.structural_similarity
-    whole = {"cosine": "cos"}.get(explained.whole_score, explained.whole_score)
+    whole = "cos" if explained.whole_score == "cosine" else explained.whole_score.removesuffix(" =")
     bars = [("SS", structural, _SUM), (whole, explained.cosine, _COSINE), ("score", explained.score, _SUM)]
     _draw(axes, bars, [0.0, structural, 0.0], points)
 

@@ -68,7 +68,7 @@ def jeffreys_pairs(x, grad_x, y, grad_y):
 def jensen_all_pairs(phi, x, y):
     """½ φ(x) + ½ φ(y) − φ(½ (x + y)) of all pairs, the Jensen–Bregman divergence, which is symmetric.
 
-    It looks at φ of all q·n midpoints, so that it is for small batches.
+    φ is computed at all q·n midpoints, so use small batches.
 
     Args:
         phi: a function from vectors `(b, d)` to `(b,)`.

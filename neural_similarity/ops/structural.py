@@ -75,7 +75,8 @@ def match(
     """Matches the cells of two images by optimal transport with the cost 1 − S.
 
     Args:
-        products: `(…, 1 + r, 1 + s)`, the inner products of two descriptors, or what else says how similar they are.
+        products: `(…, 1 + r, 1 + s)`, the similarities of the vectors of two images: cosines, or other numbers that grow
+            with similarity, such as 1 − ½ D. Index 0 is the image as a whole.
         entropy, sweeps, gradient, bounded: as for `transport_plan`. With `gradient="detached"` the weights u and v are
             constants too.
         marginals: how the cells are weighted. `"correlation"`: by their similarity with the other image as a whole,
@@ -104,7 +105,7 @@ def structural_scores(products, *, entropy=0.05, sweeps=20, marginals="correlati
     """cos + SS of each query and its candidates: `match(…).score`, faster, and without a gradient.
 
     Args:
-        products: `(q, 1 + r, k, 1 + s)`, of the vectors of a query with those of its candidates.
+        products: `(q, 1 + r, k, 1 + s)`, as for `match`: query q, its vector, candidate k, the candidate's vector.
         entropy, sweeps, marginals, bounded: as for `match`.
 
     Returns:

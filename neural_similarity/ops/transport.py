@@ -35,7 +35,9 @@ def transport_plan(similarities, u, v, *, entropy=0.05, sweeps=20, gradient="det
             `"unrolled"`: through every sweep, whose intermediate results stay in memory. `"implicit"`: that of the
             plan to which the sweeps converge, from the conditions that it fulfils. It is exact if they did converge.
             A cell without mass gets no gradient.
-        bounded: whether S is −1 or more. Where it may be less, the numbers decide whether logarithms are needed.
+        bounded: True if S is never below −1. Then ε alone decides whether logarithms are needed, as said above. False: S
+            may be smaller. Then the values of S decide: logarithms are used if the exponents (S − 1)/ε of one row are
+            more than 80 apart, or 40 with `gradient="unrolled"`.
 
     Returns:
         (T `(…, r, s)`, the residual `(…)`), in float32 or wider. The columns of T have the mass v. The residual is the
@@ -75,12 +77,12 @@ def _plan(similarities, u, v, **settings):
 def plan_of_pairs(similarities, u, v, *, entropy, sweeps, bounded=True, largest=_LARGEST_EXPONENT):
     """T, `(r, s, p)`, for similarities `(r, s, p)`, masses u `(r, p)` and v `(s, p)`; otherwise as `transport_plan`.
 
-    `largest` is the largest −log K that is computed without logarithms.
+    `largest` is how far below 0 an exponent may be before logarithms are used.
     """
     exponents = (similarities - 1) / entropy
     if bounded:
         return (_with_logarithms if 2 / entropy > largest else _plainly)(exponents, u, v, sweeps)
-    # A factor of a row of K changes no plan, so that only differences within rows count.
+    # Dividing a row of K by a number does not change the plan. So only the differences within a row count.
     exponents -= tf.stop_gradient(tf.reduce_max(exponents, 1, keepdims=True))
     return tf.cond(
         tf.reduce_min(exponents) >= -largest,

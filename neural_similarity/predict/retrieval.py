@@ -2,8 +2,9 @@
 
 q images that are searched for · n images of the gallery · d, the depth, how many neighbours are kept
 
-The gallery is ranked by the coarse score of the run's distance, the cosine or a divergence, and its first candidates
-again by that score plus the structural similarity. A divergence between whole images ranks alone.
+The coarse score of the run's distance, from a cosine or a divergence, ranks the gallery. The first candidates are then
+ranked again by the coarse score plus structural similarity. If the divergence compares whole images, there is no second
+ranking.
 """
 
 import dataclasses

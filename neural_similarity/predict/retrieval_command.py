@@ -96,7 +96,7 @@ def _lines(found, gallery, metric):
             yield f"{words}{coarse} {neighbour.coarse:.3f}"
             continue
         yield (
-            f"{words}score {neighbour.score:.3f} ({coarse} {neighbour.coarse:.3f}, number {neighbour.rank} by it; "
+            f"{words}score {neighbour.score:.3f} ({coarse} {neighbour.coarse:.3f}, number {neighbour.rank} before ranking again; "
             f"structural similarity {neighbour.structural_similarity:.3f})"
         )
         for link in neighbour.links[:1]:

@@ -48,6 +48,8 @@ def _checks(entry):
         return entry.checked_by
     if not isinstance(entry, registry.DownloadedSet):
         return "–"
+    if all(archive.is_one_file for archive in entry.archives):
+        return f"MD5 of each of the {len(entry.archives)} files"
     ways = []
     for archive in entry.archives:
         if archive.md5:

@@ -1,4 +1,6 @@
-"""Prototypical networks, with any divergence, Baseline and Baseline++: their features are the same for all episodes.
+"""Prototypical networks, also with a learned divergence; Baseline and Baseline++.
+
+Their features are the same for all episodes.
 
 t tasks · n ways · m images of a class (the support images, then the queries) · s support images · q queries
 """
@@ -100,8 +102,8 @@ class ProtoNet(_OnFeatures):
 class BregmanProtoNet(ProtoNet):
     """Prototypical networks under a Bregman divergence D, which is trained with the network.
 
-    The mean of the support images has the smallest summed D(image, y) of all y, whatever D is. So it stays the
-    prototype of its class (Snell et al., section 2.3, where D is fixed).
+    With `direction: forward`, the mean feature of the support images is the vector y with the smallest sum of
+    D(feature, y), whatever φ is. So it stays the prototype of its class (Snell et al., section 2.3, where D is fixed).
     """
 
     def network(self, image_size, num_classes, dtype):
