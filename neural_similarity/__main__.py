@@ -277,8 +277,8 @@ def _retrieve(parser):
         metavar="N",
         type=_index,
         help="how many of the nearest images, by cosine or by the trained divergence, are ranked again by their cells; "
-        "0 for none. No effect on a run whose divergence compares whole images (default: as in the run's own evaluation, "
-        "or 100)",
+        "0 for none. Not for a run whose divergence compares whole images (default: as in the run's own evaluation, or "
+        "100)",
     )
     parser.add_argument("--label", metavar="CLASS", help="class of the images, where they lie outside of DIR/CLASS")
     parser.add_argument("--out", metavar="FILE.png", type=typed_path, help="draw what was found")

@@ -41,11 +41,37 @@ def test_controls_have_the_same_network_and_budget(folder):
         assert {key for key in keys if key.partition(".")[0] not in ("divergence", "distance")} <= allowed
 
 
+@pytest.mark.parametrize("name", ["mahalanobis", "max_affine", "input_convex"])
+def test_matching_differs_from_that_by_cosines_in_the_cost_alone(name):
+    pair = (f"configs/{p}.yaml" for p in ("cifar100_unseen/margin_structural", f"bregman/cifar100_structural/{name}"))
+    cosines, divergence = (settings(path) for path in pair)
+    keys = differing_keys(cosines, divergence)
+    assert {key for key in keys if not key.startswith("distance.")} == {"ranking.name"}
+    same = ("cells", "entropy", "sweeps", "marginals", "gradient")
+    assert not {f"distance.{key}" for key in same} & {*keys}
+
+
 @pytest.mark.parametrize(
     ("config", "setting", "expected"),
     [
         (QUICKSTART, "data.name=known_divergence", "unknown key `data.test_fraction`"),
         (QUICKSTART, "loss.name=regression", "unknown key `loss.temperature`"),
+        (
+            "configs/bregman/cifar100_unseen/mahalanobis.yaml",
+            "distance.rank=65",
+            "`distance.rank` is 65, and the vectors have 64 numbers (`model.embedding_size`). Take at most 64.",
+        ),
+        (
+            "configs/bregman/cifar_fs/mahalanobis.yaml",
+            "model.filters=8",
+            "`method.rank` is 256, and the vectors have 32 numbers (`model.filters`). Take at most 32.",
+        ),
+        (
+            "configs/bregman/known/quartic_mahalanobis.yaml",
+            "data.dimensions=3",
+            "and the vectors have 3 numbers (`data.dimensions`). Take at most 3.",
+        ),
+        ("configs/bregman/iris/mahalanobis.yaml", "divergence.rank=17", "the vectors have 16 numbers"),
         (IMAGES, "data.name=cub200", "`data.name` must be one of `iris`, `wine`, `breast_cancer`, `digits_table`"),
         (IMAGES, "data.augmentation=crop", "`data.augmentation` must be one of `none`, `flip`, `crop_flip`"),
         (QUICKSTART, "data.test_fraction=1", "`data.test_fraction` must be a number between 0 and 1; got 1"),
@@ -97,8 +123,6 @@ def test_what_does_not_go_together_is_named(tmp_path):
     assert "matches cells by a divergence that was trained for cells. Take `distance.name`" in message(path)
     path = changed(tmp_path, "configs/bregman/cifar100_structural/mahalanobis.yaml", ranking="{name: divergence}")
     assert "and `distance.name: structural_mahalanobis` trains none for whole images" in message(path)
-    path = changed(tmp_path, RINGS, divergence="{name: moment_matching, direction: jensen}")
-    assert "`divergence.direction: jensen` needs the midpoint of two vectors" in message(path)
     path = changed(tmp_path, unseen, distance="{name: cosine}")
     assert "`ranking.name: divergence` compares whole images by a trained divergence" in message(path)
     mined = "{name: triplet, margin: 1, squared: true, miner: distance_weighted, weight_decay: 0}"

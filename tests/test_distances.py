@@ -53,7 +53,7 @@ def test_structural_score_is_that_of_the_match():
     a, b = prepared(distance, 4), prepared(distance, 4, seed=1)
     found = distance.match(a, b)
     np.testing.assert_allclose(distance.fine(a, b[:, None])[:, 0], found.score, rtol=1e-9)
-    np.testing.assert_allclose(distance.coarse(a, b).numpy().diagonal(), found.cosine, rtol=1e-9)
+    np.testing.assert_allclose(distance.coarse(a, b).numpy().diagonal(), found.whole, rtol=1e-9)
 
 
 def test_structural_distance_is_the_transported_one():

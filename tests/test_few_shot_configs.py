@@ -84,6 +84,8 @@ def test_learned_divergences_differ_from_prototypes_in_the_method_alone(name):
     assert not {"method.training_n_way", "method.tasks"} & {*keys}
     assert config.images_per_step() == protonet.images_per_step()
     assert f"# Run:   python few_shot/cifar_fs/train.py --config {path}\n" in (REPOSITORY / path).read_text()
+    if name == "mahalanobis":  # L begins as √2 times the identity, and D as the squared distance
+        assert config.method.rank == config.model.filters * (config.data.image_size // 16) ** 2
     assert "`method.direction` must be one of `forward`, `backward`" in message(path, "method.direction=up")
 
 

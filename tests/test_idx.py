@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,9 +125,10 @@ def tiny(monkeypatch, tmp_path):
 
 
 def test_each_file_is_downloaded_as_it_is(tiny, monkeypatch, capsys):
-    files, root = tiny
+    (files, root), partial = tiny, []
 
     def fetch(url, file, most_bytes):
+        partial.append(Path(file.name).name)
         file.write(files[url.rpartition("/")[2]])
         file.flush()
 
@@ -134,6 +136,7 @@ def test_each_file_is_downloaded_as_it_is(tiny, monkeypatch, capsys):
     assert setup.main(["mnist"]) == 0
     assert {path.name: path.read_bytes() for path in (root / "mnist").iterdir()} == files
     assert [path.name for path in root.iterdir()] == ["mnist"]
+    assert {*partial} == {f"mnist-{name}.part" for name in files}  # Fashion-MNIST's files have the same names
     said = capsys.readouterr().out
     assert "train-images-idx3-ubyte.gz copied from " in said
     assert "unpacked" not in said

@@ -156,7 +156,7 @@ def test_proxies_have_a_rate_of_their_own(tmp_path):
         (
             "configs/digits_unseen/multisimilarity_global.yaml",
             ["distance.name=euclidean"],
-            "does not give such numbers",
+            "not give such numbers",
         ),
         (PROXIES, ["distance.name=euclidean"], "They have no cells"),
     ],

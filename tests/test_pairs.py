@@ -63,7 +63,7 @@ def test_it_is_found_where_the_docs_say():
 
 def test_contributions_sum_to_the_score(explained):
     assert explained.contributions.sum() == pytest.approx(explained.structural_similarity, abs=1e-6)
-    assert explained.score == explained.cosine + explained.structural_similarity
+    assert explained.score == explained.whole + explained.structural_similarity
     assert explained.u.sum() == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(explained.plan.sum(0), explained.v, atol=1e-5)
     assert np.abs(explained.plan.sum(1) - explained.u).sum() == pytest.approx(explained.residual, abs=1e-5)
@@ -149,7 +149,7 @@ def test_embeddings_describe_the_whole_images(digits):
     expected = explain_pair(network, *digits)
     for embeddings in (pooled, pooled(np.asarray(digits, np.float32))):
         found = explain_pair(network, *digits, embeddings=embeddings)
-        assert found.cosine == pytest.approx(expected.cosine, abs=1e-5)
+        assert found.whole == pytest.approx(expected.whole, abs=1e-5)
         assert found.matching["whole"] == "embeddings"
 
 

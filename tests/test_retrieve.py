@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import os
 import re
 import shutil
@@ -310,7 +311,7 @@ def test_a_search_by_cosine_alone(made, command):
 SMALL = ["data.name=digits_unseen", "data.validation_fraction=0", "data.augmentation=none", "distance.width=4"]
 
 
-@pytest.mark.parametrize(("name", "score"), [("cifar100_unseen", "−D"), ("cifar100_structural", "1 − D/2")])
+@pytest.mark.parametrize(("name", "score"), [("cifar100_unseen", "D ="), ("cifar100_structural", "1 − D/2 =")])
 def test_a_search_by_a_trained_divergence(name, score, made, tmp_path, command):
     """Alone, or as the cost of matching; the command `pair` always needs cells."""
     run = metric_run(tmp_path / "run", *SMALL, name=f"bregman/{name}/input_convex")
@@ -328,9 +329,35 @@ def test_a_search_by_a_trained_divergence(name, score, made, tmp_path, command):
     place = opened.number_of(query)
     assert [each.number for each in found.by_coarse] == expected.indices[place].tolist()
     np.testing.assert_allclose([each.coarse for each in found.by_coarse], expected.scores[place], atol=1e-5)
-    code, said, _ = command("pair", run, query, made[1] / "6" / "1.png", "--out", tmp_path / "pair.png")
+    data = tmp_path / "pair.json"
+    code, said, _ = command("pair", run, query, made[1] / "6" / "1.png", "--out", tmp_path / "pair.png", "--json", data)
     assert code == 0
-    assert said.startswith(f"{'cosine' if name == 'cifar100_unseen' else score} ")
+    begins = "cosine " if name == "cifar100_unseen" else f"{score} "
+    assert said.startswith(begins)
+    assert json.loads(data.read_text())["whole_in_words"].startswith(begins)
+    if name == "cifar100_unseen":
+        code, _, problem = command("retrieve", run, query, "--gallery", made[1], "--candidates", 5)
+        assert code == 2
+        assert "compares whole images by a divergence, and ranks none of them again" in problem
+        assert command("retrieve", run, query, "--gallery", made[1], "--candidates", 0)[0] == 0
+
+
+def test_a_run_that_is_trained_by_a_divergence_and_ranks_by_cosine(tmp_path):
+    document = (REPOSITORY / "configs/bregman/cifar100_unseen/input_convex.yaml").read_text()
+    (tmp_path / "mixed.yaml").write_text(document.replace("ranking:    {name: divergence}", "ranking: {name: cosine}"))
+    metric = load_metric(metric_run(tmp_path / "run", *SMALL, name=tmp_path / "mixed.yaml"))
+    assert metric.distance.get_config() == Structural().get_config()
+    assert metric.candidates == 100
+
+
+def test_descriptors_of_a_mixed_run_are_those_of_its_evaluation(made, tmp_path):
+    """Means of 16-bit maps are taken in 32 bits."""
+    settings = [*SMALL, "runtime.precision=mixed_bfloat16"]
+    metric = load_metric(metric_run(tmp_path / "run", *settings, name="bregman/cifar100_unseen/input_convex"))
+    images = np.concatenate([*digits_of_classes(1).values()]).astype(np.float32)
+    expected = metric.distance.prepare(metric.model(images, training=False))
+    described = metric.described(metric.descriptors(images))
+    np.testing.assert_allclose(metric.distance.coarse(described, described), metric.distance.coarse(expected, expected))
 
 
 def test_the_sheet_shows_what_was_found(made, metric, tmp_path, command):

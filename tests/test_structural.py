@@ -130,7 +130,7 @@ def test_compiled_scores_are_the_plain_ones():
 def test_contributions_add_up_to_the_similarity():
     found = match(products(descriptors(6), descriptors(6, seed=1)))
     np.testing.assert_allclose(found.contributions.numpy().sum((1, 2)), found.structural_similarity, rtol=1e-12)
-    np.testing.assert_allclose(found.score - found.cosine, found.structural_similarity, rtol=1e-12)
+    np.testing.assert_allclose(found.score - found.whole, found.structural_similarity, rtol=1e-12)
 
 
 def test_similarity_does_not_depend_on_the_order_of_the_images():

@@ -126,13 +126,16 @@ def test_a_pair_does_not_depend_on_the_others():
     np.testing.assert_allclose(together[7:8], alone, rtol=1e-5, atol=1e-9)
 
 
-def test_compiles_with_xla():
+@pytest.mark.parametrize("bounded", [True, False])
+def test_compiles_with_xla(bounded):
     for gradient in ("detached", "unrolled", "implicit"):
 
         def total(similarities, u, v, gradient=gradient):
             with tf.GradientTape() as tape:
                 tape.watch(similarities)
-                loss = tf.reduce_sum(transport_plan(similarities, u, v, gradient=gradient)[0] * similarities)
+                loss = tf.reduce_sum(
+                    transport_plan(similarities, u, v, gradient=gradient, bounded=bounded)[0] * similarities
+                )
             return loss, tape.gradient(loss, similarities)
 
         arguments = [tf.constant(x) for x in problem(4, 4)]

@@ -15,6 +15,7 @@ from neural_similarity.config.divergences import (
     MaxAffine,
     MomentMatching,
     SquaredEuclidean,
+    check_rank,
 )
 from neural_similarity.config.experiment import Experiment
 from neural_similarity.config.fields import (
@@ -210,16 +211,6 @@ class Bregman(Experiment):
         return self
 
     @pydantic.model_validator(mode="after")
-    def _a_direction_that_there_is(self):
-        of_sets = self.divergence.name in ("functional_max_affine", "moment_matching")
-        if of_sets and self.divergence.direction == "jensen":
-            raise ValueError(
-                f"`divergence.direction: jensen` needs the midpoint of two vectors, and `divergence.name: "
-                f"{self.divergence.name}` compares sets of points. Take another direction."
-            )
-        return self
-
-    @pydantic.model_validator(mode="after")
     def _something_is_trained(self):
         if self.model.name == "identity" and self.divergence.name in ("squared_euclidean", "moment_matching"):
             raise ValueError(
@@ -237,6 +228,16 @@ class Bregman(Experiment):
                 f"`data.name: {self.data.name}` has {'images' if are_images else 'vectors'}. Take `model.name` "
                 f"{wanted}; got `{self.model.name}`."
             )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _rank_fits(self):
+        if self.model.name != "identity":
+            check_rank(self.divergence, "divergence", self.model.embedding_size, "model.embedding_size")
+        elif self.data.name == "known_divergence":
+            check_rank(self.divergence, "divergence", self.data.dimensions, "data.dimensions")
+        elif self.data.name in TABLES:
+            check_rank(self.divergence, "divergence", TABLES[self.data.name][1], "data.name")
         return self
 
     @property

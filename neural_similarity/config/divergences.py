@@ -6,13 +6,12 @@ from neural_similarity.config.fields import Count, NonNegative, Positive, Sectio
 
 
 class Divergence(Section):
-    """`direction` says which image is the sample x in D(x, y): `forward`, the query or anchor; `backward`, the other one.
+    """`direction` says which image is the sample x in D(x, y): `forward`, the query or anchor; `backward`, the other.
 
-    The other three give a symmetric number: `jeffreys` the sum of both, `minimum` the smaller one, `jensen` the
-    Jensen–Bregman divergence.
+    The other two give a symmetric number: `jeffreys` the sum of both, `minimum` the smaller one.
     """
 
-    direction: Literal["forward", "backward", "jeffreys", "jensen", "minimum"]
+    direction: Literal["forward", "backward", "jeffreys", "minimum"]
 
 
 class SquaredEuclidean(Divergence):
@@ -33,6 +32,22 @@ class Pieces(Divergence):
 
     pieces: Count
     temperature: NonNegative
+
+
+def check_rank(divergence: Section, path: str, size: int, size_path: str) -> None:
+    """Raises a `ValueError` if a Mahalanobis divergence has a larger rank than the vectors have numbers.
+
+    Args:
+        divergence: a section.
+        path: its dotted path, such as `distance`.
+        size: how many numbers a vector has.
+        size_path: which key says so.
+    """
+    rank = getattr(divergence, "rank", 1)
+    if rank > size:
+        raise ValueError(
+            f"`{path}.rank` is {rank}, and the vectors have {size} numbers (`{size_path}`). Take at most {size}."
+        )
 
 
 class MaxAffine(Pieces):

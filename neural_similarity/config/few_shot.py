@@ -88,8 +88,8 @@ class ProtoNet(Section):
 class BregmanProtoNet(ProtoNet, divergences.Divergence):
     """Prototypical networks under a divergence D that is trained with the network.
 
-    With `direction: forward`, a query x gets the class whose mean feature y has the smallest D(x, y). If D were ‖x − y‖²,
-    this would be `protonet`. The further keys are those of the divergence.
+    With `direction: forward`, a query x gets the class whose mean feature y has the smallest D(x, y). If D were
+    ‖x − y‖², this would be `protonet`. The further keys are those of the divergence.
     """
 
 
@@ -209,6 +209,12 @@ class FewShot(Experiment):
                 "`method.adapt: similarity` goes with `similarity.kind: static` only, which has matrices to adapt; got "
                 f"`similarity.kind: {self.similarity.kind}`."
             )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _rank_fits(self):
+        features = self.model.filters * (self.data.image_size // 16) ** 2
+        divergences.check_rank(self.method, "method", features, "model.filters")
         return self
 
     @pydantic.model_validator(mode="after")

@@ -23,7 +23,7 @@ from neural_similarity.config.fields import (
 from neural_similarity.config.sections import Data
 from neural_similarity.data.registry import DATA_SETS
 
-_PUBLISHED = tuple(name for name, entry in DATA_SETS.items() if entry.image_size and not entry.class_splits)
+_PUBLISHED = tuple(n for n, entry in DATA_SETS.items() if "image_recognition" in entry.families and entry.image_size)
 
 
 class Images(Data):

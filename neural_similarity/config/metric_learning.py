@@ -8,7 +8,14 @@ from typing import Annotated, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
-from neural_similarity.config.divergences import Divergence, InputConvex, Mahalanobis, MaxAffine, SquaredEuclidean
+from neural_similarity.config.divergences import (
+    Divergence,
+    InputConvex,
+    Mahalanobis,
+    MaxAffine,
+    SquaredEuclidean,
+    check_rank,
+)
 from neural_similarity.config.experiment import Experiment
 from neural_similarity.config.fields import (
     LARGEST,
@@ -370,8 +377,8 @@ class MetricLearning(Experiment):
             )
         if loss.compares == "similarities" and distance not in ("cosine", "structural"):
             raise ValueError(
-                f"`loss.name: {loss.name}` compares similarities from −1 to 1, and `distance.name: {distance}` does not "
-                "give such numbers. Take `cosine` or `structural`."
+                f"`loss.name: {loss.name}` compares similarities from −1 to 1, and `distance.name: {distance}` does "
+                "not give such numbers. Take `cosine` or `structural`."
             )
         of_cells = isinstance(self.distance, StructuralDivergence)
         of_vectors = isinstance(self.distance, Divergence) and not of_cells
@@ -382,8 +389,9 @@ class MetricLearning(Experiment):
             )
         if self.ranking.name == "divergence" and not of_vectors:
             raise ValueError(
-                f"`ranking.name: divergence` compares whole images by a trained divergence, and `distance.name: {distance}` "
-                "trains none for whole images. Take another `ranking.name`, or a `distance.name` such as `input_convex`."
+                "`ranking.name: divergence` compares whole images by a trained divergence, and `distance.name: "
+                f"{distance}` trains none for whole images. Take another `ranking.name`, or a `distance.name` such as "
+                "`input_convex`."
             )
         if self.ranking.name == "structural_divergence" and not of_cells:
             raise ValueError(
@@ -397,6 +405,11 @@ class MetricLearning(Experiment):
     def is_of_divergence(self):
         """Whether images are compared by a Bregman divergence in training."""
         return isinstance(self.distance, Divergence)
+
+    @pydantic.model_validator(mode="after")
+    def _rank_fits(self):
+        check_rank(self.distance, "distance", self.model.embedding_size, "model.embedding_size")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _a_fixed_backbone_sees_fixed_images(self):

@@ -65,10 +65,14 @@ def _read(name, root, file, shape):
             rest = stream.read(1) if len(content) == count else b""  # gzip checks its checksum at the end of the file
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: expected a readable gzip file: {error}. {_again(name, root)}") from error
-    if head != expected or len(content) != count or rest:
-        found = {head != expected: f"a file that begins with {head.hex(' ')}", bool(rest): "more of them"}.get(
-            True, f"{len(content):,} of them"
-        )
+    found = None
+    if head != expected:
+        found = f"a file that begins with {head.hex(' ')}"
+    elif len(content) < count:
+        found = f"{len(content):,} of them"
+    elif rest:
+        found = "more of them"
+    if found:
         raise UserError(
             f"{path}: expected {' × '.join(map(str, shape))} bytes after {expected.hex(' ')}, found {found}. "
             f"{_again(name, root)}"

@@ -153,7 +153,8 @@ def _download(entry, archive, root):
     in place.
     """
     root.mkdir(parents=True, exist_ok=True)
-    partial = root / f"{archive.name}.part"
+    # Different sets have single files of the same name.
+    partial = root / f"{f'{entry.name}-' if archive.is_one_file else ''}{archive.name}.part"
     try:
         with download.alone(partial) as file:
             wanted = _wanted(entry, archive, root)  # another process may have put them there meanwhile

@@ -16,7 +16,7 @@ def load(
     """Reads a data set.
 
     Args:
-        name: one of the names in `registry.DATA_SETS` that serve image recognition. The others are read by
+        name: one of the names in `registry.DATA_SETS` whose splits have the same classes. The others are read by
             `few_shot_sets.load_class_splits` and `retrieval_sets.load_retrieval_set`.
         root: the folder that holds all sets, as dataset_setup.sh fills it. None is the folder that it fills by default.
             For `folder` it is the folder of the set itself. `digits` has no files, and ignores it.
@@ -25,11 +25,11 @@ def load(
         image_size: height and width in pixels, for `folder`. The other sets have the size that the registry states.
 
     Returns:
-        Splits with images `(n, image_size, image_size, 3)` uint8 and labels `(n,)` int32.
+        Splits with images `(n, h, w, 3)` uint8 and labels `(n,)` int32.
 
     Raises:
         DataMissing: the set's files are not there (`neural_similarity.data.images`; a UserError).
-        UserError: there is no such set for image recognition, a file is damaged, or the fraction cannot be held out.
+        UserError: there is no such set, a file is damaged, or the fraction cannot be held out.
     """
     _check_name(name)
     if name == "folder":

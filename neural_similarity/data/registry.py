@@ -34,8 +34,9 @@ class DataSet:
         origin: where the images come from, in words.
         page: address of the publisher's page; None for the user's own images.
         licence: what the publisher says about use, in words.
-        families: the families of experiments that can use it, by their names in `FAMILIES`. Image recognition needs the
-            same classes in every split; few-shot recognition and metric learning need other classes in each.
+        families: the families of experiments that can use it, by their names in `FAMILIES`. Image recognition and
+            learned divergences need the same classes in every split; few-shot recognition and metric learning need
+            other classes in each.
         class_counts: the number of classes in each split, where the splits have different classes and the files tell
             their names.
     """
@@ -53,8 +54,8 @@ class DataSet:
 
     @property
     def class_splits(self):
-        """Whether its splits have different classes, so that image recognition cannot use it."""
-        return "image_recognition" not in self.families
+        """Whether its splits have different classes, as few-shot recognition and metric learning need them."""
+        return not {"image_recognition", "bregman"} & {*self.families}
 
     def serves(self):
         """The families that can use it, in words: "few-shot recognition and metric learning"."""
@@ -208,7 +209,7 @@ _DIGITS = {
 _IDX = {
     "image_size": 28,
     "counts": {"train": 60_000, "test": 10_000},
-    "families": ("image_recognition", "bregman"),
+    "families": ("bregman",),
     "released_folder": None,
     "space_mb": 100,
     "only_by_name": True,

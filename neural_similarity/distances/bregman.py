@@ -4,10 +4,10 @@ import keras
 import tensorflow as tf
 
 from neural_similarity.distances.distance import Distance, unit_vectors, vectors
-from neural_similarity.ops import at_least_float32, dimensions, jensen_all_pairs, jensen_pairs
-from neural_similarity.potentials import Divergence, Potential
+from neural_similarity.ops import at_least_float32, dimensions
+from neural_similarity.potentials import Divergence
 
-DIRECTIONS = ("forward", "backward", "jeffreys", "jensen", "minimum")
+DIRECTIONS = ("forward", "backward", "jeffreys", "minimum")
 
 
 class Bregman(Distance):
@@ -26,20 +26,16 @@ class Bregman(Distance):
         divergence: a `potentials.Divergence`, such as `InputConvex()`.
         direction: which image is the sample. `"forward"`: the first one, that is a query or an anchor, so that images
             of a gallery are references. `"backward"`: the second one. `"jeffreys"`: the sum of both, D(x, y) + D(y, x).
-            `"minimum"`: the smaller of both. `"jensen"`: ½ φ(x) + ½ φ(y) − φ(½ (x + y)), which computes φ at the
-            midpoint of every pair: for small batches only. It needs a `potentials.Potential`, as other divergences have
-            no φ.
+            `"minimum"`: the smaller of both.
 
     Raises:
         TypeError: it is no divergence.
-        ValueError: `direction` is unknown, or it is `"jensen"` and the divergence has no φ.
+        ValueError: `direction` is unknown.
     """
 
     is_squared = True
 
-    # Words for people, as in `Structural`.
     coarse_name = "divergence"
-    coarse_score = "−D ="
 
     def __init__(self, divergence, *, direction="forward"):
         if direction not in DIRECTIONS:
@@ -51,8 +47,6 @@ class Bregman(Distance):
                 f"`divergence` must be a layer of neural_similarity.potentials, as InputConvex(). Received: "
                 f"{divergence!r}"
             )
-        if direction == "jensen" and not isinstance(divergence, Potential):
-            raise ValueError(f'`direction="jensen"` needs a potential. Received: {type(divergence).__name__}')
         self.divergence = divergence
         self.direction = direction
 
@@ -86,8 +80,6 @@ class Bregman(Distance):
         else:
             points = tf.reshape(embeddings, (dimensions(embeddings)[0], -1, embeddings.shape[-1]))
             means = tf.reduce_mean(points, 1)
-        if self.direction == "jensen":
-            return unit_vectors(means), self.divergence.ready(points)
         return unit_vectors(means), self.divergence.described(points)
 
     def whole(self, prepared):
@@ -99,11 +91,13 @@ class Bregman(Distance):
         (_, x), (_, y), divergence = queries, gallery, self.divergence
         if self.direction == "jeffreys":
             return -divergence.symmetric_all_pairs(x, y)
-        if self.direction == "jensen":
-            return -jensen_all_pairs(divergence.value, x, y)
         forward = divergence.all_pairs(x, y) if self.direction != "backward" else None
         backward = tf.linalg.matrix_transpose(divergence.all_pairs(y, x)) if self.direction != "forward" else None
         return -self._directed(forward, backward)
+
+    def coarse_in_words(self, score):
+        """See `Distance.coarse_in_words`."""
+        return f"D = {-score:.3f}"
 
     def fine(self, queries, candidates):
         """See `Distance.fine`."""
@@ -119,8 +113,6 @@ class Bregman(Distance):
         (_, x), (_, y), divergence = first, second, self.divergence
         if self.direction == "jeffreys":
             return divergence.symmetric_pairs(x, y)
-        if self.direction == "jensen":
-            return jensen_pairs(divergence.value, x, y)
         forward = divergence.pairs(x, y) if self.direction != "backward" else None
         backward = divergence.pairs(y, x) if self.direction != "forward" else None
         return self._directed(forward, backward)

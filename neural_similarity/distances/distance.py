@@ -25,6 +25,9 @@ class Distance(abc.ABC):
     # Whether `distances` are squared ones already, or like them, as divergences are.
     is_squared = False
 
+    # What `coarse` compares images by, in one word.
+    coarse_name = "cosine"
+
     # The layer that holds the weights of the distance itself, where it is learned; None if it has none.
     parameters = None
 
@@ -42,6 +45,10 @@ class Distance(abc.ABC):
     @abc.abstractmethod
     def coarse(self, queries, gallery):
         """Scores of all pairs, `(q, n)`, by one matrix product."""
+
+    def coarse_in_words(self, score: float) -> str:
+        """A score of `coarse` for people: "cosine 0.830"."""
+        return f"{self.coarse_name} {score:.3f}"
 
     @abc.abstractmethod
     def fine(self, queries, candidates):

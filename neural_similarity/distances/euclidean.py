@@ -13,6 +13,11 @@ class Euclidean(Distance):
     """
 
     is_of_vectors = True
+    coarse_name = "distance"
+
+    def coarse_in_words(self, score):
+        """See `Distance.coarse_in_words`."""
+        return f"distance {-score:.3f}"
 
     def prepare(self, embeddings):
         """See `Distance.prepare`: `(b, c)`."""

@@ -25,10 +25,6 @@ class Structural(Distance):
             is in training, as the released code does.
     """
 
-    # Words for people: the name of the comparison behind `coarse`, and the name of the number that it gives.
-    coarse_name = "cosine"
-    coarse_score = "cosine"
-
     # Whether `compare` gives numbers from −1 to 1.
     is_bounded = True
 
@@ -55,8 +51,8 @@ class Structural(Distance):
     def prepare(self, embeddings):
         """See `Distance.prepare`.
 
-        Two steps: `descriptors` makes vectors of the embeddings, `described` computes what a comparison needs of them. For
-        cosines the second step has nothing to do.
+        Two steps: `descriptors` makes vectors of the embeddings, `described` computes what a comparison needs of them.
+        For cosines the second step has nothing to do.
         """
         return self.described(self.descriptors(embeddings))
 
@@ -102,7 +98,7 @@ class Structural(Distance):
         return self._match(self.compare(first, second))
 
     def compare(self, first, second):
-        """The similarities `(…, r, s)` of r and s described vectors: here the cosines of `(…, r, c)` and `(…, s, c)`."""
+        """The similarities `(…, r, s)` of described vectors: here the cosines of `(…, r, c)` and `(…, s, c)`."""
         return tf.matmul(first, second, transpose_b=True)
 
     def _match(self, products):
@@ -112,14 +108,18 @@ class Structural(Distance):
         """See `Distance.distances`: half of Σ T_rs d_rs, the transported distance of the cells, plus half of that of
         the whole images."""
         found = self.match(first, second)
-        return (tf.reduce_sum(found.plan * chord(found.similarities), (-2, -1)) + chord(found.cosine)) / 2
+        return (tf.reduce_sum(found.plan * chord(found.similarities), (-2, -1)) + chord(found.whole)) / 2
 
     def scores(self, prepared):
         """See `Distance.scores`: cos + SS."""
-        return 2 * self.similarities(prepared)
+        return 2 * self._half_of_scores(prepared)
 
     def similarities(self, prepared):
-        """See `Distance.similarities`: (SS + cos)/2.
+        """See `Distance.similarities`: (SS + cos)/2."""
+        return self._half_of_scores(prepared)
+
+    def _half_of_scores(self, prepared):
+        """(SS + cos)/2 of all pairs.
 
         It does not depend on which image comes first, up to the residual of the sweeps. So only half of the pairs are
         matched.

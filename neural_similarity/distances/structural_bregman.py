@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from neural_similarity.distances.bregman import Bregman
+from neural_similarity.distances.distance import Distance
 from neural_similarity.distances.structural import Structural
 from neural_similarity.ops import dimensions
 
@@ -10,12 +11,15 @@ from neural_similarity.ops import dimensions
 class StructuralBregman(Structural):
     """Ranks by the structural similarity of DIML (Zhao et al., ICCV 2021) with another cost of transport.
 
-    The cosine of two vectors is replaced by 1 − ½ D, where D is a Bregman divergence; this holds for cells and for whole
-    images. All vectors have length one. There ‖x − y‖² = 2 − 2 cos, so that `Structural` is the case of the squared
-    Euclidean distance. This is an experiment of this project, and of no paper.
+    The cosine of two vectors is replaced by 1 − ½ D, where D is a Bregman divergence; this holds for cells and for
+    whole images. All vectors have length one. There ‖x − y‖² = 2 − 2 cos, so that `Structural` is the case of the
+    squared Euclidean distance. This is an experiment of this project, and of no paper.
 
     1 − ½ D may be far below −1. So losses that need similarities from −1 to 1 refuse it, and the transport uses
     logarithms where they are needed. A divergence with weights must have them before it is used; see `Bregman`.
+
+    `distances` are ½ Σ T √D of the cells + ½ √D of the whole images. Miners choose by the angle of the whole images'
+    vectors, as with `Structural`, and not by D.
 
     Args:
         divergence: a `potentials.Potential`, such as `InputConvex()`.
@@ -28,7 +32,6 @@ class StructuralBregman(Structural):
     """
 
     coarse_name = "divergence"
-    coarse_score = "1 − D/2 ="
     is_bounded = False
 
     def __init__(self, divergence, *, direction="forward", **kwargs):
@@ -70,13 +73,19 @@ class StructuralBregman(Structural):
         """See `Structural.compare`: 1 − ½ D."""
         return 1 + self.bregman.coarse(first, second) / 2
 
+    def coarse_in_words(self, score):
+        """See `Distance.coarse_in_words`."""
+        return f"1 − D/2 = {score:.3f}"
+
     def scores(self, prepared):
-        """See `Distance.scores`. All pairs are matched in both orders, as D(x, y) and D(y, x) differ."""
+        """See `Distance.scores`. Where D(x, y) and D(y, x) differ, all pairs are matched in both orders."""
+        if self.bregman.direction in ("jeffreys", "minimum"):
+            return 2 * self._half_of_scores(prepared)
         b, one_and_r, _ = dimensions(prepared[0])
         products = tf.transpose(self._all_products(prepared), (0, 2, 1, 3))
         found = self._match(tf.reshape(products, (b * b, one_and_r, one_and_r)))
         return tf.reshape(found.score, (b, b))
 
     def similarities(self, prepared):
-        """Raises a `TypeError`, as 1 − ½ D has no lower limit."""
-        raise TypeError(f"{type(self).__name__} has no similarities from −1 to 1, which this loss compares")
+        """See `Distance.similarities`: a `TypeError`, as 1 − ½ D has no lower limit."""
+        return Distance.similarities(self, prepared)

@@ -76,7 +76,12 @@ def num_classes(config: Bregman) -> int:
 
 
 def load_data(config: Bregman) -> VectorSplits | KnownDivergence:
-    """The config's samples. All but images depend also on the config's seed."""
+    """The config's samples. All but images depend also on the config's seed.
+
+    Raises:
+        DataMissing: the images' files are not there.
+        UserError: a file is damaged.
+    """
     data = config.data
     if isinstance(data, Images):
         splits = sets.load(data.name, data.root_path)
@@ -107,7 +112,9 @@ def build_model(config: Bregman, facts: dict) -> keras.Model:
 
 
 def network(config: Bregman, num_classes: int, dtype: str | None = None) -> keras.Model:
-    """The network of a config, from samples `(b, d)` or sets `(b, m, d)` to embeddings `(b, c)` or `(b, m, c)`.
+    """The network of a config, to embeddings `(b, c)`, or `(b, m, c)` of sets.
+
+    It takes vectors `(b, d)`, sets of points `(b, m, d)`, or images `(b, s, s, 3)` of 0 to 255.
 
     Its attribute `divergence` is the trained `potentials.Divergence`, whose weights belong to the model's.
     """
@@ -119,7 +126,7 @@ def network(config: Bregman, num_classes: int, dtype: str | None = None) -> kera
             backbone = models.conv4(
                 filters=section.filters, image_size=size, batch_norm_decay=section.batch_norm_decay, dtype=dtype
             )
-            model = models.with_linear_head(backbone, section.embedding_size)
+            model = models.with_embedding(backbone, section.embedding_size)
         elif section.name == "mlp":
             model = models.mlp(_sample_shape(config), section.widths, section.embedding_size, section.layer_norm, dtype)
         else:
@@ -165,7 +172,7 @@ def build_task(config, model, replicas, data):
 
 
 def _samples(config, data):
-    """`batch(step)`: samples, and their classes `(b,)` int32. No sample comes twice in a batch."""
+    """`batch(step)`: samples, and their classes `(b,)` int32. No vector and no set comes twice in a batch."""
     if isinstance(config.data, Images):
         images = ImageSet(data.train.x, data.train.labels)
         return training_batch(images, config.seed, config.data.global_batch_size, config.data.augmentation)

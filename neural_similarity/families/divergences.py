@@ -21,7 +21,7 @@ def build_divergence(
 
 
 def _layer(section, seed, dtype):
-    # A checkpoint finds weights by name. Without one, Keras would append a number that depends on the layers made before.
+    # A checkpoint finds weights by name. Without a name, Keras would number the layers of a process.
     named = {"name": section.name, "dtype": dtype}
     if isinstance(section, sections.SquaredEuclidean):
         return potentials.SquaredEuclidean(**named)

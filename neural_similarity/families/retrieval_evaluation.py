@@ -18,8 +18,8 @@ def evaluation(config: MetricLearning, distance: Distance, outputs, splits):
 
     The measures are those of `metrics.retrieval_scores`, and of `metrics.clustering_scores` if the config asks for
     them. If the ranking is structural, the measures of the first ranking stand beside them. Their names begin with
-    `cosine_`, or with `divergence_` if a divergence compares the whole images. `marginal_residual` is the mean of that of
-    `ops.transport_plan` over queries and their nearest images.
+    `cosine_`, or with `divergence_` if a divergence compares the whole images. `marginal_residual` is the mean of
+    that of `ops.transport_plan` over queries and their nearest images.
 
     Args:
         config: the config.

@@ -11,7 +11,7 @@ from neural_similarity.files import shown
 from neural_similarity.interpret.cells import in_words
 from neural_similarity.interpret.given_images import square_images
 from neural_similarity.interpret.pair_pictures import pair_figure
-from neural_similarity.interpret.pairs import Link, PairExplanation, explained
+from neural_similarity.interpret.pairs import Link, PairExplanation, explain_descriptors
 from neural_similarity.interpret.picture_files import check_png, write_png
 from neural_similarity.interpret.trained_metrics import TrainedMetric, load_metric
 
@@ -61,7 +61,7 @@ def explain_files(metric: TrainedMetric, image_a: Path, image_b: Path) -> PairEx
         UserError: an image cannot be read, or the network gives numbers that are not finite.
     """
     images = square_images([image_a, image_b], metric.image_size, metric.scaled)
-    return explained(metric.distance, metric.descriptors(images), images, (str(image_a), str(image_b)))
+    return explain_descriptors(metric.distance, metric.descriptors(images), images, (str(image_a), str(image_b)))
 
 
 def link_in_words(link: Link, cells: int) -> str:

@@ -51,10 +51,10 @@ class PairExplanation:
         v: `(r,)` float32, likewise of the second image.
         plan: T, `(r, r)` float32, how much of the weight links two cells.
         similarities: S, `(r, r)` float32, of two cells.
-        cosine: of the two images as a whole; where a divergence D compares them, 1 − D/2 in its place.
+        whole: how similar the two images as a whole are: their cosine, or 1 − D/2 where a divergence D compares them.
         residual: the mass that the rows of `plan` have too much or too little. More sweeps make it smaller.
         matching: the settings of the matching, by name.
-        whole_score: what stands before the number `cosine` in words: "cosine" or "1 − D/2 =".
+        whole_in_words: `whole` as "cosine 0.610" or "1 − D/2 = 0.610".
     """
 
     names: tuple[str, str]
@@ -63,10 +63,10 @@ class PairExplanation:
     v: np.ndarray
     plan: np.ndarray
     similarities: np.ndarray
-    cosine: float
+    whole: float
     residual: float
     matching: Mapping
-    whole_score: str = "cosine"
+    whole_in_words: str
 
     @property
     def cells(self) -> int:
@@ -85,8 +85,8 @@ class PairExplanation:
 
     @property
     def score(self) -> float:
-        """cos + SS: what images are ranked by."""
-        return self.cosine + self.structural_similarity
+        """`whole` + SS: what images are ranked by."""
+        return self.whole + self.structural_similarity
 
     def strongest_links(self, m: int = 5) -> list[Link]:
         """The `m` links that contribute most, the strongest first; fewer where fewer cells have weight."""
@@ -94,19 +94,19 @@ class PairExplanation:
 
     def in_words(self) -> str:
         """The score and what it is made of, as "cosine 0.610 + structural similarity 0.720 = score 1.330"."""
-        parts = f"{self.whole_score} {self.cosine:.3f} + structural similarity {self.structural_similarity:.3f}"
+        parts = f"{self.whole_in_words} + structural similarity {self.structural_similarity:.3f}"
         return f"{parts} = score {self.score:.3f}"
 
     def to_json(self) -> str:
         """All numbers as JSON, without the images; cells are numbered row by row, from 0."""
         arrays = ("u", "v", "plan", "similarities", "contributions")
-        numbers = ("cosine", "structural_similarity", "score", "residual")
+        numbers = ("whole", "structural_similarity", "score", "residual")
         return json.dumps(
             {
                 "images": list(self.names),
                 "cells": self.cells,
                 "matching": dict(self.matching),
-                "whole_score": self.whole_score.removesuffix(" ="),
+                "whole_in_words": self.whole_in_words,
                 **{name: getattr(self, name) for name in numbers},
                 "strongest_links": [link._asdict() for link in self.strongest_links()],
                 **{name: getattr(self, name).tolist() for name in arrays},
@@ -214,10 +214,10 @@ def explain_pair(
         marginals=marginals,
     )
     names = name_of(image_a, "image a"), name_of(image_b, "image b")
-    return explained(distance, distance.descriptors(maps), images, names)
+    return explain_descriptors(distance, distance.descriptors(maps), images, names)
 
 
-def explained(distance: Structural, descriptors, images, names) -> PairExplanation:
+def explain_descriptors(distance: Structural, descriptors, images, names) -> PairExplanation:
     """The `PairExplanation` of two images whose descriptors are known.
 
     Args:
@@ -245,14 +245,14 @@ def explained(distance: Structural, descriptors, images, names) -> PairExplanati
         names=tuple(names),
         images=np.round(images).astype(np.uint8),
         **{name: getattr(found, name)[0].numpy() for name in ("u", "v", "plan", "similarities")},
-        cosine=float(found.cosine[0]),
+        whole=float(found.whole[0]),
         residual=float(found.residual[0]),
         matching={
             "cells": distance.cells,
             "whole": distance.whole_is if isinstance(distance.whole_is, str) else "embeddings",
             **distance.matching,
         },
-        whole_score=distance.coarse_score,
+        whole_in_words=distance.coarse_in_words(float(found.whole[0])),
     )
 
 

@@ -1,6 +1,6 @@
 """Draws what a search found: images, their neighbours before and after ranking again, and which parts match."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -27,6 +27,7 @@ def sheet_figure(
     names: Mapping[int, str],
     cells: int | None,
     by: str = "cosine",
+    in_words: Callable = "{:.2f}".format,
 ) -> Figure:
     """A figure with a block for each search: the image on the left, and its neighbours in rows beside it.
 
@@ -43,6 +44,7 @@ def sheet_figure(
         names: number in the gallery → path in it.
         cells: how many cells there are in a row; None where no image was ranked again.
         by: the name of what gives the coarse score, "cosine" or "divergence".
+        in_words: makes a text of a coarse score.
 
     Returns:
         A matplotlib `Figure`, which needs no display.
@@ -58,7 +60,7 @@ def sheet_figure(
     canvas.text(width / 2, 0.28, words, ha="center", fontsize=_LARGE, weight="bold")
     top = _HEAD
     for each, height in zip(found, heights, strict=True):
-        _search(canvas, top, each, images, names, cells, by)
+        _search(canvas, top, each, images, names, cells, by, in_words)
         top += height
     return figure
 
@@ -71,7 +73,7 @@ def _height(found):
     return _ROW + (_ROW + _pair_height() + 0.15) * bool(found.reranked) + _BETWEEN
 
 
-def _search(canvas, top, found, images, names, cells, by):
+def _search(canvas, top, found, images, names, cells, by, in_words):
     """One search, `top` inches below the upper edge."""
     _image(canvas, _MARGIN, top, found.image)
     label = [_short(found.label)] if found.label is not None else []
@@ -81,7 +83,9 @@ def _search(canvas, top, found, images, names, cells, by):
     for i, neighbour in enumerate(found.by_coarse):
         x = start + i * _COLUMN
         _image(canvas, x, top, images[neighbour.number], neighbour.is_right)
-        _words(canvas, x, top, [f"{_mark(neighbour)}{neighbour.coarse:.2f}", _name(names[neighbour.number], found)])
+        _words(
+            canvas, x, top, [f"{_mark(neighbour)}{in_words(neighbour.coarse)}", _name(names[neighbour.number], found)]
+        )
     if not found.reranked:
         return
     below = top + _ROW

@@ -8,6 +8,7 @@ import tensorflow as tf
 from neural_similarity.data.image_files import middle_square, resized_centre
 from neural_similarity.data.registry import DATA_SETS
 from neural_similarity.distances import Bregman, Structural
+from neural_similarity.distances.distance import vectors
 from neural_similarity.errors import UserError
 from neural_similarity.families import load_run
 from neural_similarity.families.metric_learning_parts import ranking_distance
@@ -15,6 +16,7 @@ from neural_similarity.families.unseen_classes import open_run_of
 from neural_similarity.training.runs import Run
 
 _AT_ONCE = 64  # images of a block
+_DESCRIBED_AT_ONCE = 4096
 
 
 class TrainedMetric:
@@ -78,11 +80,14 @@ class TrainedMetric:
         return np.concatenate(found).astype(np.float32)
 
     def _of_maps(self, maps):
-        return self.distance.descriptors(maps) if self.has_cells else tf.reduce_mean(maps, (1, 2))[:, None]
+        return self.distance.descriptors(maps) if self.has_cells else vectors(maps)[:, None]
 
     def described(self, descriptors: np.ndarray):
-        """What the methods of `distance` take, of `descriptors`."""
-        return self.distance.described(descriptors) if self.has_cells else self.distance.prepare(descriptors[:, 0])
+        """What the methods of `distance` take, as tensors, of `descriptors`; also computed in blocks."""
+        describe = self.distance.described if self.has_cells else lambda found: self.distance.prepare(found[:, 0])
+        starts = range(0, len(descriptors), _DESCRIBED_AT_ONCE)
+        blocks = [describe(tf.constant(descriptors[start : start + _DESCRIBED_AT_ONCE])) for start in starts]
+        return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *blocks)
 
 
 def open_metric_run(folder: str | Path) -> Run:

@@ -36,14 +36,14 @@ def draw_waterfall(axes, explained: PairExplanation, coloured: int, points: floa
 
 
 def draw_score(axes, explained: PairExplanation, points: float) -> None:
-    """Draws SS and the cosine as bars, one on the other, and beside them their sum, the score.
+    """Draws SS and the similarity of the whole images as bars, one on the other, and beside them their sum, the score.
 
     Args:
         axes, explained, points: as for `draw_waterfall`.
     """
     structural = explained.structural_similarity
-    whole = "cos" if explained.whole_score == "cosine" else explained.whole_score.removesuffix(" =")
-    bars = [("SS", structural, _SUM), (whole, explained.cosine, _COSINE), ("score", explained.score, _SUM)]
+    whole = "cos" if explained.whole_in_words.startswith("cosine") else "1 − D/2"
+    bars = [("SS", structural, _SUM), (whole, explained.whole, _COSINE), ("score", explained.score, _SUM)]
     _draw(axes, bars, [0.0, structural, 0.0], points)
 
 

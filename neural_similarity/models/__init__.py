@@ -4,7 +4,7 @@ from neural_similarity.backend import check_backend
 
 check_backend()  # before Keras is imported
 
-from neural_similarity.models.classifiers import with_cosine_head, with_linear_head
+from neural_similarity.models.classifiers import with_cosine_head, with_embedding, with_linear_head
 from neural_similarity.models.cnn9 import cnn9
 from neural_similarity.models.conv4 import conv4
 from neural_similarity.models.embedding import application_backbone, backbone_of_file, with_projection
@@ -20,6 +20,7 @@ __all__ = [
     "mlp",
     "spherenet9",
     "with_cosine_head",
+    "with_embedding",
     "with_linear_head",
     "with_projection",
 ]

@@ -24,6 +24,13 @@ def with_linear_head(backbone, num_classes, inner_rates=0, initial_rate=0.01) ->
     return keras.Model(backbone.input, logits, name=f"{backbone.name}_linear")
 
 
+def with_embedding(backbone, embedding_size) -> keras.Model:
+    """A backbone with a linear layer "embedding", from its input to `(b, embedding_size)`; else as above."""
+    features = backbone.output
+    embedding = keras.layers.Dense(embedding_size, dtype=features.dtype, name="embedding")(features)
+    return keras.Model(backbone.input, embedding, name=f"{backbone.name}_embedding")
+
+
 def with_cosine_head(backbone, num_classes, scale) -> keras.Model:
     """A backbone with a cosine classifier, the layer "head". `scale` multiplies the cosines; else as above."""
     features = backbone.output

@@ -8,6 +8,7 @@ q samples · n references · p pairs · d dimensions · … any number of axes. 
 
 import tensorflow as tf
 
+from neural_similarity.ops.shapes import dimensions
 from neural_similarity.ops.wide import at_least_float32
 
 
@@ -81,7 +82,7 @@ def jensen_all_pairs(phi, x, y):
     x, y = at_least_float32(x), at_least_float32(y)
 
     def of_all(points):
-        return tf.reshape(phi(tf.reshape(points, (-1, points.shape[-1]))), tf.shape(points)[:-1])
+        return tf.reshape(phi(tf.reshape(points, (-1, points.shape[-1]))), dimensions(points)[:-1])
 
     middle = (x[..., :, None, :] + y[..., None, :, :]) / 2
     return (of_all(x)[..., None] + of_all(y)[..., None, :]) / 2 - of_all(middle)

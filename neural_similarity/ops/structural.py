@@ -6,7 +6,7 @@ image · s of the second · c channels · q queries · k candidates of each
 An image is described by 1 + r vectors of length one, its *descriptor*: the first describes the whole image, the others
 its cells. All that follows needs only the inner products of two descriptors, `(…, 1 + r, 1 + s)`:
 
-    first row, first column     the cosine of the two images as a whole
+    first row, first column     the two images as a whole
     first row, other columns    the first image as a whole with each cell of the second
     other rows, first column    each cell of the first image with the second image as a whole
     other rows and columns      S, each cell of the first image with each cell of the second
@@ -31,7 +31,7 @@ class Match(NamedTuple):
     """How two images match, in float32 or wider.
 
     Attributes:
-        cosine: `(…)`, of the images as a whole.
+        whole: `(…)`, how similar the images as a whole are: their cosine, in DIML.
         similarities: S, `(…, r, s)`, of the cells.
         u: `(…, r)`, the weight of each cell of the first image; the sum is one.
         v: `(…, s)`, likewise of the second image.
@@ -39,7 +39,7 @@ class Match(NamedTuple):
         residual: `(…)`, how far the sweeps are from their end; see `transport_plan`.
     """
 
-    cosine: tf.Tensor
+    whole: tf.Tensor
     similarities: tf.Tensor
     u: tf.Tensor
     v: tf.Tensor
@@ -58,8 +58,8 @@ class Match(NamedTuple):
 
     @property
     def score(self):
-        """cos + SS, `(…)`: what images are ranked by."""
-        return self.cosine + self.structural_similarity
+        """`whole` + SS, `(…)`: what images are ranked by."""
+        return self.whole + self.structural_similarity
 
 
 def match(
@@ -75,8 +75,8 @@ def match(
     """Matches the cells of two images by optimal transport with the cost 1 − S.
 
     Args:
-        products: `(…, 1 + r, 1 + s)`, the similarities of the vectors of two images: cosines, or other numbers that grow
-            with similarity, such as 1 − ½ D. Index 0 is the image as a whole.
+        products: `(…, 1 + r, 1 + s)`, the similarities of the vectors of two images: cosines, or other numbers that
+            grow with similarity, such as 1 − ½ D. Index 0 is the image as a whole.
         entropy, sweeps, gradient, bounded: as for `transport_plan`. With `gradient="detached"` the weights u and v are
             constants too.
         marginals: how the cells are weighted. `"correlation"`: by their similarity with the other image as a whole,

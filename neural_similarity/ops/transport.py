@@ -35,9 +35,10 @@ def transport_plan(similarities, u, v, *, entropy=0.05, sweeps=20, gradient="det
             `"unrolled"`: through every sweep, whose intermediate results stay in memory. `"implicit"`: that of the
             plan to which the sweeps converge, from the conditions that it fulfils. It is exact if they did converge.
             A cell without mass gets no gradient.
-        bounded: True if S is never below −1. Then ε alone decides whether logarithms are needed, as said above. False: S
-            may be smaller. Then the values of S decide: logarithms are used if the exponents (S − 1)/ε of one row are
-            more than 80 apart, or 40 with `gradient="unrolled"`.
+        bounded: True if S is never below −1. Then ε alone decides whether logarithms are needed, as said above. False:
+            S may be smaller. Then the values of S decide, for all pairs together: logarithms are used if the exponents
+            (S − 1)/ε of one row are more than 80 apart, and with `gradient="unrolled"` always. They change only the
+            rounding.
 
     Returns:
         (T `(…, r, s)`, the residual `(…)`), in float32 or wider. The columns of T have the mass v. The residual is the
@@ -84,6 +85,8 @@ def plan_of_pairs(similarities, u, v, *, entropy, sweeps, bounded=True, largest=
         return (_with_logarithms if 2 / entropy > largest else _plainly)(exponents, u, v, sweeps)
     # Dividing a row of K by a number does not change the plan. So only the differences within a row count.
     exponents -= tf.stop_gradient(tf.reduce_max(exponents, 1, keepdims=True))
+    if largest < _LARGEST_EXPONENT:  # unrolled: XLA compiles no gradient of sweeps in a branch
+        return _with_logarithms(exponents, u, v, sweeps)
     return tf.cond(
         tf.reduce_min(exponents) >= -largest,
         lambda: _plainly(exponents, u, v, sweeps),

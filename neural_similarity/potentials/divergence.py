@@ -38,8 +38,8 @@ class Divergence(keras.layers.Layer):
     def all_pairs(self, samples, references):
         """D of all pairs, `(…, q, n)`, of what `describe` returned for q samples and n references.
 
-        The arguments may have further axes in front. For example `(2, 3, …)` and `(2, 4, …)` give `(2, 3, 4)`: the first
-        three samples are compared with the first four references, and the second three with the second four.
+        The arguments may have further axes in front. For example `(2, 3, …)` and `(2, 4, …)` give `(2, 3, 4)`: the
+        first three samples are compared with the first four references, and the second three with the second four.
         """
         raise NotImplementedError
 

@@ -167,7 +167,7 @@ def _matched(distance, searched, prepared, ranking, order):
     second = tf.nest.map_structure(lambda x: tf.gather(x, order.ravel()), searched)
     match = distance.match(first, second)
     plans, similarities = match.plan.numpy(), match.similarities.numpy()
-    coarse, structural = match.cosine.numpy(), match.structural_similarity.numpy()
+    coarse, structural = match.whole.numpy(), match.structural_similarity.numpy()
     ranks = 1 + np.argmax(ranking.indices[:, None] == order[..., None], axis=-1)
     found = [
         Neighbour(

@@ -46,6 +46,11 @@ def retrieve(
     if out is not None:
         _check_outside(check_png(out), Path(gallery))
     metric = load_metric(folder)
+    if candidates and not metric.has_cells:
+        raise UserError(
+            f"--candidates {candidates}: this run compares whole images by a divergence, and ranks none of them again. "
+            "Next: leave out --candidates"
+        )
     searched = open_gallery(gallery, metric)
     _check_label(label, searched)
     candidates = metric.candidates if candidates is None else candidates
@@ -87,17 +92,17 @@ def _check_label(label, gallery):
 
 
 def _lines(found, gallery, metric):
-    coarse = metric.distance.coarse_score
+    in_words = metric.distance.coarse_in_words
     yield f"{found.path}{f' (class {found.label})' if found.label is not None else ''}:"
     for place, neighbour in enumerate(found.reranked or found.by_coarse, start=1):
         mark = {True: "✓ ", False: "✗ ", None: ""}[neighbour.is_right]
         words = f"  {place}. {mark}{shown(gallery.path(neighbour.number))}: "
         if neighbour.structural_similarity is None:
-            yield f"{words}{coarse} {neighbour.coarse:.3f}"
+            yield f"{words}{in_words(neighbour.coarse)}"
             continue
         yield (
-            f"{words}score {neighbour.score:.3f} ({coarse} {neighbour.coarse:.3f}, number {neighbour.rank} before ranking again; "
-            f"structural similarity {neighbour.structural_similarity:.3f})"
+            f"{words}score {neighbour.score:.3f} ({in_words(neighbour.coarse)}, number {neighbour.rank} before ranking "
+            f"again; structural similarity {neighbour.structural_similarity:.3f})"
         )
         for link in neighbour.links[:1]:
             yield f"     strongest match: {link_in_words(link, metric.distance.cells)}"
@@ -123,6 +128,9 @@ def _draw(drawn, gallery, metric, out):
         raise problems[0]
     names = {number: gallery.names[number] for number in numbers}
     cells = metric.distance.cells if metric.has_cells else None
-    images, by = dict(zip(numbers, images, strict=True)), metric.distance.coarse_name
-    write_png(sheet_figure(drawn, images, names, cells, by), out)
+    images = dict(zip(numbers, images, strict=True))
+    how = {"by": metric.distance.coarse_name}
+    if not metric.has_cells:
+        how["in_words"] = metric.distance.coarse_in_words
+    write_png(sheet_figure(drawn, images, names, cells, **how), out)
     return shown(out)

@@ -10,5 +10,7 @@ __all__ = ["Method", "class_labels", "features_of", "flat", "measures", "method_
 
 def method_of(config: FewShot) -> Method:
     """The method that a config names."""
+    learned = ("protonet_mahalanobis", "protonet_max_affine", "protonet_input_convex")
     methods = {"protonet": ProtoNet, "baseline": Classifier, "baseline_pp": Classifier, "maml": Maml}
-    return methods.get(config.method.name, BregmanProtoNet)(config)
+    methods |= dict.fromkeys(learned, BregmanProtoNet)
+    return methods[config.method.name](config)
