@@ -68,6 +68,27 @@ def _merge(parser):
     return run
 
 
+def _export(parser):
+    parser.add_argument("run", metavar="RUN", type=typed_path, help="run folder")
+    parser.add_argument(
+        "--format",
+        choices=("saved_model", "tflite", "onnx"),
+        default="saved_model",
+        help="saved_model takes every network, and is a folder; onnx needs the extra packages of [onnx] "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out", metavar="PATH", type=typed_path, required=True, help="folder or file to write; a new one"
+    )
+
+    def run(options):
+        from neural_similarity.interop.export import export
+
+        say(export(options.run, options.format, options.out))
+
+    return run
+
+
 def _convert(parser):
     parser.description += (
         " CKPT is what the released train.py saved, as model_cifar10/dynamic_dns/42499. The config says which network "
@@ -312,6 +333,7 @@ def _divergence(parser):
 COMMANDS = {  # not in docstrings, which python -OO leaves out
     "predict": (_predict, "Names what a trained network sees in images."),
     "weights": (_weights, "Puts the weights of a finished run into weights/, with their scores."),
+    "export": (_export, "Writes a trained network as SavedModel, TFLite or ONNX, for programs without this package."),
     "merge": (_merge, "Writes a trained static network as plain Keras, M merged into its kernels."),
     "convert": (_convert, "Turns a checkpoint of the released TensorFlow 1 code into a Keras model."),
     "parity": (_parity, "Compares our networks with numbers that the released code computed."),

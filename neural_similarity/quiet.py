@@ -33,7 +33,7 @@ def import_tensorflow():
             "TMPDIR to a folder that can."
         ) from None
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _hidden_standard_error():
+    with hidden_standard_error():
         try:
             import tensorflow  # noqa: F401
         except ModuleNotFoundError:
@@ -48,8 +48,8 @@ def import_tensorflow():
 
 
 @contextlib.contextmanager
-def _hidden_standard_error():
-    """Hides what is written to file 2, and prints it after an exception. Hides nothing where that cannot be done."""
+def hidden_standard_error(show_after_exception=True):
+    """Hides what is written to file 2, and shows it after an exception. Hides nothing where that cannot be done."""
     with contextlib.ExitStack() as stack:
         try:
             standard_error = os.dup(2)
@@ -64,8 +64,9 @@ def _hidden_standard_error():
         try:
             yield
         except BaseException:
-            hidden.seek(0)
-            os.write(standard_error, hidden.read())
+            if show_after_exception:
+                hidden.seek(0)
+                os.write(standard_error, hidden.read())
             raise
         finally:
             os.dup2(standard_error, 2)

@@ -1,5 +1,7 @@
 """Functions that XLA compiles where their tensors are large: `fused`, and `recomputed` for the gradient too."""
 
+import contextlib
+import contextvars
 import functools
 import logging
 import math
@@ -20,6 +22,20 @@ _LARGE = 1 << 16
 # less than 1 GB. To train and evaluate configs/cifar10/nsl_fspherenet.yaml takes 57, so that eight such networks fit.
 _MOST = 512
 _COMPILED = {}  # (function, settings, signature) → the TensorFlow function
+
+
+# Whether `fused` compiles at all.
+_XLA = contextvars.ContextVar("xla", default=True)
+
+
+@contextlib.contextmanager
+def without_xla():
+    """Within it, `fused` compiles nothing: for graphs that other programs than TensorFlow run, and without gradient."""
+    token = _XLA.set(False)
+    try:
+        yield
+    finally:
+        _XLA.reset(token)
 
 
 def fused(function):
@@ -43,6 +59,8 @@ def fused(function):
     @functools.wraps(function)
     def call(*tensors, wait_for=None, **settings):
         tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
+        if not _XLA.get():
+            return function(*tensors, **settings)
         waits = wait_for is not None
         everything = [*tensors, wait_for] if waits else tensors
         if max(map(_count_numbers, tensors)) >= _LARGE and _are_known_but_for_batch(everything):
