@@ -333,7 +333,7 @@ def _divergence(parser):
 COMMANDS = {  # not in docstrings, which python -OO leaves out
     "predict": (_predict, "Names what a trained network sees in images."),
     "weights": (_weights, "Puts the weights of a finished run into weights/, with their scores."),
-    "export": (_export, "Writes a trained network as SavedModel, TFLite or ONNX, for programs without this package."),
+    "export": (_export, "Writes a trained network as SavedModel, TFLite or ONNX."),
     "merge": (_merge, "Writes a trained static network as plain Keras, M merged into its kernels."),
     "convert": (_convert, "Turns a checkpoint of the released TensorFlow 1 code into a Keras model."),
     "parity": (_parity, "Compares our networks with numbers that the released code computed."),

@@ -16,7 +16,7 @@ from neural_similarity.config import REPOSITORY
 from neural_similarity.data import setup
 from neural_similarity.errors import Interrupted, UserError
 
-NAMES = ("predict", "weights", "merge", "convert", "parity", "record", "tables")
+NAMES = ("predict", "weights", "export", "merge", "convert", "parity", "record", "tables")
 NAMES += ("plots", "report", "matrices", "attention", "compare", "episode", "pair", "divergence", "retrieve")
 WITHOUT_TENSORFLOW = (
     "import sys, neural_similarity.__main__ as door\n"
