@@ -213,6 +213,16 @@ def test_every_weight_has_a_gradient(config):
         assert np.abs(v.numpy() - start).max() > 0, v.path
 
 
+def test_images_in_sixteen_bits():
+    """The features, the divergence and the loss stay in 32."""
+    loaded = settings(IMAGES, *FEW[IMAGES], *SHORT, "runtime.precision=mixed_bfloat16")
+    data, replicas = bregman.load_data(loaded), one_replica()
+    model = bregman.build_model(loaded, data.facts())
+    assert model.output.dtype == model.divergence.compute_dtype == "float32"
+    (measured,) = train_steps(bregman.build_task(loaded, model, replicas, data), replicas, 1)
+    assert np.isfinite(measured["loss"])
+
+
 # Data
 
 

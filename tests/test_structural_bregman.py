@@ -165,6 +165,13 @@ def test_a_divergence_that_is_large_leaves_the_plan_whole():
     np.testing.assert_allclose(*plans, atol=2e-4)
 
 
+def test_sixteen_bits_are_compared_in_thirty_two():
+    distance = made("input_convex", dtype="float32")
+    prepared = distance.prepare(tf.cast(images(2), tf.bfloat16))
+    assert {x.dtype for x in tf.nest.flatten(prepared)} == {tf.float32}
+    assert distance.match(prepared, prepared).plan.dtype == tf.float32
+
+
 @each_divergence
 def test_a_ranking_finds_the_image_itself_first(name):
     distance = made(name)
