@@ -35,6 +35,9 @@ def test_the_numbers_of_learned_divergences_are_those_of_the_result_lines():
     for seeds in lines.values():
         for score in next(iter(seeds.values())):
             values = [100 * scores[score]["value"] for scores in seeds.values() if score in scores]
+            interval = next(iter(seeds.values()))[score].get("interval95")
+            if len(values) == 1 and interval:  # over the episodes
+                known.add(f"{values[0]:.2f} ± {100 * interval:.2f}")
             if len(values) > 1:
                 known.add(f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}")
     told = [
