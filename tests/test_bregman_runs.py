@@ -90,7 +90,9 @@ def test_a_run_has_its_scores(config, tmp_path, capsys):
     assert run_tool("record", str(tmp_path / "run"), "--results", str(tmp_path / "results")) == 0
 
 
-@pytest.mark.parametrize("config", [QUICKSTART, KNOWN, f"{RINGS}/functional.yaml", IMAGES])
+@pytest.mark.parametrize(
+    "config", [QUICKSTART, KNOWN, f"{RINGS}/functional.yaml", pytest.param(IMAGES, marks=pytest.mark.slow)]
+)
 def test_a_stopped_run_goes_on_to_the_same_end(config, tmp_path, monkeypatch):
     assert train(config, tmp_path / "reference") == 0
     with monkeypatch.context() as patch:

@@ -43,7 +43,9 @@ def batches():
     return [random.uniform(0, 255, (size, 32, 32, 3)).astype(np.float32) for size in (1, 3, 2)]
 
 
-@pytest.mark.parametrize("run_folder", ["static_uns", "dynamic_dns"], indirect=True)
+@pytest.mark.parametrize(
+    "run_folder", ["static_uns", pytest.param("dynamic_dns", marks=pytest.mark.slow)], indirect=True
+)
 def test_a_process_without_this_package_gets_the_same_logits(run_folder, tmp_path, command):
     """From both formats, whatever the batch size; a static network is merged."""
     for form, name in (("saved_model", "saved"), ("tflite", "model.tflite")):

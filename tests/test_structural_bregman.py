@@ -119,7 +119,7 @@ def test_scores_of_a_batch_are_those_of_ordered_pairs(name):
 @pytest.mark.parametrize("gradient", ["unrolled", "implicit"])
 @each_divergence
 def test_gradients_are_the_finite_differences(name, gradient):
-    distance = made(name, gradient=gradient, sweeps=300, entropy=0.3)
+    distance = made(name, gradient=gradient, sweeps=80, entropy=0.5)
     x, y = tf.constant(images(2)), tf.constant(images(2, seed=1))
     weights = distance.divergence.trainable_variables
 
