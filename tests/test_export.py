@@ -44,7 +44,12 @@ def batches():
 
 
 @pytest.mark.parametrize(
-    "run_folder", ["static_uns", pytest.param("dynamic_dns", marks=pytest.mark.slow)], indirect=True
+    "run_folder",
+    [
+        "static_uns",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("dynamic_dns", "nsl_fspherenet", "spherenet_cosine")),
+    ],
+    indirect=True,
 )
 def test_a_process_without_this_package_gets_the_same_logits(run_folder, tmp_path, command):
     """From both formats, whatever the batch size; a static network is merged."""

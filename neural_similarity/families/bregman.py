@@ -49,12 +49,11 @@ def describe(config: Bregman) -> dict[str, str]:
     """Says in words how the run is measured, how many numbers are trained, and how many samples there are."""
     weights = network(config, num_classes(config)).trainable_variables
     words = {"measured": config.protocol(), "parameters": f"{sum(int(v.shape.num_elements()) for v in weights):,}"}
-    try:
-        check_data(config)
-    except DataMissing as missing:
-        return {**words, "data": f"missing. {missing}"}
     if isinstance(config.data, Images):
-        return {**words, "data": ", ".join(f"{n:,} {split}" for split, n in DATA_SETS[config.data.name].counts.items())}
+        try:
+            return {**words, "data": ", ".join(f"{n:,} {split}" for split, n in _counts(config).items())}
+        except DataMissing as missing:
+            return {**words, "data": f"missing. {missing}"}
     data = load_data(config)
     shapes = (data.train.shape, data.test.shape) if config.is_of_pairs else (data.train.x.shape, data.test.x.shape)
     return {**words, "data": "training {}, test {}".format(*(" × ".join(map(str, shape)) for shape in shapes))}
@@ -63,7 +62,12 @@ def describe(config: Bregman) -> dict[str, str]:
 def check_data(config: Bregman) -> None:
     """Raises a UserError if the config's images are not there. They are not read; other samples need no files."""
     if isinstance(config.data, Images):
-        sets.count_images(config.data.name, config.data.root_path)
+        _counts(config)
+
+
+def _counts(config):
+    """{split: number of images}."""
+    return sets.count_images(config.data.name, config.data.root_path)
 
 
 def num_classes(config: Bregman) -> int:

@@ -112,7 +112,7 @@ def ranking_distance(config: MetricLearning, loss: losses.EmbeddingLoss) -> dist
         return loss.distance
     if section.name == "structural_divergence":
         how = {"direction": config.distance.direction, **_matching(section)}
-        return distances.StructuralBregman(loss.distance.bregman.divergence, whole="cells", **how)
+        return distances.StructuralBregman(loss.distance.divergence, whole="cells", **how)
     if section.name != "structural":
         return {"cosine": distances.Cosine, "euclidean": distances.Euclidean}[section.name]()
     whole = "cells" if hasattr(config.distance, "cells") else "map"

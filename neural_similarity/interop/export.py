@@ -22,7 +22,7 @@ from neural_similarity.errors import UserError
 from neural_similarity.families import family_of
 from neural_similarity.families.few_shot_methods import features_of
 from neural_similarity.files import put_in_place
-from neural_similarity.interop.merge import LOGIT_TOLERANCE, merge
+from neural_similarity.interop.merge import LOGIT_TOLERANCE, merge, refuse_unadapted
 from neural_similarity.ops.fused import without_xla
 from neural_similarity.quiet import hidden_standard_error
 from neural_similarity.training.runs import open_run
@@ -94,12 +94,7 @@ def _network(run):
     """(the network that is written, what it returns in words)."""
     opened = open_run(run)
     config = opened.config
-    if config.family == "few_shot" and config.method.name == "maml":
-        raise UserError(
-            f"{run}: cannot be exported before its network has adapted to new classes (method.name: maml). In Python: "
-            f'FewShotClassifier("{run}").fit(images, labels).merged(), after '
-            "`from neural_similarity.predict import FewShotClassifier`"
-        )
+    refuse_unadapted(run, config, "exported")
     runtime = config.runtime.model_copy(update={"precision": "float32"})
     model = family_of(config).build_model(config.model_copy(update={"runtime": runtime}), opened.facts)
     opened.load_weights(model)
@@ -206,7 +201,6 @@ _FORMATS = {
     "tflite": (_write_tflite, _read_tflite, ".tflite"),
     "onnx": (_write_onnx, _read_onnx, ".onnx"),
 }
-FORMATS = tuple(_FORMATS)
 
 
 def _compare(model, run):

@@ -168,13 +168,24 @@ def _network(run):
         return _embedding(run), "embedding"
     if config.family != "few_shot":
         return load_run(run), "logit"
-    if config.method.name == "maml":
+    refuse_unadapted(run, config, "merged")
+    return features_of(load_run(run)), "feature"
+
+
+def refuse_unadapted(run, config, what):
+    """Raises a `UserError` for a run whose network has yet to adapt to its classes.
+
+    Args:
+        run: the run's folder.
+        config: the run's config.
+        what: what cannot be done with it, as "merged".
+    """
+    if config.family == "few_shot" and config.method.name == "maml":
         raise UserError(
-            f"{run}: cannot be merged before its network has adapted to new classes (method.name: maml). In Python: "
+            f"{run}: cannot be {what} before its network has adapted to new classes (method.name: maml). In Python: "
             f'FewShotClassifier("{run}").fit(images, labels).merged(), after '
             "`from neural_similarity.predict import FewShotClassifier`"
         )
-    return features_of(load_run(run)), "feature"
 
 
 def _embedding(run):
