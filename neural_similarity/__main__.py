@@ -330,6 +330,19 @@ def _divergence(parser):
     return run
 
 
+def _launch(parser):
+    parser.add_argument("--workers", metavar="N", type=count, required=True, help="processes that train together")
+    parser.add_argument("script", metavar="TRAIN.py", type=typed_path, help="the train.py of an experiment")
+    parser.add_argument("arguments", metavar="…", nargs=argparse.REMAINDER, help="the arguments of that train.py")
+
+    def run(options):
+        from neural_similarity.training.launch import launch
+
+        return launch(options.workers, options.script, options.arguments)
+
+    return run
+
+
 COMMANDS = {  # not in docstrings, which python -OO leaves out
     "predict": (_predict, "Names what a trained network sees in images."),
     "weights": (_weights, "Puts the weights of a finished run into weights/, with their scores."),
@@ -340,6 +353,7 @@ COMMANDS = {  # not in docstrings, which python -OO leaves out
     "record": (_record, "Adds the result lines of finished runs to results/<set>.jsonl."),
     "tables": (_tables, "Writes the tables of README and docs anew from results/*.jsonl."),
     "plots": (_plots, "Draws the training curves of runs, finished or not."),
+    "launch": (_launch, "Trains one run in several processes on this machine."),
     "report": (_report, "Writes the HTML report of a run or a table: one file."),
     "matrices": (_matrices, "Draws the similarity matrices of a static or dynamic network."),
     "attention": (_attention, "Draws where a network with global similarity looks."),

@@ -17,7 +17,7 @@ from neural_similarity.data import setup
 from neural_similarity.errors import Interrupted, UserError
 
 NAMES = ("predict", "weights", "export", "merge", "convert", "parity", "record", "tables")
-NAMES += ("plots", "report", "matrices", "attention", "compare", "episode", "pair", "divergence", "retrieve")
+NAMES += ("plots", "launch", "report", "matrices", "attention", "compare", "episode", "pair", "divergence", "retrieve")
 WITHOUT_TENSORFLOW = (
     "import sys, neural_similarity.__main__ as door\n"
     "try: door.main(sys.argv[1:])\n"

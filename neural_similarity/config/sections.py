@@ -122,7 +122,7 @@ class Checkpoint(Section):
 class Runtime(Section):
     """How the same numbers are computed; no part of the recipe."""
 
-    strategy: Literal["auto", "none", "mirrored"]
+    strategy: Literal["auto", "none", "mirrored", "multi_worker"]
     precision: Literal["float32", "mixed_bfloat16"]
     # Not Literal["auto", True, False]: that takes 1 for true.
     jit_compile: Annotated[bool | Literal["auto"], Field(description="`auto`, `true` or `false`")]

@@ -1,6 +1,9 @@
 """What a train.py does with a config and a run folder: train, evaluate, or show what would be done."""
 
+import contextlib
 import dataclasses
+import json
+import logging
 from collections.abc import Iterable
 
 import yaml
@@ -10,6 +13,7 @@ from neural_similarity.config import Experiment
 from neural_similarity.errors import Interrupted, UserError
 from neural_similarity.families import family_of
 from neural_similarity.files import write_atomically
+from neural_similarity.training.checkpoints import Checkpoints
 from neural_similarity.training.details import Details
 from neural_similarity.training.environment import environment
 from neural_similarity.training.lock import locked
@@ -18,9 +22,13 @@ from neural_similarity.training.loop import Loop
 from neural_similarity.training.results import Result, build_result, percent
 from neural_similarity.training.runs import Run
 from neural_similarity.training.runtime import Runtime
+from neural_similarity.training.workers import lost_worker_told
+from neural_similarity.version import __version__
 
 
-def train(config: Experiment, name: str, run: Run, overrides: Iterable[str] = (), resume: bool = False) -> Result:
+def train(
+    config: Experiment, name: str, run: Run, overrides: Iterable[str] = (), resume: bool = False
+) -> Result | None:
     """Trains a config in the folder of a run, from its last checkpoint with `resume`.
 
     Args:
@@ -31,10 +39,11 @@ def train(config: Experiment, name: str, run: Run, overrides: Iterable[str] = ()
         resume: whether an unfinished run is taken up.
 
     Returns:
-        The `Result`.
+        The `Result`; None on a worker that is not the chief.
 
     Raises:
-        UserError: a run may not start here, or not go on; the data are missing or others; the loss is not finite.
+        UserError: a run may not start here, or not go on; the data are missing or others; the loss is not finite; of
+            several workers, one is gone.
         Interrupted: on Ctrl-C, SIGTERM or SIGHUP, after saving.
     """
     family = family_of(config)
@@ -48,30 +57,50 @@ def train(config: Experiment, name: str, run: Run, overrides: Iterable[str] = ()
     check()
     runtime = run.runtime if resume else Runtime.resolve(config.runtime)
     runtime.check_batch(config)
-    data = family.load_data(config)
-    replicas = runtime.start()
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with locked(run.folder) as check_place:
-        check()  # again, as another process may have trained here while the data were read
-        if resume:
-            run.check_facts(data.facts())
-        else:
-            details = Details(
-                config=name,
-                recipe=configs.recipe_of(config, name),
-                experiment=config.owner(),
-                overrides=[text for text in overrides if not _is_a_path(text)],
-                facts=data.facts(),
-                runtime=runtime,
-                environment=environment(),
-            )
-            run.create(config, details)
-        try:
-            return _train(config, run, replicas, data, check_place)
-        except Interrupted as stop:
-            raise Interrupted(stop.step, f"Go on: {run.resume_command()}") from None
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"Go on: {run.resume_command()}") from None
+    replicas = runtime.start(
+        {
+            "config and --resume": f"{config.identity()[:10]}, {'goes on' if resume else 'begins'}",
+            "version of neural_similarity": __version__,
+        }
+    )
+    with lost_worker_told(f"--resume and --run-dir {run.shown()}"):
+        data = family.load_data(config)
+        replicas.check_same("data", json.dumps(data.facts(), sort_keys=True))
+        if not replicas.is_chief:
+            log.setLevel(logging.WARNING)  # the chief tells how it goes
+            checkpoints = run.checkpoints if resume else Checkpoints(run.folder / "checkpoints")
+            with _advised(run):
+                _loop(config, run, checkpoints, replicas, data, check_place=lambda: None).run()
+            return None
+        run.folder.mkdir(parents=True, exist_ok=True)
+        with locked(run.folder) as check_place:
+            check()  # again, as another process may have trained here while the data were read
+            if resume:
+                run.check_facts(data.facts())
+            else:
+                details = Details(
+                    config=name,
+                    recipe=configs.recipe_of(config, name),
+                    experiment=config.owner(),
+                    overrides=[text for text in overrides if not _is_a_path(text)],
+                    facts=data.facts(),
+                    runtime=runtime,
+                    environment=environment(),
+                )
+                run.create(config, details)
+            with _advised(run):
+                return _train(config, run, replicas, data, check_place)
+
+
+@contextlib.contextmanager
+def _advised(run):
+    """Adds to an interruption how the run goes on."""
+    try:
+        yield
+    except Interrupted as stop:
+        raise Interrupted(stop.step, f"Go on: {run.resume_command()}") from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"Go on: {run.resume_command()}") from None
 
 
 def _is_a_path(override):
@@ -84,12 +113,12 @@ def _is_a_path(override):
     return key in ("data.root", "model.path")
 
 
-def _train(config, run, replicas, data, check_place):
+def _loop(config, run, checkpoints, replicas, data, check_place):
+    """The `Loop` of a run, with network and data, ready to go on from its checkpoint or to begin."""
     family = family_of(config)
     with replicas.scope():
-        model = family.build_model(config, run.facts)
+        model = family.build_model(config, data.facts())
         task = family.build_task(config, model, replicas, data)
-    checkpoints = run.checkpoints
     checkpoints.keep = config.checkpoint.keep
     loop = Loop(
         task,
@@ -103,14 +132,22 @@ def _train(config, run, replicas, data, check_place):
         protocol=config.protocol(),
     )
     loop.restore()
+    return loop
+
+
+def _train(config, run, replicas, data, check_place):
+    """Trains in the folder of a run that is begun, and locked by this process; returns the `Result`."""
+    family = family_of(config)
+    loop = _loop(config, run, run.checkpoints, replicas, data, check_place)
     here, began = environment(), run.details.environment
     data_set = f"the images of {config.data.root_path}" if config.data.root_is_the_set else config.data.name
     what = f"{run.details.config} with {data_set}"
-    log.info("%s → %s, step %s, on %s", what, run.shown(), f"{loop.step:,}", here["device"])
+    where = f"{here['device']}, one of {run.runtime.workers} workers" if run.runtime.workers > 1 else here["device"]
+    log.info("%s → %s, step %s, on %s", what, run.shown(), f"{loop.step:,}", where)
     if changed := [f"{key} {began[key]} → {here[key]}" for key in began if began[key] != here.get(key)]:
         log.info("Not as when the run began: %s", "; ".join(changed))
     rows = loop.run()
-    result = build_result(run, model, rows, loop.lost_rows, family.SCORES, family.headline(config))
+    result = build_result(run, loop.task.model, rows, loop.lost_rows, family.SCORES, family.headline(config))
     check_place()
     write_atomically(run.folder / "result.json", result.json_line() + "\n")
     return result
@@ -139,8 +176,9 @@ def evaluate(config: Experiment, run: Run) -> None:
     run.check_same(config, leave_out=config.only_evaluation_reads)
     data = family.load_data(config)
     run.check_facts(data.facts(), leave_out=("data_checksum",))  # other images of the same classes are welcome
-    run.runtime.check_batch(config)
-    replicas = run.runtime.start()
+    runtime = run.runtime.alone()
+    runtime.check_batch(config)
+    replicas = runtime.start()
     with replicas.scope():
         model = family.build_model(config, run.facts)
         step = run.load_weights(model)

@@ -43,5 +43,8 @@ def gathered(x):
     count = tf.distribute.get_strategy().num_replicas_in_sync
     if count == 1:
         return x
-    together = tf.distribute.get_replica_context().all_gather(x, axis=0)
-    return tf.ensure_shape(together, (count * x.shape[0], *x.shape[1:]))  # all_gather loses the static shape
+    # A sum of parts that are zero but for each one's own place, as `all_gather` refuses workers with one device each
+    context = tf.distribute.get_replica_context()
+    own_place = tf.one_hot(context.replica_id_in_sync_group, count, dtype=x.dtype)
+    parts = tf.reshape(own_place, (count, *[1] * x.shape.rank)) * x
+    return tf.reshape(context.all_reduce(tf.distribute.ReduceOp.SUM, parts), (count * x.shape[0], *x.shape[1:]))

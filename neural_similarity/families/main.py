@@ -56,7 +56,8 @@ def _main(default_config, arguments):
         actions.evaluate(config, run)
     else:
         result = actions.train(config, name, run, overrides=options.set, resume=options.resume)
-        actions.say_result(result, run)
+        if result:  # the chief of several workers has it
+            actions.say_result(result, run)
 
 
 def _parser(owner, default_config):

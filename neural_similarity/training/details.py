@@ -59,5 +59,7 @@ class Details(pydantic.BaseModel):
     def with_hash(self, config: Experiment) -> "Details":
         """The same details with the `hash` that belongs to them and to the run's config."""
         document = self.model_dump(mode="json", exclude={"hash"}, exclude_unset=True)
+        if self.runtime.workers == 1:
+            del document["runtime"]["workers"]  # which older runs do not have
         canonical = json.dumps([config.identity(), document], sort_keys=True, separators=(",", ":"))
         return self.model_copy(update={"hash": hashlib.sha256(canonical.encode()).hexdigest()})

@@ -55,13 +55,16 @@ class Metrics:
     step 20 goes. Whatever would be lost by that is kept under another name, `metrics.jsonl.earlier`.
 
     Args:
-        folder: the run folder.
+        folder: the run folder; None keeps the rows in memory alone.
         rows: the rows up to the step that training goes on from.
     """
 
     def __init__(self, folder, rows=()):
-        self.path = Path(folder) / "metrics.jsonl"
         self.rows = list(rows)
+        self.path = self._board = None
+        if folder is None:
+            return
+        self.path = Path(folder) / "metrics.jsonl"
         self._set_aside_if_it_holds_more()
         write_atomically(self.path, self._text())
         self._board = _tensorboard(folder)
@@ -96,6 +99,8 @@ class Metrics:
         """Appends a row: the `values`, by name, of one split at one step."""
         row = {"step": step, "split": split, **values}
         self.rows.append(row)
+        if self.path is None:
+            return
         with _writing(self.path), open(self.path, "a") as file:
             file.write(_line(row))
         if self._board:

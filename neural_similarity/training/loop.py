@@ -98,6 +98,9 @@ class Loop:
     is stopped after step 14, when `pending` holds the steps 11 to 14. The run that goes on from there adds the steps 15
     to 20. Its row of step 20 then has the same means as if the run had never been stopped.
 
+    Of several workers only the chief writes. All of them do the same otherwise, in the same order, as each one's
+    computations wait for the others'.
+
     Args:
         task: the `Task`.
         replicas: the `Replicas` to run it on.
@@ -141,10 +144,21 @@ class Loop:
     def restore(self):
         """Takes weights, optimiser, step, metrics and `pending` from the newest whole checkpoint; or begins the task.
 
+        Of several workers the chief does it first, since it renames damaged files.
+
         Raises:
-            UserError: there are rows of metrics and no checkpoint, or what is there cannot be used.
+            UserError: there are rows of metrics and no checkpoint, what is there cannot be used, or another worker
+                found another checkpoint.
         """
-        newest = self.checkpoints.load_newest(rename_damaged=True)
+        if not self.replicas.is_chief:
+            self.replicas.any(False)
+        self._restore()
+        if self.replicas.is_chief:
+            self.replicas.any(False)
+        self.replicas.check_same("checkpoint to go on from", f"step {self.step}")
+
+    def _restore(self):
+        newest = self.checkpoints.load_newest(rename_damaged=self.replicas.is_chief)
         if newest is None:
             self._check_nothing_is_lost()
             self.task.begin(resumed=False)
@@ -201,8 +215,8 @@ class Loop:
             UserError: the loss or a weight is not finite, a checkpoint cannot be saved, or the run folder is gone.
         """
         self.check_place()
-        metrics = Metrics(self.folder, self.rows)
-        if not self.checkpoints.steps():
+        metrics = Metrics(self.folder if self.replicas.is_chief else None, self.rows)
+        if self.replicas.is_chief and not self.checkpoints.steps():
             self._save(metrics)  # so that rows without a checkpoint always mean that something was lost
         compiled = self.replicas.compile(self.task.step, reduce="mean")
         started = time.monotonic()
@@ -216,9 +230,10 @@ class Loop:
             for batch in batches(self.task.batch, self.step, self.train_steps):
                 unfetched.append(compiled(batch))
                 self.step += 1
-                stop = stop_asked()
                 evaluate = self.step == self.train_steps or self.step % self.evaluate_every_steps == 0
                 write_row = evaluate or self.step % LOG_EVERY_STEPS == 0
+                # Several workers must stop at the same step. They agree where they wait for results in any case.
+                stop = (write_row or not self.replicas.are_of_several_workers) and self.replicas.any(stop_asked())
                 save = evaluate or stop or time.monotonic() - saved_at > self.checkpoint_every_seconds
                 if not (write_row or save):
                     continue
@@ -233,7 +248,8 @@ class Loop:
                     pace = (time.monotonic() - started) / (self.step - first)
                     progress.say(self.step, metrics.rows, seconds_left=pace * (self.train_steps - self.step))
                 if save:
-                    self._save(metrics)
+                    if self.replicas.is_chief:
+                        self._save(metrics)
                     saved_at = time.monotonic()
                 stopwatch.restart(self.step)
                 if stop and self.step < self.train_steps:

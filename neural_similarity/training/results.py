@@ -97,6 +97,7 @@ class Result(pydantic.BaseModel):
     precision: Text
     strategy: Text
     devices: int = Field(default=1, ge=1, le=_MOST)  # for lines from before there was this field
+    workers: int = Field(default=1, ge=1, le=_MOST)  # likewise
     jit_compile: bool
     deterministic: bool
     device: Text

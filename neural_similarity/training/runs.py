@@ -97,7 +97,9 @@ class Run:
         """
         folder = shlex.quote(self.shown())
         train = shown(REPOSITORY / self.config.owner() / "train.py")
-        return f"python {shlex.quote(train)} --config {folder}/config.yaml --run-dir {folder} --resume"
+        workers = self.runtime.workers
+        program = f"python -m neural_similarity launch --workers {workers}" if workers > 1 else "python"
+        return f"{program} {shlex.quote(train)} --config {folder}/config.yaml --run-dir {folder} --resume"
 
     @property
     def result(self) -> Result | None:

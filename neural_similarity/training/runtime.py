@@ -1,13 +1,16 @@
 """On how many devices a step runs, in which precision, and whether XLA compiles it."""
 
 import dataclasses
+import zlib
 from collections.abc import Callable
 from typing import Annotated, Literal
 
+import numpy as np
 import tensorflow as tf
 from pydantic import Field
 
 from neural_similarity.errors import UserError
+from neural_similarity.training.workers import Workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,18 +18,21 @@ class Runtime:
     """A config's section `runtime` with a decision for every `auto`.
 
     Attributes:
-        strategy: `"none"` for one device, `"mirrored"` for several that share each batch.
-        devices: how many devices share a batch.
+        strategy: `"none"` for one device, `"mirrored"` for several that share each batch, `"multi_worker"` for those of
+            several processes, as on several machines.
+        devices: how many devices share a batch, those of all workers.
         precision: a Keras dtype policy, `"float32"` or `"mixed_bfloat16"`.
         jit_compile: whether XLA compiles the whole step.
         deterministic: whether TensorFlow is asked for its deterministic kernels.
+        workers: how many processes train together; 1 unless the strategy is `"multi_worker"`.
     """
 
-    strategy: Literal["none", "mirrored"]
+    strategy: Literal["none", "mirrored", "multi_worker"]
     devices: Annotated[int, Field(ge=1)]
     precision: Literal["float32", "mixed_bfloat16"]
     jit_compile: bool
     deterministic: bool
+    workers: Annotated[int, Field(ge=1)] = 1
 
     @classmethod
     def resolve(cls, section):
@@ -38,18 +44,28 @@ class Runtime:
         `Runtime(strategy="mirrored", devices=4, jit_compile=False, …)`.
 
         Raises:
-            UserError: the section asks for `mirrored` and for `jit_compile: true` at once.
+            UserError: the section asks for several devices and for `jit_compile: true` at once, or for workers that
+                are not to be found.
         """
         several = len(tf.config.list_physical_devices("GPU")) > 1
         strategy = {"auto": "mirrored" if several else "none"}.get(section.strategy, section.strategy)
         jit_compile = False if section.jit_compile == "auto" else section.jit_compile
-        if jit_compile and strategy == "mirrored":
+        if jit_compile and strategy != "none":
             raise UserError(
-                "`runtime.jit_compile: true` cannot go with `runtime.strategy: mirrored`: a compiled step cannot "
+                f"`runtime.jit_compile: true` cannot go with `runtime.strategy: {strategy}`: a compiled step cannot "
                 "reach the other devices' variables. Try --set runtime.jit_compile=false, or runtime.strategy=none"
             )
-        devices = len(_devices()) if strategy == "mirrored" else 1
-        return cls(strategy, devices, section.precision, jit_compile, section.deterministic)
+        workers, devices = 1, 1
+        if strategy == "mirrored":
+            devices = len(_devices())
+        elif strategy == "multi_worker":
+            workers = len(Workers.found().addresses)
+            devices = workers * _of_a_worker()
+        return cls(strategy, devices, section.precision, jit_compile, section.deterministic, workers)
+
+    def alone(self) -> "Runtime":
+        """The same for a process that evaluates by itself: several workers only train together."""
+        return dataclasses.replace(self, strategy="none", devices=1, workers=1) if self.workers > 1 else self
 
     def check_batch(self, config) -> None:
         """Raises a `UserError` unless each device gets the same number of examples of a batch of the config."""
@@ -61,16 +77,24 @@ class Runtime:
                 "--set runtime.strategy=none"
             )
 
-    def start(self) -> "Replicas":
+    def start(self, statement: dict[str, str] | None = None) -> "Replicas":
         """Changes TensorFlow's settings for this process; returns the `Replicas` under which the model is built.
 
+        It comes before everything else that TensorFlow computes, and waits for all workers.
+
+        Args:
+            statement: what must be the same on all workers (`Workers.meet`).
+
         Raises:
-            UserError: this machine has more or fewer devices than `devices`, the number when the run began.
+            UserError: here are more or fewer devices or workers than when the run began, a worker does not come, or is
+                about to train something else.
         """
         if self.deterministic:
             tf.config.experimental.enable_op_determinism()
         if self.strategy == "none":
             return Replicas(tf.distribute.get_strategy(), self.jit_compile)
+        if self.strategy == "multi_worker":
+            return self._start_with_others(statement or {})
         if len(_devices()) != self.devices:
             raise UserError(
                 f"This run began on {self.devices} devices, and here are {len(_devices())}: batch normalisation would "
@@ -78,10 +102,27 @@ class Runtime:
             )
         return Replicas(tf.distribute.MirroredStrategy(_devices()), self.jit_compile)
 
+    def _start_with_others(self, statement):
+        workers = Workers.found()
+        here = len(workers.addresses), len(workers.addresses) * _of_a_worker()
+        if here != (self.workers, self.devices):
+            raise UserError(
+                f"This run began on {self.devices} devices of {self.workers} workers, and here are {here[1]} of "
+                f"{here[0]}: batch normalisation would see other parts of a batch. Go on with as many, or train anew "
+                "with --run-dir DIR."
+            )
+        workers.meet({**statement, "number of devices": str(self.devices), "TensorFlow": tf.__version__})
+        return Replicas(workers.strategy(), workers=workers)
+
 
 def _devices():
     """The names of the GPUs, or without a GPU of TensorFlow's CPU devices."""
     return [d.name for d in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
+
+
+def _of_a_worker():
+    """How many devices a worker of `MultiWorkerMirroredStrategy` takes: all GPUs, or else one CPU device."""
+    return len(tf.config.list_physical_devices("GPU")) or 1
 
 
 class Replicas:
@@ -93,12 +134,17 @@ class Replicas:
     Args:
         strategy: a TensorFlow distribution strategy.
         jit_compile: whether XLA compiles the functions; with one replica only.
+        workers: the `Workers`, if the replicas are those of several processes. Every process calls the same methods in
+            the same order.
     """
 
-    def __init__(self, strategy, jit_compile=False):
+    def __init__(self, strategy, jit_compile=False, workers=None):
         self.strategy = strategy
         self.count = strategy.num_replicas_in_sync
         self.jit_compile = jit_compile
+        self.are_of_several_workers = workers is not None
+        self.is_chief = workers is None or workers.is_chief
+        self._gather = tf.function(lambda values: strategy.gather(values, axis=0))
 
     def scope(self):
         """The scope in which models and optimisers must be built."""
@@ -137,3 +183,28 @@ class Replicas:
             return tf.nest.map_structure(examples, batch)
 
         return self.strategy.experimental_distribute_values_from_function(part)
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is true on any of the workers. Each waits here for all others."""
+        return bool(self._of_all_workers([flag]).any())
+
+    def check_same(self, name: str, text: str) -> None:
+        """Waits for all workers, and raises a `UserError` on each of them unless all have the same text.
+
+        Args:
+            name: what the text is, for the message.
+            text: it is compared by its checksum.
+        """
+        checksums = self._of_all_workers([zlib.crc32(text.encode())])
+        if other := [number for number, checksum in enumerate(checksums) if checksum != checksums[0]]:
+            raise UserError(
+                f"Worker {other[0]} has not the same {name} as worker 0. All workers need the same, and a run folder "
+                "on a disk that all of them see."
+            )
+
+    def _of_all_workers(self, numbers):
+        """What all workers pass: int64, one number of each."""
+        if not self.are_of_several_workers:
+            return np.array(numbers, np.int64)
+        local = self.strategy.experimental_distribute_values_from_function(lambda _: tf.constant(numbers, tf.int64))
+        return self._gather(local).numpy()[:: len(self.strategy.extended.worker_devices)]
