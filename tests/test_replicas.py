@@ -10,7 +10,8 @@ from neural_similarity import config as configs
 from neural_similarity import ops
 from neural_similarity.errors import UserError
 from neural_similarity.families import image_recognition
-from neural_similarity.training.runtime import Runtime
+from neural_similarity.training.runtime import Replicas, Runtime
+from neural_similarity.training.workers import Workers
 
 MIRRORED = Runtime("mirrored", 2, "float32", False, False)
 
@@ -136,3 +137,17 @@ def test_bfloat16_trains_float32_weights():
     assert task.model.get_layer("conv2_1").compute_dtype == "bfloat16"
     assert narrow_metrics["loss"] == pytest.approx(wide_metrics["loss"], rel=0.05)
     assert narrow_metrics["loss"] != wide_metrics["loss"]
+
+
+@pytest.mark.parametrize(
+    ("devices", "index", "part"), [(1, 0, slice(0, 4)), (1, 2, slice(8, 12)), (3, 0, slice(0, 12))]
+)
+def test_each_worker_has_its_part_of_a_batch(devices, index, part):
+    class Strategy:
+        num_replicas_in_sync = 3
+
+        class extended:  # noqa: N801
+            worker_devices = range(devices)
+
+    workers = Workers(("a:1", "b:1", "c:1"), index) if devices == 1 else None
+    assert Replicas(Strategy, workers=workers).own_part(12) == part

@@ -175,6 +175,12 @@ def test_a_batch_of_files_depends_on_seed_and_step_alone(in_files, augmentation,
     else:
         for row, crop, image in zip(chosen, resized_crops(1, 9, 6), late[0], strict=True):
             np.testing.assert_array_equal(image, np.asarray(crop(Image.open(in_files.images.paths[row]), 14)))
+    own = slice(2, 4)  # the part of one of three workers
+    images, labels = at(training_batch(in_files, 1, 2, 3, with_replacement, augmentation, own), 9)
+    np.testing.assert_array_equal(images[own], late[0][own])
+    np.testing.assert_array_equal(labels, late[1])
+    assert not images[:2].any()
+    assert not images[4:].any()
 
 
 @pytest.mark.parametrize("augmentation", ["none", "flip", "crop_flip"])

@@ -5,6 +5,7 @@ b images, `classes_per_batch` · `images_per_class` · s height and width in pix
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from neural_similarity.data.augment import AUGMENTATIONS
@@ -24,6 +25,7 @@ def training_batch(
     images_per_class: int,
     with_replacement: bool,
     augmentation: str,
+    own: slice = slice(None),
 ) -> Callable:
     """Makes the function that gives the training batch of a step.
 
@@ -33,6 +35,8 @@ def training_batch(
         classes_per_batch, images_per_class, with_replacement: as in `balanced.balanced_rows`.
         augmentation: of images in memory `"none"`, `"flip"` or `"crop_flip"` (augment.py); of images in files `"none"`,
             which is the form for evaluation, or `"resized_crop"` (random_crops.py).
+        own: which images of a batch this process will use (`Replicas.own_part`). Of images in files the others are not
+            read, and are 0.
 
     Returns:
         `batch(step)`, which returns images `(b, s, s, 3)` float32 in 0–255 and labels `(b,)` int32. It depends on the
@@ -51,10 +55,11 @@ def training_batch(
     def examples(step):
         step = int(step)
         chosen = balanced_rows(part.rows, seed, step, classes_per_batch, images_per_class, with_replacement)
+        images = np.zeros((size, *part.images.shape[1:]), np.uint8)
         if augmentation == "resized_crop":
-            images = part.images.read(chosen, resized_crops(seed, step, size))
+            images[own] = part.images.read(chosen[own], resized_crops(seed, step, size)[own])
         else:
-            images = part.read(chosen)
+            images[own] = part.read(chosen[own])
         return images, part.labels[chosen]
 
     def batch(step):

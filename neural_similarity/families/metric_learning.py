@@ -119,7 +119,9 @@ def build_task(config, model, replicas, splits):
     return Task(
         model=model,
         optimizer=optimizer,
-        batch=fixed.batch(splits.train, *how) if fixed else training_batch(splits.train, *how, data.augmentation),
+        batch=fixed.batch(splits.train, *how)
+        if fixed
+        else training_batch(splits.train, *how, data.augmentation, replicas.own_part(config.global_batch_size())),
         step=gradient_step(model, optimizer, _loss(config, model, optimizer, fixed.head if fixed else model)),
         evaluate=_evaluation(config, model, splits, fixed),
         scores=_SHOWN,

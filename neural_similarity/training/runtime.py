@@ -143,7 +143,8 @@ class Replicas:
         self.count = strategy.num_replicas_in_sync
         self.jit_compile = jit_compile
         self.are_of_several_workers = workers is not None
-        self.is_chief = workers is None or workers.is_chief
+        self._worker = workers.index if workers else 0
+        self.is_chief = self._worker == 0
         self._gather = tf.function(lambda values: strategy.gather(values, axis=0))
 
     def scope(self):
@@ -183,6 +184,12 @@ class Replicas:
             return tf.nest.map_structure(examples, batch)
 
         return self.strategy.experimental_distribute_values_from_function(part)
+
+    def own_part(self, size: int) -> slice:
+        """Which examples of a global batch of `size` the replicas of this process take."""
+        here = len(self.strategy.extended.worker_devices) if self.are_of_several_workers else self.count
+        own = size // self.count * here
+        return slice(self._worker * own, (self._worker + 1) * own)
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is true on any of the workers. Each waits here for all others."""
