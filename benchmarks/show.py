@@ -19,6 +19,7 @@ from benchmarks import (
     plug_in,
     released_start,
     reranking,
+    scaling,
     streaming,
     structural_step,
     train_step,
@@ -29,7 +30,7 @@ MODULES = {
     module.__name__.split(".")[1]: module
     for module in (
         *(attention, bregman, faithfulness, glyphs, inference, input_pipeline, layers, memory, meta_batch, plug_in),
-        *(released_start, reranking, streaming, structural_step, train_step),
+        *(released_start, reranking, scaling, streaming, structural_step, train_step),
     )
 }
 
