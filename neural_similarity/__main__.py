@@ -336,7 +336,7 @@ def _launch(parser):
     parser.add_argument("arguments", metavar="…", nargs=argparse.REMAINDER, help="the arguments of that train.py")
 
     def run(options):
-        from neural_similarity.training.launch import launch
+        from neural_similarity.launch import launch
 
         return launch(options.workers, options.script, options.arguments)
 

@@ -43,6 +43,14 @@ def test_help_comes_without_tensorflow(words):
     assert done.stdout.startswith("usage: python -m neural_similarity")
 
 
+def test_launch_leaves_tensorflow_to_the_workers(tmp_path):
+    (tmp_path / "train.py").write_text("print('trained')")
+    words = [sys.executable, "-c", WITHOUT_TENSORFLOW, "launch", "--workers", "2", str(tmp_path / "train.py")]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == ["[0] trained", "[1] trained"]
+
+
 def test_tensorflow_starts_without_its_notes():
     code = (
         "from neural_similarity.families import family_of; from neural_similarity.config import load; "

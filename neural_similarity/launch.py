@@ -1,6 +1,6 @@
 """Starts the workers of one run on this machine: `python -m neural_similarity launch`.
 
-The standard library alone: the workers import TensorFlow, this process does not.
+The workers import TensorFlow; this process does not.
 """
 
 import contextlib
