@@ -146,7 +146,7 @@ def test_each_worker_has_its_part_of_a_batch(devices, index, part):
     class Strategy:
         num_replicas_in_sync = 3
 
-        class extended:  # noqa: N801
+        class extended:
             worker_devices = range(devices)
 
     workers = Workers(("a:1", "b:1", "c:1"), index) if devices == 1 else None

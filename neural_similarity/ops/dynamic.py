@@ -1,12 +1,18 @@
 """Dynamic bilinear similarity: every pixel has a similarity matrix M of its own, predicted from the image."""
 
+import functools
 import math
 
 import tensorflow as tf
 
 from neural_similarity.ops.fused import fused
+from neural_similarity.ops.shapes import dimensions
 from neural_similarity.ops.wide import at_least_float32
 from neural_similarity.ops.window import Window
+
+_GROUP = 16  # channels
+_PIECE_BYTES = 10_000_000  # of patches; larger and smaller pieces were slower (docs/performance.md)
+_MOST_PIECES = 32  # each adds its operations to the graph
 
 
 def dynamic_similarity_conv2d(image, kernel, matrix, window):
@@ -15,6 +21,8 @@ def dynamic_similarity_conv2d(image, kernel, matrix, window):
     M is applied to the patch first, which gives "mixed" patches Σ_t M(p)[s, t] x_t(p); the kernel follows. The sum over
     channels and taps is then one matrix product with the kernel as it is. The patches are k times as large as the
     image, nine times for a 3×3 kernel. The gradient builds them again, so that no layer has to keep them.
+
+    On a CPU the batch is computed in pieces that do not depend on each other, so that cores work on different pieces.
 
     Args:
         image: `(b, h, w, i)`.
@@ -34,22 +42,50 @@ def dynamic_similarity_conv2d(image, kernel, matrix, window):
     @tf.custom_gradient
     def convolve(image, kernel, matrix):
         kernel = tf.reshape(kernel, (taps, channels, filters))
+        pieces = functools.partial(_pieces, _number_of_pieces(image, matrix, taps))
 
-        def grad(upstream):
+        def of_piece(image, matrix):
+            return tf.einsum("byxsi,sio->byxo", mix(image, matrix, window=window), kernel)
+
+        def gradient_of_piece(image, matrix, upstream):
             mixed = mix(image, matrix, window=window, wait_for=upstream)
-            # Σ_p mixed(p) upstream(p)ᵀ; an einsum would transpose `mixed` first, which costs a copy
-            d_kernel = tf.matmul(
-                tf.reshape(mixed, (-1, taps * channels)), tf.reshape(upstream, (-1, filters)), transpose_a=True
-            )
+            # Σ_p upstream(p) mixed(p)ᵀ, and later its transpose: to transpose `mixed` first costs a copy of it
+            rows = tf.reshape(upstream, (-1, filters)), tf.reshape(mixed, (-1, taps * channels))
+            d_kernel = tf.matmul(*rows, transpose_a=True)
             with tf.control_dependencies([d_kernel]):  # by then the memory of the mixed patches is free again
                 d_mixed = tf.einsum("byxo,sio->byxsi", upstream, kernel)
             d_image, d_matrix = mix_gradient(image, matrix, d_mixed, window=window, wait_for=upstream)
-            return d_image, tf.reshape(d_kernel, (*size, channels, filters)), d_matrix
+            return d_image, d_kernel, d_matrix
 
-        return tf.einsum("byxsi,sio->byxo", mix(image, matrix, window=window), kernel), grad
+        def grad(upstream):
+            found = [gradient_of_piece(*piece) for piece in pieces(image, matrix, upstream)]
+            d_images, d_kernels, d_matrices = zip(*found, strict=True)
+            d_kernel = tf.reshape(tf.transpose(tf.add_n(d_kernels)), (*size, channels, filters))
+            return tf.concat(d_images, axis=0), d_kernel, tf.concat(d_matrices, axis=0)
+
+        return tf.concat([of_piece(*piece) for piece in pieces(image, matrix)], axis=0), grad
 
     # converted, as a custom gradient treats a variable among its arguments in another way
     return convolve(*map(tf.convert_to_tensor, (image, kernel, matrix)))
+
+
+def _number_of_pieces(image, matrix, taps):
+    """Into how many equal pieces the batch is split, so that each has about `_PIECE_BYTES` of patches.
+
+    One where the batch's size is unknown or has no divisor that fits, and where there is a GPU, which is busy with one.
+    """
+    b, *pixels = matrix.shape[:3]
+    if None in (b, *pixels) or tf.config.list_physical_devices("GPU"):
+        return 1
+    bytes_of_one = math.prod(pixels) * taps * image.shape[-1] * image.dtype.size  # 0 where there are no pixels
+    most = max(_PIECE_BYTES // max(bytes_of_one, 1), math.ceil(b / _MOST_PIECES))
+    sizes = (size for size in range(min(b, most), most // 2, -1) if b % size == 0)
+    return b // next(sizes, b)
+
+
+def _pieces(number, *tensors):
+    """The pieces of some tensors with a common first axis: for each piece a tuple of tensors."""
+    return [tensors] if number == 1 else zip(*(tf.split(tensor, number) for tensor in tensors), strict=True)
 
 
 # Mixing, Σ_t M[s, t] x_t, turns the image `(b, h, w, i)` into the mixed patches `(b, y, x, s, i)`. For a diagonal M and
@@ -65,7 +101,20 @@ def _diagonal(image, matrix, window):
 @fused
 def _diagonal_gradient(image, matrix, d_mixed, window):
     products = at_least_float32(window.patches(image)) * at_least_float32(d_mixed)
-    return window.fold(d_mixed, image, matrix), tf.cast(tf.reduce_sum(products, axis=-1), matrix.dtype)
+    return window.fold(d_mixed, image, matrix), tf.cast(_sum_of_channels(products, image.dtype), matrix.dtype)
+
+
+def _sum_of_channels(products, dtype):
+    """Σ over the last axis. `dtype` is that of the factors, before they were made wider.
+
+    On a CPU, XLA adds the numbers of the last axis one by one, and the vectors of other axes at once. So groups of
+    channels are added first, where that was faster (docs/performance.md).
+    """
+    *axes, channels = dimensions(products)
+    if channels % _GROUP == 0 and (dtype == tf.bfloat16 or channels >= 4 * _GROUP):
+        groups = tf.reshape(products, (*axes, channels // _GROUP, _GROUP))
+        products = tf.reduce_sum(groups, axis=-2)
+    return tf.reduce_sum(products, axis=-1)
 
 
 def _full(image, matrix, window, wait_for=None):
