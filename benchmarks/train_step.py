@@ -26,6 +26,7 @@ NETWORKS = ("baseline", "baseline_matched", "static_dns", "static_uns", *DYNAMIC
 OPERATORS = ("cosine", "linear", "sigmoid", "learnable_sigmoid")
 SPHERENETS = ("cnn9_128", "sa_spherenet", *(f"spherenet_{operator}" for operator in OPERATORS))
 ALL = (*NETWORKS, *SPHERENETS)  # SphereNets are measured only where `--only` names them
+KINDS = ("released", "ours", "equal_work", "compiled")
 COMPILED = ("baseline", "static_dns", "dynamic_dns")
 SUMMARY = {
     "released, float32": ("released", "float32"),
@@ -156,10 +157,16 @@ def main(arguments=None):
         "--only", nargs="+", choices=ALL, metavar="NETWORK", help=f"measure these alone: {', '.join(ALL)}"
     )
     parser.add_argument(
+        "--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND", help=f"these alone: {', '.join(KINDS)}"
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="float32, batches of 16, one round, no memory: under a minute"
     )
     options = parser.parse_args(arguments)
-    forms = list(forms_of(options.only or (QUICK if options.quick else NETWORKS)))
+    networks = options.only or (QUICK if options.quick else NETWORKS)
+    forms = [form for form in forms_of(networks) if form.kind in options.kinds]
+    if not forms:
+        parser.error(f"{', '.join(networks)}: not measured as {', '.join(options.kinds)}")
     if options.quick:
         options.batch_size, options.rounds, options.no_memory = 16, 1, True
         forms = [form for form in forms if form.precision == "float32" and form.kind != "compiled"]

@@ -3,6 +3,7 @@
 The workers import TensorFlow; this process does not.
 """
 
+import collections
 import contextlib
 import json
 import os
@@ -20,16 +21,17 @@ from neural_similarity.data.streams import tell
 from neural_similarity.errors import UserError
 
 _MISTAKE, _STOPPED = 2, 130  # codes of `command.guarded`
-_SECONDS_TO_FOLLOW = 60  # for the others, once the first has ended well or was asked to stop
-_NOT_TRAINING = ("--eval-only", "--dry-run")
+_SECONDS_TO_FOLLOW = 60  # without a word from the others, once a first worker has ended
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_GO_ON = "What was saved stays. If the run has begun, the same command goes on with --resume."
 
 
 def launch(workers: int, script: Path, arguments: Sequence[str]) -> int:
     """Runs a train.py in several processes, which train one run together, and waits for all of them.
 
-    What a worker prints is passed on behind its number, as `[0] `. A line of its standard error is passed on once, even
-    if all workers say it. If a worker dies, the others are ended at once. Ctrl-C and SIGTERM are passed on, so that the
-    workers save and stop; the second time, they are ended at once.
+    What a worker prints appears with its number in front, as `[0] step 10`. A line of the standard error that several
+    workers print appears once. If a worker dies, the others are ended at once. Ctrl-C, SIGTERM and SIGHUP are passed
+    on, so that the workers save and stop; the second time, they are ended at once.
 
     Args:
         workers: how many.
@@ -41,42 +43,51 @@ def launch(workers: int, script: Path, arguments: Sequence[str]) -> int:
         ended.
 
     Raises:
-        UserError: there is no such train.py, or the arguments do not train.
+        UserError: there is no such train.py, the arguments do not train, there are fewer than two workers, or the GPUs
+            cannot be shared equally.
     """
     if script.name != "train.py" or not script.is_file():
-        raise UserError(f"{script}: not a train.py. As an example: launch --workers 2 nsl_image_recog/static/train.py")
-    if no := [word for word in arguments if word in _NOT_TRAINING]:
-        raise UserError(f"{no[0]} needs no other workers: {shlex.join(['python', str(script), *arguments])}")
-    command = [sys.executable, str(script), *arguments, "--set", "runtime.strategy=multi_worker"]
-    return _Launch([_start(command, environment) for environment in _environments(workers)]).wait()
+        raise UserError(
+            f"{script}: not a train.py. Example: python -m neural_similarity launch --workers 2 "
+            "nsl_image_recog/static/train.py"
+        )
+    plain = ["python", str(script), *arguments]
+    strategy = ["--set", "runtime.strategy=multi_worker"]
+    if "--eval-only" in arguments:
+        raise UserError(f"An evaluation takes one process: {shlex.join([*plain, *strategy])}")
+    if "--dry-run" in arguments or workers < 2:
+        raise UserError(f"This takes one process: {shlex.join(plain)}")
+    environments = _environments(workers)
+    with _Launch() as started:
+        for environment in environments:
+            started.start([sys.executable, str(script), *arguments, *strategy], environment)
+        return started.wait()
 
 
 def _environments(workers):
     """What each worker has in its environment beside what is there: TF_CONFIG, and its share of the GPUs."""
+    gpus = _gpus()
+    if len(gpus) % workers:
+        raise UserError(
+            f"{workers} workers cannot share {len(gpus)} GPUs equally. Name those to use, as "
+            f"CUDA_VISIBLE_DEVICES={','.join(map(str, range(workers)))}, or none: CUDA_VISIBLE_DEVICES="
+        )
     with contextlib.ExitStack() as stack:  # all at once, so that no port is given out twice
         doors = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(workers)]
         addresses = [f"127.0.0.1:{door.getsockname()[1]}" for door in doors]
-    gpus = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
-    for index in range(workers):
-        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        environment = {"TF_CONFIG": json.dumps(task)}
-        if gpus:
-            share = len(gpus) // workers
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[index * share :][:share])
-        yield environment
+    tasks = [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}} for i in range(workers)]
+    environments = [{"TF_CONFIG": json.dumps(task)} for task in tasks]
+    share = len(gpus) // workers
+    for i, environment in enumerate(environments if gpus else ()):
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[i * share :][:share])
+    return environments
 
 
-def _start(command, environment):
-    return subprocess.Popen(
-        command,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,  # so that Ctrl-C reaches a worker once, from here
-    )
+def _gpus():
+    """The GPUs that `CUDA_VISIBLE_DEVICES` names, or else all of the machine, as texts."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]
+    return sorted((path.name[len("nvidia") :] for path in Path("/dev").glob("nvidia[0-9]*")), key=int)
 
 
 class _Launch:
@@ -85,13 +96,43 @@ class _Launch:
     Threads read what the processes say and wait for their ends, and put both into a queue.
     """
 
-    def __init__(self, processes):
-        self.processes = processes
+    def __init__(self):
+        self.processes = []
         self.events = queue.Queue()
-        self.said = set()  # the lines of standard error
+        self.told = collections.Counter()  # how often each line of standard error was shown
+        self.said = collections.Counter()  # and how often each worker said it
         self.signals = 0
-        for number, process in enumerate(processes):
-            threading.Thread(target=self._watch, args=(number, process), daemon=True).start()
+
+    def __enter__(self):
+        """Begins to pass signals on. Those that are ignored stay so, as SIGHUP under `nohup`."""
+        now = {number: signal.getsignal(number) for number in _SIGNALS}
+        self.before = {number: handler for number, handler in now.items() if handler != signal.SIG_IGN}
+        for number in self.before:
+            signal.signal(number, self._pass_on)
+        return self
+
+    def __exit__(self, *error):
+        """Ends what still runs."""
+        self._kill()
+        for process in self.processes:
+            process.wait()
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def start(self, command, environment):
+        """Starts the next worker."""
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # so that Ctrl-C reaches a worker once, from here
+        )
+        threading.Thread(target=self._watch, args=(len(self.processes), process), daemon=True).start()
+        self.processes.append(process)
 
     def _watch(self, number, process):
         """Reads both streams to their ends, then waits for the process."""
@@ -107,58 +148,49 @@ class _Launch:
                 self.events.put((number, to, line.rstrip("\n")))
 
     def wait(self):
-        """Passes everything on until all processes have ended; returns the exit code."""
-        before = {number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            return self._wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            self._kill()
-
-    def _wait(self):
-        codes = {}  # of the processes that have ended, in that order
+        """Shows what the processes say until all have ended; returns the exit code."""
+        codes = {}
         while len(codes) < len(self.processes):
             try:
                 number, to, what = self.events.get(timeout=_SECONDS_TO_FOLLOW if codes else None)
             except queue.Empty:
-                tell(f"{self._those_without(codes)} did not end within {_SECONDS_TO_FOLLOW} seconds.", sys.stderr)
+                late = " and ".join(f"worker {n}" for n in range(len(self.processes)) if n not in codes)
+                tell(
+                    f"{late}: still running, and silent, {_SECONDS_TO_FOLLOW} seconds after another worker had ended, "
+                    f"and so ended by force. {_GO_ON}",
+                    sys.stderr,
+                )
                 return 1
             if to is None:
-                codes[number] = what
-                if what not in (0, _STOPPED):
+                codes[number] = _STOPPED if self.signals and what < 0 else what
+                if codes[number] not in (0, _STOPPED):
                     return self._died(number, what)
             elif to is sys.stdout:
                 tell(f"[{number}] {what}")
-            elif what not in self.said:
-                self.said.add(what)
-                tell(f"[{number}] {what}", sys.stderr)
+            else:
+                self._show_error(number, what)
         return max(codes.values())
 
+    def _show_error(self, number, line):
+        self.said[number, line] += 1
+        if self.said[number, line] > self.told[line]:
+            self.told[line] += 1
+            tell(f"[{number}] {line}", sys.stderr)
+
     def _died(self, number, code):
-        self._kill()
-        if code == _MISTAKE and self.said:  # it is told
+        if code == _MISTAKE and self.told:  # it is told
             return code
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with the code {code}"
-        tell(
-            f"Worker {number} {how}, and so the others were ended too. What was saved stays: to go on, add --resume to "
-            "the same command.",
-            sys.stderr,
-        )
+        tell(f"Worker {number} {how}, and so the others were ended too. {_GO_ON}", sys.stderr)
         return code if code > 0 else 1
-
-    def _those_without(self, codes):
-        return " and ".join(f"worker {number}" for number in range(len(self.processes)) if number not in codes)
 
     def _pass_on(self, number, frame):
         self.signals += 1
         if self.signals > 1:
             self._kill()
         for process in self.processes:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
+            process.send_signal(number)  # does nothing if the process has ended
 
     def _kill(self):
         for process in self.processes:
-            if process.poll() is None:
-                process.kill()
+            process.kill()  # likewise

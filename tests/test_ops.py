@@ -123,35 +123,37 @@ def test_second_order_gradient_of_the_dynamic_convolution(fused_functions, struc
 
 
 @each_structure
-def test_pieces_of_the_batch_make_no_difference(fused_functions, structure, monkeypatch):
+def test_slices_of_the_batch_make_no_difference(fused_functions, structure, monkeypatch):
     window = Window((3, 3), strides=(2, 2))
     arguments = operands((5, 4), window, structure, batch=6)
     image, kernel, _ = arguments
     a_patch = 3 * 2 * kernel[..., 0].nbytes  # of an image
     expected = gradients(lambda *args: plain_dynamic_convolution(*args, window), *arguments)
     slopes = second_order_gradients(lambda *args: plain_dynamic_convolution(*args, window), *arguments)
-    for images, pieces in [(6, 1), (5, 2), (2, 3), (1, 6)]:
-        monkeypatch.setattr(ops.dynamic, "_PIECE_BYTES", images * a_patch)
-        assert ops.dynamic._number_of_pieces(tf.constant(image), tf.zeros((6, 3, 2, 9)), 9) == pieces
+    for images, slices in [(6, 1), (5, 2), (2, 3), (1, 6)]:
+        monkeypatch.setattr(ops.dynamic, "_SLICE_BYTES", images * a_patch)
+        assert ops.dynamic._number_of_slices(tf.constant(image), tf.zeros((6, 3, 2, 9)), 9) == slices
         found = gradients(lambda *args: ops.dynamic_similarity_conv2d(*args, window), *arguments)
         assert_all_near(found, expected)
         found = second_order_gradients(lambda *args: ops.dynamic_similarity_conv2d(*args, window), *arguments)
         assert_all_near(found, slopes, 1e-10)
 
 
-def test_how_many_pieces():
-    def pieces(batch, bytes_of_an_image, dtype=tf.float32):
+def test_how_many_slices():
+    def slices(batch, bytes_of_an_image, dtype=tf.float32):
         image = tf.TensorSpec((batch, 1, 1, bytes_of_an_image // 36), dtype)
-        return ops.dynamic._number_of_pieces(image, tf.TensorSpec((batch, 1, 1, 9)), 9)
+        return ops.dynamic._number_of_slices(image, tf.TensorSpec((batch, 1, 1, 9)), 9)
 
-    assert pieces(128, 1_180_000) == 16
-    assert pieces(128, 1_180_000, tf.bfloat16) == 8
-    assert pieces(100, 1_180_000) == 20  # 5 each
-    assert pieces(None, 1_180_000) == 1
-    assert pieces(127, 1_180_000) == 1  # a prime number
-    assert pieces(128, 100) == 1
-    assert pieces(4096, 1_180_000) == 32
-    assert pieces(8, 30_000_000) == 8
+    assert slices(128, 1_180_000) == 16
+    assert slices(128, 1_180_000, tf.bfloat16) == 8
+    assert slices(100, 1_180_000) == 20  # 5 each
+    assert slices(None, 1_180_000) == 1
+    assert slices(127, 1_180_000) == 1  # a prime number
+    assert slices(128, 100) == 1
+    assert slices(4096, 1_180_000) == 32
+    assert slices(8, 30_000_000) == 8
+    assert slices(70, 1_180_000) == 1  # 7 each would do, but a divisor below that makes more than 32
+    assert slices(0, 1_180_000) == 1
 
 
 # Static beside dynamic

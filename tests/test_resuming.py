@@ -1,5 +1,6 @@
 """A run that was stopped, killed or damaged goes on, and ends with the bytes of an uninterrupted run."""
 
+import dataclasses
 import json
 import shutil
 
@@ -58,6 +59,16 @@ def test_a_damaged_newest_checkpoint_costs_the_steps_since_the_one_before(finish
     assert f"{newest}: damaged (" in out
     assert "step 10, on" in out
     assert_equal_runs(stopped, finished_run)
+
+
+def test_the_hash_of_a_run_from_before_there_were_workers(stopped):
+    details = json.loads((stopped / "run.json").read_text())
+    del details["runtime"]["workers"]
+    (stopped / "run.json").write_text(json.dumps(details))
+    assert runs.Run(stopped).details.hash == details["hash"]
+    several = runs.Run(stopped).details
+    several = several.model_copy(update={"runtime": dataclasses.replace(several.runtime, workers=2)})
+    assert several.with_hash(runs.Run(stopped).config).hash != details["hash"]
 
 
 def test_a_run_of_an_earlier_version_goes_on(finished_run, stopped):

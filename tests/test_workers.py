@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +57,7 @@ def named(**task):
     return {"TF_CONFIG": json.dumps({"cluster": {"worker": ["a:1", "b:2"]}, "task": task})}
 
 
+ALONE = '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}'
 SLURM = {"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NODELIST": "gpu[07-08]"}
 SLURM["SLURM_STEP_TASKS_PER_NODE"] = "2(x2)"
 
@@ -86,6 +88,11 @@ def test_workers_are_found_in_tf_config(environment):
 def test_workers_are_found_in_a_slurm_step(environment):
     environment(SLURM)
     assert Workers.found() == Workers(("gpu07:8888", "gpu07:8889", "gpu08:8888", "gpu08:8889"), 2)
+    environment({"SLURM_STEP_NODELIST": "gpu[9-10]", "SLURMD_NODENAME": "gpu10"})
+    assert Workers.found() == Workers(("gpu9:8888", "gpu9:8889", "gpu10:8888", "gpu10:8889"), 2)
+    environment({"SLURMD_NODENAME": "gpu9"})
+    with pytest.raises(UserError, match=r"task 2 runs on gpu9, .* gpu10:8888.*--distribution=block"):
+        Workers.found()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +103,11 @@ def test_workers_are_found_in_a_slurm_step(environment):
         ({"TF_CONFIG": "[]"}, "cannot be understood|not one of"),
         (named(type="ps", index=0), "not one of the chief and the workers"),
         (named(type="worker", index=2), "not one of the chief and the workers"),
+        (named(type="worker", index=-1), "not one of the chief and the workers"),
+        (named(type="chief", index=0), "not one of the chief and the workers"),
         (named(), "not one of the chief and the workers"),
+        ({"TF_CONFIG": ALONE.replace('"a:1"', '"a:1", "a:1"')}, "Two workers have one address"),
+        ({"TF_CONFIG": ALONE.replace('"a:1"', '"a:1", "b"')}, "'b': not the address of a worker"),
         (
             {"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}'},
             "two workers or more",
@@ -150,13 +161,33 @@ def test_workers_that_would_train_something_else_are_told():
     said = meet(addresses(3), {0: one, 1: one, 2: other})
     assert len(set(said.values())) == 1
     assert "Worker 2" in said[0]
-    assert "the same config: abd and abc" in said[0]
+    assert "in config: worker 2 has abd, worker 0 has abc" in said[0]
 
 
 def test_a_worker_that_does_not_come_is_named():
-    here = addresses()
-    assert f"in vain for worker 1 ({here[1]})" in meet(here, {0: {}}, seconds=0.5)[0]
-    assert f"in vain to reach worker 0, the chief, at {here[0]}" in meet(here, {1: {}}, seconds=0.5)[1]
+    here = addresses(3)
+    said = meet(here, {0: {}, 1: {}}, seconds=1.0)
+    assert f"Not all of the 3 workers came in time. Missing: worker 2 ({here[2]})" in said[0]
+    assert said[1] == said[0]
+    assert f"did not reach worker 0, the chief, at {here[0]}" in meet(here, {1: {}}, seconds=0.5)[1]
+
+
+def test_a_worker_that_left_again_is_missing():
+    here = addresses(3)
+    said = {}
+    chief = threading.Thread(target=lambda: said.update(meet(here, {0: {}}, seconds=3.0)))
+    chief.start()
+    host, port = here[0].split(":")
+    come = None
+    while come is None:
+        with contextlib.suppress(OSError):
+            come = socket.create_connection((host, int(port)), timeout=1)
+    with come:  # worker 1 comes, and is gone before worker 2 is there
+        come.sendall(b'{"worker": 1, "statement": {"the workers": "any"}}\n')
+    said.update(meet(here, {2: {}}, seconds=3.0))
+    chief.join()
+    assert f"Missing: worker 1 ({here[1]})" in said[0]
+    assert said[2] == said[0]
 
 
 def test_strangers_do_not_disturb_a_meeting():
@@ -191,12 +222,14 @@ def test_strangers_do_not_disturb_a_meeting():
 def test_an_address_in_use_is_told():
     with socket.create_server(("127.0.0.1", 0)) as door:
         taken = f"127.0.0.1:{door.getsockname()[1]}"
-        assert "cannot be opened" in meet((taken, "127.0.0.1:1"), {0: {}})[0]
+        assert "cannot listen on port" in meet((taken, "127.0.0.1:1"), {0: {}})[0]
 
 
 def test_a_run_goes_on_with_as_many_workers(environment):
     environment(named(type="worker", index=0))
-    with pytest.raises(UserError, match="began on 3 devices of 3 workers, and here are 2 of 2"):
+    with pytest.raises(
+        UserError, match=r"began with 3 workers and 3 devices in all\. Here are 2 workers and 2 devices"
+    ):
         Runtime("multi_worker", 3, "float32", False, False, workers=3).start()
     section = configs.load(REPOSITORY / "configs/cifar10/static_dns.yaml", ["runtime.strategy=multi_worker"]).runtime
     runtime = Runtime.resolve(section)
@@ -260,11 +293,16 @@ def test_launch_passes_a_signal_on_once(tmp_path):
     assert process.returncode == 130
 
 
-def test_launch_refuses_what_does_not_train(capsys):
+def test_launch_refuses_what_does_not_train(capsys, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    assert run_tool("launch", "--workers", "2", str(REPOSITORY / STATIC)) == 2
+    assert "2 workers cannot share 3 GPUs equally" in capsys.readouterr().err
+    assert run_tool("launch", "--workers", "1", str(REPOSITORY / STATIC)) == 2
+    assert f"takes one process: python {REPOSITORY / STATIC}" in capsys.readouterr().err
     assert run_tool("launch", "--workers", "2", "README.md") == 2
     assert "not a train.py" in capsys.readouterr().err
     assert run_tool("launch", "--workers", "2", str(REPOSITORY / STATIC), "--eval-only") == 2
-    assert "needs no other workers" in capsys.readouterr().err
+    assert "--eval-only --set runtime.strategy=multi_worker" in capsys.readouterr().err
 
 
 # Trainings.
@@ -322,25 +360,51 @@ def test_two_workers_are_one_machine_with_two_replicas(trained, tmp_path, capsys
     assert str(Run(folder).result.scores["test/accuracy"]) in capsys.readouterr().out
 
 
+def rows_are_there(folder, process, count):
+    """Waits until so many rows of metrics are there."""
+    until = time.monotonic() + 120
+    while len(read_rows(folder / "metrics.jsonl")) < count:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def workers_of(process):
+    """The processes that a launch has started."""
+    return list(map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()))
+
+
 def test_a_killed_worker_ends_the_run_and_it_resumes_to_the_same_bytes(trained, tmp_path):
     folder = tmp_path / "killed"
-    process = launched(STATIC, *digits(folder, "--set", "checkpoint.every_minutes=0.001"))
-    while process.poll() is None and len(read_rows(folder / "metrics.jsonl")) < 2:  # that is, the first evaluation
-        time.sleep(0.02)
-    victim = subprocess.run(
-        ["pgrep", "-n", "-f", f"train.py.*{folder}"], capture_output=True, text=True, check=True
-    ).stdout
-    os.kill(int(victim), signal.SIGKILL)
+    often = ("--set", "checkpoint.every_minutes=0.001")
+    process = launched(STATIC, *digits(folder, *often))
+    rows_are_there(folder, process, 2)  # that is, the first evaluation
+    os.kill(workers_of(process)[1], signal.SIGKILL)
     killed = time.monotonic()
     err = process.communicate(timeout=60)[1]
     assert time.monotonic() - killed < 30
     assert process.returncode == 1
     assert err.count("\n") == 1
-    assert "was ended by SIGKILL" in err
+    assert "Worker 1 was ended by SIGKILL" in err
     assert "--resume" in err
-    saved = set(os.listdir(folder / "checkpoints"))
-    assert "step-000010.npz" in saved
-    finished(launched(STATIC, *digits(folder, "--set", "checkpoint.every_minutes=0.001", "--resume")))
+    assert Run(folder).checkpoints.steps()[-1] >= 1
+    finished(launched(STATIC, *digits(folder, *often, "--resume")))
+    assert_equal_runs(folder, trained[0])
+
+
+@pytest.mark.slow
+def test_two_workers_stop_at_the_same_step(trained, tmp_path):
+    folder = tmp_path / "stopped"
+    process = launched(STATIC, *digits(folder))
+    rows_are_there(folder, process, 1)
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert err.count("\n") == 1
+    step = Run(folder).checkpoints.steps()[-1]
+    assert f"Stopped after step {step}, and saved. Go on: python -m neural_similarity launch --workers 2" in err
+    assert step in (10, 20)
+    finished(launched(STATIC, *digits(folder, "--resume")))
     assert_equal_runs(folder, trained[0])
 
 
@@ -357,7 +421,7 @@ def test_every_family_trains_on_two_workers(script, tmp_path):
 @pytest.fixture
 def two_networks():
     """The names of two network namespaces, joined by a cable; and the addresses in them."""
-    names, hosts = ("nsl_test_a", "nsl_test_b"), ("10.83.0.1", "10.83.0.2")
+    names, hosts = (f"nsl_{os.getpid()}_a", f"nsl_{os.getpid()}_b"), ("10.83.0.1", "10.83.0.2")
 
     def ip(*words):
         return subprocess.run(["ip", *words], capture_output=True, text=True, check=False).returncode == 0
@@ -365,7 +429,7 @@ def two_networks():
     if not (shutil.which("ip") and all(ip("netns", "add", name) for name in names)):
         pytest.skip("this machine allows no network namespaces")
     try:
-        ends = [f"{name[-1]}_end" for name in names]
+        ends = [f"e{os.getpid()}{name[-1]}" for name in names]
         assert ip("link", "add", ends[0], "type", "veth", "peer", "name", ends[1])
         for name, host, end in zip(names, hosts, ends, strict=True):
             assert ip("link", "set", end, "netns", name)
@@ -394,8 +458,7 @@ def test_a_lost_network_ends_every_worker_in_one_message(two_networks, tmp_path)
                 words, cwd=REPOSITORY, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
             )
         )
-    while all(p.poll() is None for p in processes) and len(read_rows(folder / "metrics.jsonl")) < 2:
-        time.sleep(0.1)
+    rows_are_there(folder, processes[0], 2)
     assert cut()
     began = time.monotonic()
     for process in processes:

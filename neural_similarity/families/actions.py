@@ -59,37 +59,46 @@ def train(
     runtime.check_batch(config)
     replicas = runtime.start(
         {
-            "config and --resume": f"{config.identity()[:10]}, {'goes on' if resume else 'begins'}",
-            "version of neural_similarity": __version__,
+            "the config": f"{config.identity()[:10]}, evaluated every {config.evaluation_every_steps()} steps",
+            "--resume": "it" if resume else "it not",
+            "the version of neural_similarity": __version__,
         }
     )
     with lost_worker_told(f"--resume and --run-dir {run.shown()}"):
         data = family.load_data(config)
-        replicas.check_same("data", json.dumps(data.facts(), sort_keys=True))
+        facts = data.facts()
+        replicas.check_same(
+            json.dumps(facts, sort_keys=True),
+            "The data of worker {} are others than those of worker 0. Copy the data set of worker 0 to all machines, "
+            "or name one folder on a disk that all of them see: --set data.root=DIR",
+        )
         if not replicas.is_chief:
             log.setLevel(logging.WARNING)  # the chief tells how it goes
             checkpoints = run.checkpoints if resume else Checkpoints(run.folder / "checkpoints")
             with _advised(run):
-                _loop(config, run, checkpoints, replicas, data, check_place=lambda: None).run()
+                _loop(config, run, checkpoints, replicas, data, facts, check_place=lambda: None).run()
+                replicas.wait()  # until the chief has written: a cluster ends all once the first has ended
             return None
         run.folder.mkdir(parents=True, exist_ok=True)
         with locked(run.folder) as check_place:
             check()  # again, as another process may have trained here while the data were read
             if resume:
-                run.check_facts(data.facts())
+                run.check_facts(facts)
             else:
                 details = Details(
                     config=name,
                     recipe=configs.recipe_of(config, name),
                     experiment=config.owner(),
                     overrides=[text for text in overrides if not _is_a_path(text)],
-                    facts=data.facts(),
+                    facts=facts,
                     runtime=runtime,
                     environment=environment(),
                 )
                 run.create(config, details)
             with _advised(run):
-                return _train(config, run, replicas, data, check_place)
+                result = _train(config, run, replicas, data, facts, check_place)
+                replicas.wait()
+                return result
 
 
 @contextlib.contextmanager
@@ -100,7 +109,7 @@ def _advised(run):
     except Interrupted as stop:
         raise Interrupted(stop.step, f"Go on: {run.resume_command()}") from None
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Go on: {run.resume_command()}") from None
+        raise KeyboardInterrupt(f"Go on: {run.resume_command()}" if run.exists else "") from None
 
 
 def _is_a_path(override):
@@ -113,11 +122,11 @@ def _is_a_path(override):
     return key in ("data.root", "model.path")
 
 
-def _loop(config, run, checkpoints, replicas, data, check_place):
+def _loop(config, run, checkpoints, replicas, data, facts, check_place):
     """The `Loop` of a run, with network and data, ready to go on from its checkpoint or to begin."""
     family = family_of(config)
     with replicas.scope():
-        model = family.build_model(config, data.facts())
+        model = family.build_model(config, facts)
         task = family.build_task(config, model, replicas, data)
     checkpoints.keep = config.checkpoint.keep
     loop = Loop(
@@ -135,14 +144,14 @@ def _loop(config, run, checkpoints, replicas, data, check_place):
     return loop
 
 
-def _train(config, run, replicas, data, check_place):
+def _train(config, run, replicas, data, facts, check_place):
     """Trains in the folder of a run that is begun, and locked by this process; returns the `Result`."""
     family = family_of(config)
-    loop = _loop(config, run, run.checkpoints, replicas, data, check_place)
+    loop = _loop(config, run, run.checkpoints, replicas, data, facts, check_place)
     here, began = environment(), run.details.environment
     data_set = f"the images of {config.data.root_path}" if config.data.root_is_the_set else config.data.name
     what = f"{run.details.config} with {data_set}"
-    where = f"{here['device']}, one of {run.runtime.workers} workers" if run.runtime.workers > 1 else here["device"]
+    where = here["device"] + f"; {run.runtime.workers} workers" * (run.runtime.workers > 1)
     log.info("%s → %s, step %s, on %s", what, run.shown(), f"{loop.step:,}", where)
     if changed := [f"{key} {began[key]} → {here[key]}" for key in began if began[key] != here.get(key)]:
         log.info("Not as when the run began: %s", "; ".join(changed))

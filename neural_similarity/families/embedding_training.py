@@ -43,7 +43,8 @@ def gathered(x):
     count = tf.distribute.get_strategy().num_replicas_in_sync
     if count == 1:
         return x
-    # A sum of parts that are zero but for each one's own place, as `all_gather` refuses workers with one device each
+    # `all_gather` fails where each worker has one device. So each replica puts its part into zeros, at its own place,
+    # and the sum over the replicas has all parts.
     context = tf.distribute.get_replica_context()
     own_place = tf.one_hot(context.replica_id_in_sync_group, count, dtype=x.dtype)
     parts = tf.reshape(own_place, (count, *[1] * x.shape.rank)) * x

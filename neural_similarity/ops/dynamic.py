@@ -11,8 +11,8 @@ from neural_similarity.ops.wide import at_least_float32
 from neural_similarity.ops.window import Window
 
 _GROUP = 16  # channels
-_PIECE_BYTES = 10_000_000  # of patches; larger and smaller pieces were slower (docs/performance.md)
-_MOST_PIECES = 32  # each adds its operations to the graph
+_SLICE_BYTES = 10_000_000  # of patches; larger and smaller slices were slower (docs/performance.md)
+_MOST_SLICES = 32  # each adds its operations to the graph
 
 
 def dynamic_similarity_conv2d(image, kernel, matrix, window):
@@ -22,7 +22,7 @@ def dynamic_similarity_conv2d(image, kernel, matrix, window):
     channels and taps is then one matrix product with the kernel as it is. The patches are k times as large as the
     image, nine times for a 3×3 kernel. The gradient builds them again, so that no layer has to keep them.
 
-    On a CPU the batch is computed in pieces that do not depend on each other, so that cores work on different pieces.
+    On a CPU the batch is cut into slices that do not depend on each other, so that each core works on one of its own.
 
     Args:
         image: `(b, h, w, i)`.
@@ -42,12 +42,12 @@ def dynamic_similarity_conv2d(image, kernel, matrix, window):
     @tf.custom_gradient
     def convolve(image, kernel, matrix):
         kernel = tf.reshape(kernel, (taps, channels, filters))
-        pieces = functools.partial(_pieces, _number_of_pieces(image, matrix, taps))
+        slices = functools.partial(_slices, _number_of_slices(image, matrix, taps))
 
-        def of_piece(image, matrix):
+        def of_slice(image, matrix):
             return tf.einsum("byxsi,sio->byxo", mix(image, matrix, window=window), kernel)
 
-        def gradient_of_piece(image, matrix, upstream):
+        def gradient_of_slice(image, matrix, upstream):
             mixed = mix(image, matrix, window=window, wait_for=upstream)
             # Σ_p upstream(p) mixed(p)ᵀ, and later its transpose: to transpose `mixed` first costs a copy of it
             rows = tf.reshape(upstream, (-1, filters)), tf.reshape(mixed, (-1, taps * channels))
@@ -58,33 +58,35 @@ def dynamic_similarity_conv2d(image, kernel, matrix, window):
             return d_image, d_kernel, d_matrix
 
         def grad(upstream):
-            found = [gradient_of_piece(*piece) for piece in pieces(image, matrix, upstream)]
+            found = [gradient_of_slice(*part) for part in slices(image, matrix, upstream)]
             d_images, d_kernels, d_matrices = zip(*found, strict=True)
             d_kernel = tf.reshape(tf.transpose(tf.add_n(d_kernels)), (*size, channels, filters))
             return tf.concat(d_images, axis=0), d_kernel, tf.concat(d_matrices, axis=0)
 
-        return tf.concat([of_piece(*piece) for piece in pieces(image, matrix)], axis=0), grad
+        return tf.concat([of_slice(*part) for part in slices(image, matrix)], axis=0), grad
 
     # converted, as a custom gradient treats a variable among its arguments in another way
     return convolve(*map(tf.convert_to_tensor, (image, kernel, matrix)))
 
 
-def _number_of_pieces(image, matrix, taps):
-    """Into how many equal pieces the batch is split, so that each has about `_PIECE_BYTES` of patches.
+def _number_of_slices(image, matrix, taps):
+    """The number of equal slices that the batch is cut into, so that each has about `_SLICE_BYTES` of patches.
 
-    One where the batch's size is unknown or has no divisor that fits, and where there is a GPU, which is busy with one.
+    128 images with 1.18 MB of patches each become 16 slices of 8 images. The answer is 1 if the batch's size is
+    unknown, if no divisor of it makes such slices, or if there is a GPU, which a single slice keeps busy.
     """
     b, *pixels = matrix.shape[:3]
-    if None in (b, *pixels) or tf.config.list_physical_devices("GPU"):
+    if not b or None in pixels or tf.config.list_physical_devices("GPU"):
         return 1
     bytes_of_one = math.prod(pixels) * taps * image.shape[-1] * image.dtype.size  # 0 where there are no pixels
-    most = max(_PIECE_BYTES // max(bytes_of_one, 1), math.ceil(b / _MOST_PIECES))
-    sizes = (size for size in range(min(b, most), most // 2, -1) if b % size == 0)
+    least = math.ceil(b / _MOST_SLICES)
+    most = max(_SLICE_BYTES // max(bytes_of_one, 1), least)
+    sizes = (size for size in range(min(b, most), max(most // 2, least - 1), -1) if b % size == 0)
     return b // next(sizes, b)
 
 
-def _pieces(number, *tensors):
-    """The pieces of some tensors with a common first axis: for each piece a tuple of tensors."""
+def _slices(number, *tensors):
+    """The slices of some tensors with a common first axis: for each slice a tuple of tensors."""
     return [tensors] if number == 1 else zip(*(tf.split(tensor, number) for tensor in tensors), strict=True)
 
 
@@ -107,8 +109,9 @@ def _diagonal_gradient(image, matrix, d_mixed, window):
 def _sum_of_channels(products, dtype):
     """Σ over the last axis. `dtype` is that of the factors, before they were made wider.
 
-    On a CPU, XLA adds the numbers of the last axis one by one, and the vectors of other axes at once. So groups of
-    channels are added first, where that was faster (docs/performance.md).
+    Along the last axis, XLA's code for CPUs adds one number after the other. Along another axis it adds whole vectors.
+    So 64 channels are seen as 4 × 16: four vectors of 16 numbers are added, and then the 16 numbers of their sum. This
+    is done where it was faster: in bfloat16, and from 64 channels on.
     """
     *axes, channels = dimensions(products)
     if channels % _GROUP == 0 and (dtype == tf.bfloat16 or channels >= 4 * _GROUP):

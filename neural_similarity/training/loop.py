@@ -151,11 +151,15 @@ class Loop:
                 found another checkpoint.
         """
         if not self.replicas.is_chief:
-            self.replicas.any(False)
+            self.replicas.wait()
         self._restore()
         if self.replicas.is_chief:
-            self.replicas.any(False)
-        self.replicas.check_same("checkpoint to go on from", f"step {self.step}")
+            self.replicas.wait()
+        self.replicas.check_same(
+            f"step {self.step}",
+            "Worker {} would go on from another step than worker 0. --run-dir must be the same folder for all of them, "
+            "on a disk that all see.",
+        )
 
     def _restore(self):
         newest = self.checkpoints.load_newest(rename_damaged=self.replicas.is_chief)
@@ -211,7 +215,8 @@ class Loop:
         """Trains to the last step and returns all rows of metrics.
 
         Raises:
-            Interrupted: on Ctrl-C, SIGTERM or SIGHUP, once the current step is done and saved.
+            Interrupted: on Ctrl-C, SIGTERM or SIGHUP, once the current step is done and saved; of several workers, the
+                next step that writes a row.
             UserError: the loss or a weight is not finite, a checkpoint cannot be saved, or the run folder is gone.
         """
         self.check_place()
@@ -253,6 +258,7 @@ class Loop:
                     saved_at = time.monotonic()
                 stopwatch.restart(self.step)
                 if stop and self.step < self.train_steps:
+                    self.replicas.wait()  # as a cluster ends all workers once the first of them has ended
                     raise Interrupted(self.step)
         if not any(row["step"] == self.step and row["split"] != "train" for row in metrics.rows):
             self._evaluate(metrics)  # the last step was saved by an older version, and its rows were lost

@@ -107,11 +107,12 @@ class Runtime:
         here = len(workers.addresses), len(workers.addresses) * _of_a_worker()
         if here != (self.workers, self.devices):
             raise UserError(
-                f"This run began on {self.devices} devices of {self.workers} workers, and here are {here[1]} of "
-                f"{here[0]}: batch normalisation would see other parts of a batch. Go on with as many, or train anew "
-                "with --run-dir DIR."
+                f"This run began with {self.workers} workers and {self.devices} devices in all. Here are {here[0]} "
+                f"workers and {here[1]} devices: batch normalisation would see other parts of a batch. Start "
+                f"{self.workers} workers with {self.devices} devices in all, or train anew with --run-dir DIR."
             )
-        workers.meet({**statement, "number of devices": str(self.devices), "TensorFlow": tf.__version__})
+        devices, version = f"{self.devices // self.workers}", tf.__version__
+        workers.meet({**statement, "the number of devices": devices, "the version of TensorFlow": version})
         return Replicas(workers.strategy(), workers=workers)
 
 
@@ -195,19 +196,21 @@ class Replicas:
         """Whether the flag is true on any of the workers. Each waits here for all others."""
         return bool(self._of_all_workers([flag]).any())
 
-    def check_same(self, name: str, text: str) -> None:
+    def wait(self) -> None:
+        """Waits until all workers are here."""
+        self.any(False)
+
+    def check_same(self, text: str, mistake: str) -> None:
         """Waits for all workers, and raises a `UserError` on each of them unless all have the same text.
 
         Args:
-            name: what the text is, for the message.
             text: it is compared by its checksum.
+            mistake: the message, with `{}` for the number of the first worker that has another text than the chief.
         """
         checksums = self._of_all_workers([zlib.crc32(text.encode())])
-        if other := [number for number, checksum in enumerate(checksums) if checksum != checksums[0]]:
-            raise UserError(
-                f"Worker {other[0]} has not the same {name} as worker 0. All workers need the same, and a run folder "
-                "on a disk that all of them see."
-            )
+        for number, checksum in enumerate(checksums):
+            if checksum != checksums[0]:
+                raise UserError(mistake.format(number))
 
     def _of_all_workers(self, numbers):
         """What all workers pass: int64, one number of each."""

@@ -1,14 +1,15 @@
-"""The processes that train one run together (`runtime.strategy: multi_worker`): which there are, and how they begin.
+"""The processes that train one run together (`runtime.strategy: multi_worker`): who they are, and how they meet.
 
-The training itself is TensorFlow's `MultiWorkerMirroredStrategy`. While that waits for the other processes, nothing
-stops it, Ctrl-C included, and it does not ask what they are about to train. So the workers meet before they call it, as
-`Workers.meet` describes.
+TensorFlow's `MultiWorkerMirroredStrategy` waits for the other processes when it is built. Ctrl-C does not end that
+wait, and the strategy does not compare what the processes are about to train. So the workers meet before, in
+`Workers.meet`, which does both.
 """
 
 import contextlib
 import dataclasses
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -22,10 +23,12 @@ MEETING_SECONDS = 600  # clusters start their workers within minutes of each oth
 _TELL_EVERY_SECONDS = 30
 _RETRY_SECONDS = 0.3
 _MOST_BYTES = 100_000  # of what one worker says to another
+_NOBODY = (OSError, ValueError, KeyError, TypeError)  # not there yet, gone again, or some other program
+_NUMBERS = re.compile("([0-9]+)")
 _NONE_FOUND = (
-    "`runtime.strategy: multi_worker` needs to know its workers, from TF_CONFIG or from the variables of a SLURM step, "
-    "and neither is set here. To start two workers on this machine: python -m neural_similarity launch --workers 2 "
-    "TRAIN.py …. To train without others: --set runtime.strategy=auto"
+    "`runtime.strategy: multi_worker` needs to know its workers, from TF_CONFIG or from the variables that SLURM's "
+    "srun sets, and neither is set here. To start two workers on this machine: python -m neural_similarity launch "
+    "--workers 2 TRAIN.py …. To train in one process: --set runtime.strategy=auto"
 )
 
 
@@ -54,6 +57,10 @@ class Workers:
             workers = cls._of_slurm()
         else:
             raise UserError(_NONE_FOUND)
+        for address in workers.addresses:
+            _host_and_port(address)
+        if len(set(workers.addresses)) < len(workers.addresses):
+            raise UserError(f"Two workers have one address among {', '.join(workers.addresses)}. Each needs its own.")
         if len(workers.addresses) < 2:
             raise UserError(
                 f"`runtime.strategy: multi_worker` needs two workers or more, and here is only "
@@ -70,11 +77,10 @@ class Workers:
             jobs, kind, index = resolver.cluster_spec().as_dict(), resolver.task_type, resolver.task_id
         except Exception as error:
             raise UserError(f"{what}cannot be understood ({type(error).__name__}: {error}). {expected}") from None
-        addresses = [*jobs.get("chief", []), *jobs.get("worker", [])]
-        number = index if kind == "chief" or index is None else index + len(jobs.get("chief", []))
-        if kind not in ("chief", "worker") or number is None or not number < len(addresses):
+        chief, others = jobs.get("chief", []), jobs.get("worker", [])
+        if kind not in ("chief", "worker") or index not in range(len(jobs.get(kind, []))):
             raise UserError(f"{what}its task is not one of the chief and the workers of its cluster. {expected}")
-        return cls(tuple(map(str, addresses)), number)
+        return cls((*chief, *others), index if kind == "chief" else index + len(chief))
 
     @classmethod
     def _of_slurm(cls):
@@ -90,7 +96,17 @@ class Workers:
                 f"SLURM's variables do not name the workers: {error} Start every worker by srun, as docs/scaling.md "
                 "shows."
             ) from None
-        return cls(tuple(addresses), resolver.task_id)
+        # SLURM counts its tasks from node to node, gpu9 before gpu10. The resolver sorts the names as texts.
+        addresses.sort(
+            key=lambda address: [int(part) if part.isdecimal() else part for part in _NUMBERS.split(address)]
+        )
+        index, node = int(os.environ["SLURM_PROCID"]), os.environ.get("SLURMD_NODENAME")
+        if node and _host_and_port(addresses[index])[0] != node:
+            raise UserError(
+                f"SLURM's task {index} runs on {node}, and by the order of SLURM_STEP_NODELIST it should run on "
+                f"{addresses[index]}. Start the tasks in that order: srun --distribution=block"
+            )
+        return cls(tuple(addresses), index)
 
     @property
     def is_chief(self) -> bool:
@@ -121,6 +137,7 @@ class Workers:
         Raises:
             UserError: a worker did not come in time, or has another statement than the chief.
         """
+        statement = {**statement, "the workers": ", ".join(self.addresses)}
         until = time.monotonic() + seconds
         mistake = self._receive(statement, until) if self.is_chief else self._report(statement, until)
         if mistake:
@@ -132,25 +149,14 @@ class Workers:
         del missing[self.index]
         statements, connections = {}, {}
         with contextlib.ExitStack() as stack:
-            host, port = _host_and_port(self.addresses[0])
-            try:
-                door = stack.enter_context(socket.create_server(("", port)))
-            except OSError as error:
-                raise UserError(
-                    f"The chief's address {host}:{port} cannot be opened ({error.strerror}). Name another port."
-                ) from None
+            door = stack.enter_context(self._door())
             door.settimeout(_RETRY_SECONDS)
             told = time.monotonic()
-            while missing:
-                if time.monotonic() > until:
-                    raise UserError(
-                        f"Worker 0 has waited in vain for {_listed(missing)}. Look at what that worker said, and start "
-                        "all workers anew."
-                    )
+            while missing and time.monotonic() < until:
                 if time.monotonic() - told > _TELL_EVERY_SECONDS:
                     log.info("Worker 0 is waiting for %s.", _listed(missing))
                     told = time.monotonic()
-                with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # nobody came, or a stranger
+                with contextlib.suppress(*_NOBODY):
                     connection = stack.enter_context(door.accept()[0])
                     connection.settimeout(10)
                     said = _read(connection)
@@ -158,11 +164,32 @@ class Workers:
                     if number in missing or number in statements:
                         statements[number], connections[number] = said["statement"], connection
                         missing.pop(number, None)
-            mistake = self._difference(statement, statements)
+                if not missing:  # are those who came first still there?
+                    gone = [number for number, connection in connections.items() if not _answers(connection)]
+                    missing = {number: self.addresses[number] for number in gone}
+            mistake = self._of_missing(missing) if missing else self._difference(statement, statements)
             for connection in connections.values():
                 with contextlib.suppress(OSError):
                     _send(connection, {"mistake": mistake})
         return mistake
+
+    def _door(self):
+        """This worker's own port, opened."""
+        host, port = _host_and_port(self.addresses[self.index])
+        try:
+            return socket.create_server(("", port))
+        except OSError as error:
+            raise UserError(
+                f"Worker {self.index} cannot listen on port {port} of {host} ({error.strerror}). If TF_CONFIG names "
+                "the port, name a free one there; under SLURM, wait until no other job trains on this machine; under "
+                "launch, start the command again."
+            ) from None
+
+    def _of_missing(self, missing):
+        return (
+            f"Not all of the {len(self.addresses)} workers came in time. Missing: {_listed(missing)}. Look at what was "
+            "printed there, and start all workers again with the same command."
+        )
 
     def _difference(self, statement, statements):
         """The message about the first worker that has another statement than the chief, or None."""
@@ -171,26 +198,30 @@ class Workers:
                 own, theirs = statement.get(name), other.get(name)
                 if own != theirs:
                     return (
-                        f"Worker {number} ({self.addresses[number]}) and worker 0 have not the same {name}: {theirs} "
-                        f"and {own}. All workers need one config, one version, and a run folder on a disk that all see."
+                        f"Worker {number} ({self.addresses[number]}) differs from worker 0 in {name}: worker {number} "
+                        f"has {theirs}, worker 0 has {own}. Start all workers with the same --config, --set, --run-dir "
+                        "and --resume, and with the same versions."
                     )
         return None
 
     def _report(self, statement, until):
         """Another worker's part of `meet`: returns the mistake that the chief tells, or None."""
         where, why = self.addresses[0], "nobody was there"
+        self._door().close()  # only to see whether it is free
         while time.monotonic() < until:
             try:
                 with socket.create_connection(_host_and_port(where), timeout=10) as connection:
                     _send(connection, {"worker": self.index, "statement": statement})
-                    connection.settimeout(max(until - time.monotonic(), 1))
-                    return _read(connection)["mistake"]
-            except (OSError, ValueError, KeyError, TypeError) as error:  # not there yet, gone again, or another program
+                    connection.settimeout(until - time.monotonic() + 10)  # as the chief tells its mistake at the end
+                    while "mistake" not in (said := _read(connection)):
+                        _send(connection, {"here": True})
+                    return said["mistake"]
+            except _NOBODY as error:
                 why = getattr(error, "strerror", None) or str(error)
                 time.sleep(_RETRY_SECONDS)
         raise UserError(
-            f"Worker {self.index} has tried in vain to reach worker 0, the chief, at {where} ({why}). Look at what "
-            "worker 0 said, and start all workers anew."
+            f"Worker {self.index} did not reach worker 0, the chief, at {where} in time ({why}). Look at what worker 0 "
+            "printed, and start all workers again with the same command."
         )
 
 
@@ -207,11 +238,13 @@ def lost_worker_told(options: str) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        if "Collective ops is aborted" not in str(error):
+        reason = re.search("Collective ops is aborted by: (.*)", str(error))
+        if not reason:
             raise
         raise UserError(
             "Another worker has ended, or cannot be reached any more, and the others cannot go on without it. What was "
-            f"saved stays: look at what that worker said, and start all of them again with {options}"
+            "saved stays. Look at what the other workers printed, and start all of them again with the same command; "
+            f"if the run has begun, with {options}. TensorFlow's reason: {reason[1]}"
         ) from None
 
 
@@ -228,6 +261,15 @@ def _listed(workers):
 
 def _send(connection, document):
     connection.sendall(json.dumps(document).encode() + b"\n")
+
+
+def _answers(connection):
+    """Whether a worker that has come before is still there."""
+    try:
+        _send(connection, {"all": "here"})
+        return "here" in _read(connection)
+    except _NOBODY:
+        return False
 
 
 def _read(connection):
