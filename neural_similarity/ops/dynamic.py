@@ -11,7 +11,7 @@ from neural_similarity.ops.wide import at_least_float32
 from neural_similarity.ops.window import Window
 
 _GROUP = 16  # channels
-_SLICE_BYTES = 10_000_000  # of patches; larger and smaller slices were slower (docs/performance.md)
+_SLICE_BYTES = 10_000_000  # of patches (docs/performance.md)
 _MOST_SLICES = 32  # each adds its operations to the graph
 
 
