@@ -80,7 +80,7 @@ class Workers:
         chief, others = jobs.get("chief", []), jobs.get("worker", [])
         if kind not in ("chief", "worker") or index not in range(len(jobs.get(kind, []))):
             raise UserError(f"{what}its task is not one of the chief and the workers of its cluster. {expected}")
-        return cls((*chief, *others), index if kind == "chief" else index + len(chief))
+        return cls(tuple(map(str, (*chief, *others))), index if kind == "chief" else index + len(chief))
 
     @classmethod
     def _of_slurm(cls):
