@@ -45,7 +45,8 @@ def costs(name: str, config: Experiment, results: Iterable[Result], measurements
         results: all `Result`s that there are.
         measurements: what `read_measurements` returns.
     """
-    shipped = configs.load(CONFIGS / f"{name}.yaml", environment={}).config_hash() == config.config_hash()
+    config_hash = config.config_hash()  # once, as there are many results
+    shipped = configs.load(CONFIGS / f"{name}.yaml", environment={}).config_hash() == config_hash
     timed = {}
     for line in measurements if shipped else ():
         for row in line["rows"]:
@@ -55,7 +56,7 @@ def costs(name: str, config: Experiment, results: Iterable[Result], measurements
     found = [Cost(statistics.median(times), *where, "benchmark") for where, times in timed.items()]
     trained = {}
     for result in results:
-        if (result.config, result.config_hash) == (name, config.config_hash()):
+        if (result.config, result.config_hash) == (name, config_hash):
             trained.setdefault((result.device, result.precision), []).append(result.seconds_per_step)
     found += [Cost(statistics.median(times), *where, "result lines") for where, times in trained.items()]
     return found + (_of_header(name) if shipped else [])
