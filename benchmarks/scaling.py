@@ -84,7 +84,7 @@ def main(arguments=None):
     about = {
         "teraflops": (10.0, "operations per second that a device attains, in 10¹²"),
         "gigabytes-per-s": (12.5, "what a device sends per second"),
-        "microseconds": (20.0, "how long a message takes beside that"),
+        "microseconds": (20.0, "what a message takes in any case, added to the time for its bytes"),
     }
     for name, (default, what) in about.items():
         parser.add_argument(f"--{name}", type=float, default=default, help=f"{what} (default: %(default)s)")

@@ -278,7 +278,7 @@ def test_launch_ends_all_workers_when_one_dies(ending, code, message, tmp_path, 
     assert err.count("\n") == 1
 
 
-def test_launch_passes_a_signal_on_once(tmp_path):
+def test_launch_passes_a_signal_on(tmp_path):
     ending = "lambda *_: (print('saved', flush=True), sys.exit(130))"
     script = fake(tmp_path, f"signal.signal(signal.SIGTERM, {ending})\nprint('here', flush=True)\ntime.sleep(60)")
     process = subprocess.Popen(

@@ -74,6 +74,7 @@ def train(
         )
         if not replicas.is_chief:
             log.setLevel(logging.WARNING)  # the chief tells how it goes
+            # a new run's run.json may not be seen yet on another machine
             checkpoints = run.checkpoints if resume else Checkpoints(run.folder / "checkpoints")
             with _advised(run):
                 _loop(config, run, checkpoints, replicas, data, facts, check_place=lambda: None).run()
