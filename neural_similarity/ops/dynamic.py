@@ -6,11 +6,9 @@ import math
 import tensorflow as tf
 
 from neural_similarity.ops.fused import fused
-from neural_similarity.ops.shapes import dimensions
 from neural_similarity.ops.wide import at_least_float32
 from neural_similarity.ops.window import Window
 
-_GROUP = 16  # channels
 _SLICE_BYTES = 10_000_000  # of patches (docs/performance.md)
 _MOST_SLICES = 32  # each adds its operations to the graph
 
@@ -103,20 +101,18 @@ def _diagonal(image, matrix, window):
 @fused
 def _diagonal_gradient(image, matrix, d_mixed, window):
     products = at_least_float32(window.patches(image)) * at_least_float32(d_mixed)
-    return window.fold(d_mixed, image, matrix), tf.cast(_sum_of_channels(products, image.dtype), matrix.dtype)
+    return window.fold(d_mixed, image, matrix), tf.cast(_sum_of_channels(products), matrix.dtype)
 
 
-def _sum_of_channels(products, dtype):
-    """Σ over the last axis. `dtype` is that of the factors, before they were made wider.
+def _sum_of_channels(products):
+    """Σ over the last axis.
 
-    Along the last axis, XLA's code for CPUs adds one number after the other. Along another axis it adds whole vectors.
-    So 64 channels are seen as 4 × 16: four vectors of 16 numbers are added, and then the 16 numbers of their sum. This
-    is done where it was faster: in bfloat16, and from 64 channels on.
+    Along an axis, XLA's code for CPUs adds one number after the other. So the second half of the channels is added to
+    the first, as one vector to another, and so on with the halves of the sum, while their number is even.
     """
-    *axes, channels = dimensions(products)
-    if channels % _GROUP == 0 and (dtype == tf.bfloat16 or channels >= 4 * _GROUP):
-        groups = tf.reshape(products, (*axes, channels // _GROUP, _GROUP))
-        products = tf.reduce_sum(groups, axis=-2)
+    while products.shape[-1] % 2 == 0 and products.shape[-1]:
+        first, second = tf.split(products, 2, axis=-1)
+        products = first + second
     return tf.reduce_sum(products, axis=-1)
 
 
@@ -126,8 +122,8 @@ def _full(image, matrix, window, wait_for=None):
 
 def _full_gradient(image, matrix, d_mixed, window, wait_for=None):
     patches = _patches(image, window=window, wait_for=wait_for)
-    d_patches = tf.einsum("byxst,byxsi->byxti", matrix, d_mixed)
-    return _fold(d_patches, image, window=window), tf.einsum("byxsi,byxti->byxst", d_mixed, patches)
+    d_matrix = tf.einsum("byxsi,byxti->byxst", d_mixed, patches)
+    return _image_gradient(image, matrix, d_mixed, window=window), d_matrix
 
 
 @fused
@@ -136,5 +132,7 @@ def _patches(image, window):
 
 
 @fused
-def _fold(patches, image, window):
-    return window.fold(patches, image)
+def _image_gradient(image, matrix, d_mixed, window):
+    # Σ_s M[s, t] d_mixed_s, by XLA: a matrix product for each pixel, of so few taps, is slower
+    terms = at_least_float32(matrix)[..., None] * at_least_float32(d_mixed)[..., None, :]
+    return tf.cast(window.fold(tf.reduce_sum(terms, axis=-3), image), image.dtype)
