@@ -11,7 +11,7 @@ from neural_similarity.interop.merge import merge
 from neural_similarity.layers import StaticSimilarityConv2D
 from neural_similarity.models import conv4
 from neural_similarity.models.seeding import seeded
-from neural_similarity.ops import negative_squared_distances
+from neural_similarity.ops import squared_distances
 from neural_similarity.ops.batch_norm import batch_norm
 
 MATRICES = [f"conv{block}/similarity_matrix" for block in range(1, 5)]
@@ -33,7 +33,7 @@ def episode_loss(model, images, parameters):
     features = call_with(model, parameters, images, training=True)
     features = tf.reshape(features, (2, 3, -1))
     centres = prototypes(tf.reshape(features[:, :2], (4, -1)), [0, 0, 1, 1], 2)
-    logits = negative_squared_distances(tf.reshape(features[:, 2:], (2, -1)), centres)
+    logits = -squared_distances(tf.reshape(features[:, 2:], (2, -1)), centres)
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits([0, 1], logits))
 
 

@@ -11,7 +11,7 @@ from neural_similarity.few_shot.meta_batch import mean_over_tasks
 from neural_similarity.layers import StaticSimilarityConv2D
 from neural_similarity.models import conv4
 from neural_similarity.models.seeding import seeded
-from neural_similarity.ops import negative_squared_distances
+from neural_similarity.ops import squared_distances
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def task_of(model, second_order=True):
             features = call_with(model, values, tf.reshape(images, (6, 16, 16, 3)), training=True)
             features = tf.reshape(features, (2, 3, -1))
             centres = prototypes(tf.reshape(features[:, :2], (4, -1)), [0, 0, 1, 1], 2)
-            logits = negative_squared_distances(features[:, 2], centres)
+            logits = -squared_distances(features[:, 2], centres)
             return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits([0, 1], logits)), logits
 
         matrices = [p for p, inner in zip(parameters, is_matrix, strict=True) if inner]

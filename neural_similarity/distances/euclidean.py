@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from neural_similarity.distances.distance import Distance, unit_vectors, vectors
-from neural_similarity.ops import negative_squared_distances
+from neural_similarity.ops import squared_distances
 
 
 class Euclidean(Distance):
@@ -29,7 +29,7 @@ class Euclidean(Distance):
 
     def coarse(self, queries, gallery):
         """See `Distance.coarse`."""
-        return -tf.sqrt(tf.maximum(-negative_squared_distances(queries, gallery), 0))
+        return -tf.sqrt(tf.maximum(squared_distances(queries, gallery), 0))
 
     def fine(self, queries, candidates):
         """See `Distance.fine`."""
@@ -37,7 +37,7 @@ class Euclidean(Distance):
 
     def scores(self, prepared):
         """See `Distance.scores`: −√(‖a − b‖² + 1e-6), whose gradient is finite for equal vectors, too."""
-        return -tf.sqrt(tf.maximum(-negative_squared_distances(prepared, prepared), 0) + 1e-6)
+        return -tf.sqrt(tf.maximum(squared_distances(prepared, prepared), 0) + 1e-6)
 
     def distances(self, first, second):
         """See `Distance.distances`: √(‖a − b‖² + 1e-6). The small number keeps the gradient finite."""

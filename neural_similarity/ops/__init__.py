@@ -39,7 +39,7 @@ from neural_similarity.ops.max_affine import (
 )
 from neural_similarity.ops.shapes import dimensions
 from neural_similarity.ops.sphere import cosine_sphere_conv2d, filter_norm, patch_norm, weight_normalized_conv2d
-from neural_similarity.ops.squared_distances import negative_squared_distances
+from neural_similarity.ops.squared_distances import squared_distances
 from neural_similarity.ops.static import similarity_kernel, static_similarity_conv2d
 from neural_similarity.ops.structural import Match, match, structural_scores
 from neural_similarity.ops.transport import transport_plan
@@ -77,7 +77,6 @@ __all__ = [
     "largest_piece",
     "linear_operator",
     "match",
-    "negative_squared_distances",
     "patch_norm",
     "piece_shares",
     "pieces_all_pairs",
@@ -88,6 +87,7 @@ __all__ = [
     "sigmoid_operator",
     "similarity_kernel",
     "squared_cosine_operator",
+    "squared_distances",
     "static_similarity_conv2d",
     "structural_descriptors",
     "structural_scores",

@@ -8,11 +8,12 @@ q samples · n references · p pairs · d dimensions · … any number of axes. 
 
 import tensorflow as tf
 
+from neural_similarity.ops.inner_products import inner_products_plus
 from neural_similarity.ops.shapes import dimensions
 from neural_similarity.ops.wide import at_least_float32
 
 
-def bregman_all_pairs(x, phi_x, y, phi_y, grad_y):
+def bregman_all_pairs(x, phi_x, y, phi_y, grad_y, curvature=0.0):
     """D of all pairs by one matrix product.
 
     The two terms with ∇φ are products of differences from the references' mean, as D would lose its digits where all
@@ -25,15 +26,17 @@ def bregman_all_pairs(x, phi_x, y, phi_y, grad_y):
         y: `(…, n, d)` references.
         phi_y: `(…, n)`, φ(y).
         grad_y: `(…, n, d)`, ∇φ(y), or a subgradient.
+        curvature: μ, a number. D is then that of φ(x) + ½ μ ‖x‖². That term is computed of the differences too.
 
     Returns:
         `(…, q, n)`. Rounding may leave small negative numbers.
     """
     x, phi_x, y, phi_y, grad_y = _alike(x, phi_x, y, phi_y, grad_y)
     origin = tf.stop_gradient(tf.reduce_mean(y, -2, keepdims=True))
-    x, y = x - origin, y - origin
-    of_references = tf.einsum("...nd,...nd->...n", grad_y, y) - phi_y
-    return phi_x[..., None] - tf.einsum("...qd,...nd->...qn", x, grad_y) + of_references[..., None, :]
+    x, y, half = x - origin, y - origin, curvature / 2
+    of_samples = phi_x + half * tf.reduce_sum(x**2, -1)
+    of_references = tf.reduce_sum((grad_y + half * y) * y, -1) - phi_y
+    return inner_products_plus(-x, of_samples, grad_y + curvature * y, of_references)
 
 
 def bregman_pairs(x, phi_x, y, phi_y, grad_y):
@@ -42,22 +45,23 @@ def bregman_pairs(x, phi_x, y, phi_y, grad_y):
     return phi_x - phi_y - tf.einsum("pd,pd->p", grad_y, x - y)
 
 
-def jeffreys_all_pairs(x, grad_x, y, grad_y):
-    """D(x, y) + D(y, x) = ⟨∇φ(x) − ∇φ(y), x − y⟩ of all pairs, by two matrix products and without φ.
+def jeffreys_all_pairs(x, grad_x, y, grad_y, curvature=0.0):
+    """D(x, y) + D(y, x) = ⟨∇φ(x) − ∇φ(y), x − y⟩ of all pairs, by one matrix product and without φ.
 
     Args:
         x, grad_x: `(…, q, d)`, and ∇φ(x).
         y, grad_y: `(…, n, d)`, and ∇φ(y).
+        curvature: as for `bregman_all_pairs`.
 
     Returns:
         `(…, q, n)`.
     """
     x, grad_x, y, grad_y = _alike(x, grad_x, y, grad_y)
     origin, slope = (tf.stop_gradient(tf.reduce_mean(values, -2, keepdims=True)) for values in (y, grad_y))
-    x, y, grad_x, grad_y = x - origin, y - origin, grad_x - slope, grad_y - slope
-    own = tf.reduce_sum(x * grad_x, -1)[..., None] + tf.reduce_sum(y * grad_y, -1)[..., None, :]
-    crossed = (tf.einsum("...qd,...nd->...qn", *pair) for pair in ((x, grad_y), (grad_x, y)))
-    return own - sum(crossed)
+    x, y = x - origin, y - origin
+    grad_x, grad_y = grad_x - slope + curvature * x, grad_y - slope + curvature * y
+    of_x, of_y = tf.reduce_sum(x * grad_x, -1), tf.reduce_sum(y * grad_y, -1)
+    return inner_products_plus(-tf.concat([x, grad_x], -1), of_x, tf.concat([grad_y, y], -1), of_y)
 
 
 def jeffreys_pairs(x, grad_x, y, grad_y):

@@ -14,6 +14,7 @@ q samples · n references · p pairs · d dimensions · k functions · … any n
 
 import tensorflow as tf
 
+from neural_similarity.ops.fused import fused
 from neural_similarity.ops.wide import at_least_float32
 
 
@@ -55,14 +56,19 @@ def pieces_all_pairs(pieces_x, pieces_y, temperature=0.0):
     """
     pieces_x, pieces_y = at_least_float32(pieces_x), at_least_float32(pieces_y)
     if not temperature:
-        winners = tf.argmax(pieces_y, -1)
-        nan = 0 * tf.reduce_sum(pieces_y, -1)  # of a reference that is none, as argmax finds one all the same
-        at_winners = tf.gather(pieces_x, winners, axis=-1, batch_dims=pieces_x.shape.rank - 2)
-        return tf.reduce_max(pieces_x, -1, keepdims=True) - at_winners + nan[..., None, :]
+        return _unsmoothed_all_pairs(pieces_x, pieces_y)
     log_x, log_y = (tf.nn.log_softmax(pieces / temperature) for pieces in (pieces_x, pieces_y))
     shares = tf.exp(log_y)
     own = tf.reduce_sum(shares * log_y, -1)
     return temperature * (own[..., None, :] - tf.einsum("...qk,...nk->...qn", log_x, shares))
+
+
+@fused
+def _unsmoothed_all_pairs(pieces_x, pieces_y):
+    winners = tf.argmax(pieces_y, -1)
+    nan = 0 * tf.reduce_sum(pieces_y, -1)  # of a reference that is none, as argmax finds one all the same
+    at_winners = tf.gather(pieces_x, winners, axis=-1, batch_dims=pieces_x.shape.rank - 2)
+    return tf.reduce_max(pieces_x, -1, keepdims=True) - at_winners + nan[..., None, :]
 
 
 def pieces_pairs(pieces_x, pieces_y, temperature=0.0):

@@ -2,11 +2,12 @@
 
 import tensorflow as tf
 
+from neural_similarity.ops.inner_products import inner_products_plus
 from neural_similarity.ops.wide import at_least_float32
 
 
-def negative_squared_distances(queries, others):
-    """−‖query − other‖², all pairs.
+def squared_distances(queries, others):
+    """‖query − other‖² of all pairs; rounding may leave small negative numbers.
 
     Multiplied out, ‖a − b‖² is one matrix product, without a tensor of n·q·f numbers. Means are taken away first: the
     distance does not change, and far from the origin the product would lose its digits.
@@ -21,5 +22,4 @@ def negative_squared_distances(queries, others):
     queries, others = at_least_float32(queries), at_least_float32(others)
     origin = tf.stop_gradient(tf.reduce_mean(others, axis=-2, keepdims=True))
     queries, others = queries - origin, others - origin
-    squares = tf.reduce_sum(queries**2, -1)[..., None] + tf.reduce_sum(others**2, -1)[..., None, :]
-    return 2 * tf.einsum("...qf,...nf->...qn", queries, others) - squares
+    return inner_products_plus(-2 * queries, tf.reduce_sum(queries**2, -1), others, tf.reduce_sum(others**2, -1))

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from neural_similarity.arguments import count, number
-from neural_similarity.ops import InputConvexWeights, input_convex, negative_squared_distances
+from neural_similarity.ops import InputConvexWeights, bregman_all_pairs, input_convex, jeffreys_all_pairs
 from neural_similarity.potentials.potential import Described, Potential
 
 
@@ -86,8 +86,7 @@ class InputConvex(Potential):
 
     def all_pairs(self, samples, references):
         """See `Divergence.all_pairs`."""
-        squares = -negative_squared_distances(samples.x, references.x)
-        return super().all_pairs(samples, references) + self._mu() / 2 * squares
+        return bregman_all_pairs(samples.x, samples.phi, *references, curvature=self._mu())
 
     def pairs(self, samples, references):
         """See `Divergence.pairs`."""
@@ -96,8 +95,7 @@ class InputConvex(Potential):
 
     def symmetric_all_pairs(self, samples, references):
         """See `Divergence.symmetric_all_pairs`."""
-        squares = -negative_squared_distances(samples.x, references.x)
-        return super().symmetric_all_pairs(samples, references) + self._mu() * squares
+        return jeffreys_all_pairs(samples.x, samples.grad, references.x, references.grad, curvature=self._mu())
 
     def symmetric_pairs(self, samples, references):
         """See `Divergence.symmetric_pairs`."""

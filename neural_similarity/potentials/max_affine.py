@@ -7,10 +7,10 @@ from neural_similarity.arguments import count, number
 from neural_similarity.ops import (
     affine_pieces,
     largest_piece,
-    negative_squared_distances,
     piece_shares,
     pieces_all_pairs,
     pieces_pairs,
+    squared_distances,
 )
 from neural_similarity.potentials.potential import Potential
 
@@ -105,7 +105,7 @@ class MaxAffine(Potential):
         found = pieces_all_pairs(samples[0], references[0], self.temperature)
         if not self.curvature:
             return found
-        return found - self.curvature / 2 * negative_squared_distances(samples[1], references[1])
+        return found + self.curvature / 2 * squared_distances(samples[1], references[1])
 
     def pairs(self, samples, references):
         """See `Divergence.pairs`."""

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from neural_similarity.arguments import count, number
-from neural_similarity.ops import negative_squared_distances
+from neural_similarity.ops import squared_distances
 from neural_similarity.potentials.potential import Potential
 
 
@@ -26,7 +26,7 @@ class SquaredEuclidean(Potential):
 
     def all_pairs(self, samples, references):
         """See `Divergence.all_pairs`."""
-        return -negative_squared_distances(samples, references)
+        return squared_distances(samples, references)
 
     def pairs(self, samples, references):
         """See `Divergence.pairs`."""
@@ -77,7 +77,7 @@ class Mahalanobis(Potential):
         """See `Divergence.all_pairs`."""
         # Far from the origin, Lᵀx would lose its digits.
         origin = tf.stop_gradient(tf.reduce_mean(references, -2, keepdims=True))
-        return -negative_squared_distances(self._stretched(samples - origin), self._stretched(references - origin))
+        return squared_distances(self._stretched(samples - origin), self._stretched(references - origin))
 
     def pairs(self, samples, references):
         """See `Divergence.pairs`."""

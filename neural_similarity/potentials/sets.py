@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from neural_similarity.arguments import count, number
-from neural_similarity.ops import largest_piece, negative_squared_distances, pieces_all_pairs, pieces_pairs
+from neural_similarity.ops import largest_piece, pieces_all_pairs, pieces_pairs, squared_distances
 from neural_similarity.potentials.divergence import Divergence
 
 
@@ -124,7 +124,7 @@ class MomentMatching(SetDivergence):
 
     def all_pairs(self, samples, references):
         """See `Divergence.all_pairs`."""
-        return -negative_squared_distances(samples, references)
+        return squared_distances(samples, references)
 
     def pairs(self, samples, references):
         """See `Divergence.pairs`."""

@@ -17,7 +17,7 @@ from neural_similarity.families.divergences import build_divergence
 from neural_similarity.families.few_shot_methods.method import Method, class_labels, features_of, flat, measures
 from neural_similarity.few_shot.functional import Learned, call_on_episode, call_with, pass_support
 from neural_similarity.few_shot.heads import cosine_head, linear_head, prototypes
-from neural_similarity.ops import negative_squared_distances
+from neural_similarity.ops import squared_distances
 from neural_similarity.training.loop import gradient_step
 
 _IMAGES_AT_ONCE = 64  # of the support images, where each is computed alone
@@ -96,7 +96,7 @@ class ProtoNet(_OnFeatures):
     def head(self, model, support, labels, n_way):
         """See `_OnFeatures.head`."""
         centres = prototypes(support, labels, n_way)
-        return lambda queries: negative_squared_distances(queries, centres)
+        return lambda queries: -squared_distances(queries, centres)
 
 
 class BregmanProtoNet(ProtoNet):
