@@ -15,6 +15,7 @@ q samples · n references · p pairs · d dimensions · k functions · … any n
 import tensorflow as tf
 
 from neural_similarity.ops.fused import fused
+from neural_similarity.ops.inner_products import inner_products_plus
 from neural_similarity.ops.wide import at_least_float32
 
 
@@ -60,7 +61,7 @@ def pieces_all_pairs(pieces_x, pieces_y, temperature=0.0):
     log_x, log_y = (tf.nn.log_softmax(pieces / temperature) for pieces in (pieces_x, pieces_y))
     shares = tf.exp(log_y)
     own = tf.reduce_sum(shares * log_y, -1)
-    return temperature * (own[..., None, :] - tf.einsum("...qk,...nk->...qn", log_x, shares))
+    return inner_products_plus(-temperature * log_x, tf.zeros_like(log_x[..., 0]), shares, temperature * own)
 
 
 @fused
