@@ -23,7 +23,7 @@ def first_line(doc):
     return (doc or "").split("\n")[0]
 
 
-def parser(about, name, rounds=None, memory=False):
+def parser(about, name, rounds=None, memory=False, batches=True):
     """The command line that the benchmarks share.
 
     Args:
@@ -31,13 +31,15 @@ def parser(about, name, rounds=None, memory=False):
         name: of the module.
         rounds: default of `--rounds`; None for a benchmark that times nothing, which has no such option.
         memory: whether there is `--no-memory`, for a benchmark that also calls `added_memory_bytes`.
+        batches: whether there is `--batch-size`.
     """
     shared = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about, allow_abbrev=False)
     if rounds:
         shared.add_argument(
             "--rounds", type=int, default=rounds, help="timed calls of each form (default: %(default)s)"
         )
-    shared.add_argument("--batch-size", type=int, default=128, help="images per batch (default: %(default)s)")
+    if batches:
+        shared.add_argument("--batch-size", type=int, default=128, help="images per batch (default: %(default)s)")
     if memory:
         about_memory = "leave out the fresh processes that measure memory"
         shared.add_argument("--no-memory", action="store_true", help=about_memory)

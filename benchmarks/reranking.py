@@ -1,7 +1,7 @@
 """Time and memory of ranking by structural similarity: a loop over the queries as in the released code, and ours.
 
 Every query is compared with a whole gallery by the cosine, and then with its 100 nearest images by cos + SS. Images
-have 4×4 cells of 128 channels. `--batch-size` is the number of queries.
+have 4×4 or 7×7 cells of 128 channels. `--batch-size` is the number of queries.
 
 python -m benchmarks.reranking
 """
@@ -14,9 +14,10 @@ import tensorflow as tf
 from benchmarks import measure
 from neural_similarity.distances import Ranking, Structural, fine_scores, rerank
 
-CASES = (("alike", 1000), ("alike", 10_000), ("objects", 1000))  # features, and images of the gallery
+# Features, images of the gallery, cells in height and in width.
+CASES = (("alike", 1000, 4), ("alike", 10_000, 4), ("objects", 1000, 4), ("objects", 1000, 7))
 FORMS = ("released", "loop", "loop of graphs", "ours")
-CELLS, CHANNELS = 4, 128
+CHANNELS = 128
 CLASSES = 50
 CANDIDATES = 100
 ENTROPY = 0.05
@@ -25,8 +26,8 @@ SWEEPS_OF_THE_RELEASED_CODE, ENOUGH_CHANGE = 100, 0.1  # it stops after so many,
 SWEEPS_TO_THE_END = 200  # errors are counted from there
 
 
-def maps(kind, count, seed=0):
-    """Feature maps `(count, 4, 4, 128)` of 50 classes, float32; image number i is of class i modulo 50.
+def maps(kind, count, seed=0, cells=4):
+    """Feature maps `(count, cells, cells, 128)` of 50 classes, float32; image number i is of class i modulo 50.
 
     Args:
         kind: `"alike"`: a cell is a sum of vectors: one for all images, one for the class, one for the place in the
@@ -36,13 +37,14 @@ def maps(kind, count, seed=0):
             layer that separates the training classes of CUB-200-2011 have 0.08 ± 0.17, and need about as many sweeps.
         count: of images.
         seed: of the vectors.
+        cells: in height and in width.
     """
     random = np.random.default_rng(seed)
 
     def vectors(*shape):
         return random.normal(size=(*shape, CHANNELS))
 
-    grid = (CELLS, CELLS)
+    grid = (cells, cells)
     of_class = vectors(CLASSES)[np.arange(count) % CLASSES][:, None, None]
     noise = vectors(count, *grid)
     if kind == "alike":
@@ -52,8 +54,8 @@ def maps(kind, count, seed=0):
     scenes = vectors(30)[random.integers(0, 30, count)][:, None, None]
     inside = []
     for _ in grid:  # rows, then columns
-        first, size = random.integers(0, 3, (count, 1)), random.integers(2, 4, (count, 1))
-        inside.append((np.arange(CELLS) >= first) & (np.arange(CELLS) < first + size))
+        first, size = random.integers(0, cells - 1, (count, 1)), random.integers(cells // 2, cells, (count, 1))
+        inside.append((np.arange(cells) >= first) & (np.arange(cells) < first + size))
     object_is_there = (inside[0][:, :, None] & inside[1][:, None])[..., None]
     return (np.where(object_is_there, of_class + 0.5 * parts, scenes) + noise).astype(np.float32)
 
@@ -119,7 +121,7 @@ def _plan(similarities, u, v, sweeps, enough_change):
     return a * kernel * tf.linalg.matrix_transpose(b), count
 
 
-def work_of(form, features, gallery, queries):
+def work_of(form, features, gallery, cells, queries):
     """A function without arguments that ranks once; returns the ranking of the candidates, and the number of sweeps.
 
     Args:
@@ -127,9 +129,10 @@ def work_of(form, features, gallery, queries):
             sweeps as ours. `"loop of graphs"`: that loop, with a graph for each query. `"ours"`: `distances.rerank`.
         features: their kind; see `maps`.
         gallery, queries: numbers of images.
+        cells: of the images, in height and in width.
     """
-    distance = Structural(cells=CELLS, entropy=ENTROPY, sweeps=SWEEPS)
-    prepared = distance.prepare(maps(features, queries + gallery))
+    distance = Structural(cells=cells, entropy=ENTROPY, sweeps=SWEEPS)
+    prepared = distance.prepare(maps(features, queries + gallery, cells=cells))
     queries, gallery = prepared[:queries], prepared[queries:]
     if form == "ours":
         return lambda: (rerank(distance, queries, gallery, candidates=CANDIDATES), SWEEPS)
@@ -137,16 +140,16 @@ def work_of(form, features, gallery, queries):
     return functools.partial(loop, queries, gallery[:, 0], gallery[:, 1:], *stopping, form == "loop of graphs")
 
 
-def errors(ranking, features, gallery, queries):
+def errors(ranking, features, gallery, cells, queries):
     """|ΔSS| of each query and candidate, `(q, k)`: how far the scores are from those after 200 sweeps."""
-    distance = Structural(cells=CELLS, entropy=ENTROPY, sweeps=SWEEPS_TO_THE_END)
-    prepared = distance.prepare(maps(features, queries + gallery))
+    distance = Structural(cells=cells, entropy=ENTROPY, sweeps=SWEEPS_TO_THE_END)
+    prepared = distance.prepare(maps(features, queries + gallery, cells=cells))
     return np.abs(ranking.scores - fine_scores(distance, prepared[:queries], prepared[queries:], ranking.indices))
 
 
 def prepared(form, *arguments):
     """`work_of`, for `added_memory_bytes`: what TensorFlow and XLA take when they start is taken before it returns."""
-    work_of(form, "alike", CANDIDATES, 2)()
+    work_of(form, "alike", CANDIDATES, 4, 2)()
     work = work_of(form, *arguments)
     # Making the images has needed more memory than the work may need, and only a new peak can be measured. These bytes
     # take its place, so that whatever the work adds is a new peak.
@@ -169,7 +172,7 @@ def main(arguments=None):
             error, memory = errors(ranking, *case), (prepared, form, *case)
             rows.append(
                 {
-                    **{"features": case[0], "gallery": case[1], "form": form, **times[form]},
+                    **{"features": case[0], "gallery": case[1], "cells": case[2], "form": form, **times[form]},
                     "seconds_per_query": times[form]["median_s"] / options.batch_size,
                     "times_faster_than_loop": times["loop"]["median_s"] / times[form]["median_s"],
                     **{"sweeps": sweeps, "largest_error": float(error.max()), "median_error": float(np.median(error))},
@@ -179,8 +182,13 @@ def main(arguments=None):
     measure.report("reranking", COLUMNS, rows, options)
 
 
+def _case(row):
+    cells = row.get("cells", 4)  # lines that were recorded before 7×7 cells do not say
+    return f"{row['features']}, {row['gallery']:,}" + (f", {cells}×{cells} cells" if cells != 4 else "")
+
+
 COLUMNS = {
-    "features, gallery": lambda row: f"{row['features']}, {row['gallery']:,}",
+    "features, gallery": _case,
     "form": lambda row: row["form"],
     "ms a query": lambda row: f"{1e3 * row['seconds_per_query']:.2f}",
     "times faster than the loop": measure.ratio("times_faster_than_loop"),

@@ -8,6 +8,8 @@ import argparse
 from benchmarks import (
     attention,
     bregman,
+    episode,
+    export,
     faithfulness,
     first_prediction,
     glyphs,
@@ -17,6 +19,7 @@ from benchmarks import (
     measure,
     memory,
     meta_batch,
+    pieces,
     plug_in,
     released_start,
     reranking,
@@ -30,9 +33,9 @@ from neural_similarity.data.places import typed_path
 MODULES = {
     module.__name__.split(".")[1]: module
     for module in (
-        *(attention, bregman, faithfulness, first_prediction, glyphs, inference, input_pipeline, layers, memory),
-        *(meta_batch, plug_in),
-        *(released_start, reranking, scaling, streaming, structural_step, train_step),
+        *(attention, bregman, episode, export, faithfulness, first_prediction, glyphs, inference, input_pipeline),
+        *(layers, memory, meta_batch, pieces, plug_in, released_start, reranking, scaling, streaming),
+        *(structural_step, train_step),
     )
 }
 

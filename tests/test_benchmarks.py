@@ -1,6 +1,7 @@
 """The benchmarks compare forms that compute the same, count and time as they say, and print what was measured."""
 
 import argparse
+import functools
 import json
 import math
 import types
@@ -14,13 +15,16 @@ from benchmarks import (
     attention,
     bregman,
     docs,
+    episode,
     equal_work,
+    export,
     hlo,
     input_pipeline,
     layers,
     measure,
     memory,
     meta_batch,
+    pieces,
     precision,
     profile,
     released_start,
@@ -253,6 +257,34 @@ def test_a_dynamic_layer_writes_two_arrays_of_nine_images(fused_functions):
     assert len(ninefold) == 2, ninefold
 
 
+@pytest.mark.parametrize("case, overrides", [("5shot_protonet", []), ("5shot_maml", ["method.inner_steps=1"])])
+def test_forms_of_an_episode_agree(case, overrides):
+    """The losses of two train steps, whose second one sees what the first has learned."""
+    usual, ours = (
+        episode.step_of(case, form, 16, ["model.filters=16", "episode.n_query=2", *overrides]) for form in episode.FORMS
+    )
+    np.testing.assert_allclose([ours(), ours()], [usual(), usual()], rtol=1e-4)
+
+
+def test_export_prints_a_table(tmp_path, capsys):
+    export.main(["--only", "static_dns", "--rounds", "1", "--batch-size", "1", "--json", str(tmp_path / "e.jsonl")])
+    rows = json.loads((tmp_path / "e.jsonl").read_text())["rows"]
+    assert [row["form"] for row in rows][:3] == ["this package", "saved_model", "tflite"]
+    assert rows[0]["times_here"] == 1
+    assert 1e6 < rows[2]["size_bytes"] < rows[1]["size_bytes"]
+    assert "| static_dns | tflite |" in capsys.readouterr().out
+
+
+def test_pieces_are_told_beside_the_whole(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(reranking, "CANDIDATES", 5)
+    monkeypatch.setattr(pieces, "GALLERY", 12)
+    monkeypatch.setattr(pieces, "pieces_of_divergences", functools.partial(pieces.pieces_of_divergences, 16))
+    pieces.main(["--rounds", "1", "--batch-size", "10", "--json", str(tmp_path / "p.jsonl")])
+    rows = json.loads((tmp_path / "p.jsonl").read_text())["rows"]
+    assert {row["piece"] for row in rows if row["share"] == 1} == {"all of it", "the matrix product"}
+    assert "| divergences | Mahalanobis |" in capsys.readouterr().out
+
+
 def test_profile_sums_operations_by_kind():
     found = {
         "_MklNativeConv2DBackpropFilter": 3.0,
@@ -304,13 +336,13 @@ def test_the_forms_of_a_meta_batch_agree():
 
 def test_forms_of_reranking_agree(monkeypatch):
     monkeypatch.setattr(reranking, "CANDIDATES", 6)
-    found = {form: reranking.work_of(form, "alike", 30, 4)() for form in reranking.FORMS}
+    found = {form: reranking.work_of(form, "alike", 30, 4, 4)() for form in reranking.FORMS}
     ours, _ = found["ours"]
     for form, (ranking, sweeps) in found.items():
         assert (1 < sweeps < 100) if form == "released" else sweeps == 20
         np.testing.assert_array_equal(ranking.indices, ours.indices)
         np.testing.assert_allclose(ranking.scores, ours.scores, atol=1e-3 if form == "released" else 1e-5)
-        assert reranking.errors(ranking, "alike", 30, 4).max() < 1e-3
+        assert reranking.errors(ranking, "alike", 30, 4, 4).max() < 1e-3
 
 
 def test_cells_that_show_objects_or_scenes_are_less_alike():
@@ -321,13 +353,13 @@ def test_cells_that_show_objects_or_scenes_are_less_alike():
 
 
 def test_reranking_prints_a_table(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(reranking, "CASES", (("objects", 12),))
+    monkeypatch.setattr(reranking, "CASES", (("objects", 12, 7),))
     monkeypatch.setattr(reranking, "CANDIDATES", 5)
     reranking.main(["--no-memory", "--rounds", "1", "--batch-size", "2", "--json", str(tmp_path / "r.jsonl")])
     rows = json.loads((tmp_path / "r.jsonl").read_text())["rows"]
     assert [row["form"] for row in rows] == list(reranking.FORMS)
     assert rows[-1]["seconds_per_query"] == rows[-1]["median_s"] / 2
-    assert "| objects, 12 | ours | " in capsys.readouterr().out
+    assert "| objects, 12, 7×7 cells | ours | " in capsys.readouterr().out
 
 
 def test_divergences_are_timed_beside_a_loop(tmp_path, capsys):

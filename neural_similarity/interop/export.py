@@ -51,7 +51,7 @@ def export(run: str | Path, form: str, out: Path) -> str:
             packages that write it are not installed; the outputs differ; or `out` is there already or cannot be
             written.
     """
-    writer, reader, ending = _FORMATS[form]
+    _, reader, ending = FORMATS[form]
     if ending and out.suffix != ending:
         raise UserError(f"{out}: a file of {form} ends in {ending}. Next: --out model{ending}")
     if out.exists():
@@ -62,9 +62,8 @@ def export(run: str | Path, form: str, out: Path) -> str:
     unfinished = out.with_name(f"{out.stem}.unfinished{out.suffix}")
     try:
         _remove(unfinished)
-        with hidden_standard_error(show_after_exception=False):  # what converters say of themselves
-            with without_xla():
-                writer(model, name, unfinished)
+        write(model, form, name, unfinished)
+        with hidden_standard_error(show_after_exception=False):
             difference, largest = _compare(model, reader(unfinished))
         if not difference <= LOGIT_TOLERANCE * largest:
             raise UserError(
@@ -84,6 +83,21 @@ def export(run: str | Path, form: str, out: Path) -> str:
         f"{out}: {form}, {_size_mb(out):.1f} MB, {_shape(model)} → {name}; max |Δ| {difference:.1e} of {largest:.1e} "
         f"on batches of {' and '.join(map(str, _BATCHES))}"
     )
+
+
+def write(model: keras.Model, form: str, name: str, path: Path) -> None:
+    """Writes a network as it is, without a check.
+
+    Args:
+        model: in float32.
+        form: one of `FORMATS`.
+        name: of its output.
+        path: where to; there is nothing yet.
+    """
+    writer, *_ = FORMATS[form]
+    # Standard error is hidden for what converters say of themselves.
+    with hidden_standard_error(show_after_exception=False), without_xla():
+        writer(model, name, path)
 
 
 class _Missing(Exception):
@@ -196,7 +210,7 @@ def _read_onnx(path):
 
 
 # Name → (writes a network, reads it as a function of a batch, how its file ends).
-_FORMATS = {
+FORMATS = {
     "saved_model": (_write_saved_model, _read_saved_model, ""),
     "tflite": (_write_tflite, _read_tflite, ".tflite"),
     "onnx": (_write_onnx, _read_onnx, ".onnx"),
