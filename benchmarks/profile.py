@@ -3,7 +3,6 @@
 python -m benchmarks.profile [--network dynamic_dns] [--kind released] [--precision mixed_bfloat16]
 """
 
-import argparse
 import collections
 import tempfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from benchmarks.measure import first_line, table
+from benchmarks import measure
 from benchmarks.train_step import NETWORKS, Form, batch_of, step_of
 
 STEPS = 3
@@ -79,19 +78,30 @@ def by_kind(found, whole):
     return [{"kind": kind, "ms": took, "share": took / whole} for kind, took in rows]
 
 
+def summary(lines):
+    """The Markdown table of several profiles: ms of each kind of operation, and their share of the step."""
+    kinds = list(dict.fromkeys(row["kind"] for line in lines for row in line["rows"]))
+
+    def cell(line):
+        rows = {row["kind"]: f"{COLUMNS['ms'](row)} ({COLUMNS['share'](row)})" for row in line["rows"]}
+        return lambda kind: rows.get(kind, "")
+
+    titles = {f"{line['network']}, {line['kind']}, {line['precision']}": cell(line) for line in lines}
+    return measure.table({"kind": str, **titles}, kinds)
+
+
 def main(arguments=None):
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=first_line(__doc__))
+    parser = measure.parser(measure.first_line(__doc__), "profile")
     parser.add_argument("--network", choices=NETWORKS, default="dynamic_dns")
     parser.add_argument("--kind", choices=("ours", "released", "equal_work"), default="ours")
     parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"), default="float32")
-    parser.add_argument("--batch-size", type=int, default=128)
     options = parser.parse_args(arguments)
     tf.config.threading.set_inter_op_parallelism_threads(1)  # one operation after the other, so that the times add up
     step = step_of(Form(options.network, options.kind, options.precision), batch_of(options.batch_size))
     step()
     step()
-    print(table(COLUMNS, by_kind(*milliseconds(step))))
+    measure.report("profile", COLUMNS, by_kind(*milliseconds(step)), options)
 
 
 COLUMNS = {

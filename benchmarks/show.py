@@ -11,6 +11,7 @@ from benchmarks import (
     episode,
     export,
     faithfulness,
+    filters,
     first_prediction,
     glyphs,
     inference,
@@ -21,6 +22,7 @@ from benchmarks import (
     meta_batch,
     pieces,
     plug_in,
+    profile,
     released_start,
     reranking,
     scaling,
@@ -34,8 +36,8 @@ MODULES = {
     module.__name__.split(".")[1]: module
     for module in (
         *(attention, bregman, episode, export, faithfulness, first_prediction, glyphs, inference, input_pipeline),
-        *(layers, memory, meta_batch, pieces, plug_in, released_start, reranking, scaling, streaming),
-        *(structural_step, train_step),
+        *(filters, layers, memory, meta_batch, pieces, plug_in, profile, released_start, reranking, scaling),
+        *(streaming, structural_step, train_step),
     )
 }
 
@@ -86,7 +88,7 @@ def main(arguments=None):
         if options.number is not None and not 1 <= options.number <= len(lines):
             parser.error(f"--number {options.number}: {file} has {len(lines)} measurements")
         if options.summary and not hasattr(module, "summary"):
-            parser.error(f"--summary: {file} holds no measurements of train_step or released_start")
+            parser.error(f"--summary: {file} holds no measurements of train_step, profile or released_start")
         if options.column:
             print(one_column(lines, options.column))
         elif options.summary:

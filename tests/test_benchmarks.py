@@ -18,6 +18,7 @@ from benchmarks import (
     episode,
     equal_work,
     export,
+    filters,
     hlo,
     input_pipeline,
     layers,
@@ -185,7 +186,7 @@ def test_show(tmp_path, capsys):
         (["--number", "0"], f"--number 0: {file} has {count} measurements"),
         (["--number", "99"], f"--number 99: {file} has {count} measurements"),
         (["--column", "GB"], f"--column GB: {file} has operation, form, precision, ms, times faster than released"),
-        (["--summary"], f"--summary: {file} holds no measurements of train_step or released_start"),
+        (["--summary"], f"--summary: {file} holds no measurements of train_step, profile or released_start"),
     ]:
         with pytest.raises(SystemExit):
             show.main([str(file), *words])
@@ -257,7 +258,7 @@ def test_a_dynamic_layer_writes_two_arrays_of_nine_images(fused_functions):
     assert len(ninefold) == 2, ninefold
 
 
-@pytest.mark.parametrize("case, overrides", [("5shot_protonet", []), ("5shot_maml", ["method.inner_steps=1"])])
+@pytest.mark.parametrize(("case", "overrides"), [("5shot_protonet", []), ("5shot_maml", ["method.inner_steps=1"])])
 def test_forms_of_an_episode_agree(case, overrides):
     """The losses of two train steps, whose second one sees what the first has learned."""
     usual, ours = (
@@ -301,6 +302,25 @@ def test_profile_sums_operations_by_kind():
         "everything else": 2.0,
         "the step": 12.0,
     }
+
+
+def test_profiles_are_shown_side_by_side():
+    rows = [{"kind": "pooling", "ms": 1.0, "share": 0.25}, {"kind": "the step", "ms": 4.0, "share": 1.0}]
+    line = {"network": "dynamic_dns", "kind": "ours", "precision": "float32", "rows": rows}
+    other = {**line, "precision": "mixed_bfloat16", "rows": rows[1:]}
+    assert profile.summary([line, other]).splitlines() == [
+        "| kind | dynamic_dns, ours, float32 | dynamic_dns, ours, mixed_bfloat16 |",
+        "| --- | ---: | ---: |",
+        "| pooling | 1 (25 %) |  |",
+        "| the step | 4 (100 %) | 4 (100 %) |",
+    ]
+
+
+def test_filters_print_a_table(capsys, monkeypatch):
+    monkeypatch.setattr(filters, "CHANNELS_AND_FILTERS", ((4, (9,)),))
+    monkeypatch.setattr(filters, "SIZE", 4)
+    filters.main(["--rounds", "1", "--batch-size", "2"])
+    assert "| 4 → 9 | bfloat16 | gradient of the kernel |" in capsys.readouterr().out
 
 
 def test_profile_times_operations_and_the_step():

@@ -117,6 +117,71 @@ def test_a_parameter_without_effect_and_one_that_is_not_there_are_refused(model,
         call_with(model, {"conv9/kernel": tf.zeros(1)}, images, training=True)
 
 
+def _two_gradients(normalise, arguments, directions, dtype):
+    """The gradients of a function of the normalised x, and the gradients of their products with `directions`."""
+    x, scale, offset, weights = (tf.constant(value, dtype) for value in arguments)
+    with tf.GradientTape() as outer:
+        outer.watch([x, scale, offset, weights])
+        with tf.GradientTape() as inner:
+            inner.watch([x, scale, offset])
+            loss = tf.reduce_sum(weights * tf.tanh(normalise(x, scale, offset, 1e-3)[0]))
+        first = inner.gradient(loss, [x, scale, offset])
+        along = sum(tf.reduce_sum(g * tf.constant(d, dtype)) for g, d in zip(first, directions, strict=True))
+    return [*first, *outer.gradient(along, [x, scale, offset, weights])]
+
+
+@pytest.mark.parametrize("size", [3, 16])  # too small for XLA, and compiled
+@pytest.mark.parametrize("jit_compile", [None, False, True], ids=["eager", "graph", "xla"])
+def test_all_second_gradients_of_the_fused_kernel(size, jit_compile):
+    """In float64 there is no such kernel: TensorFlow differentiates the moments twice."""
+    rng = np.random.default_rng(1)
+    shape = (4, size, size, 64)
+    x, weights, of_x = (rng.standard_normal(shape) for _ in range(3))
+    scale, (offset, of_scale, of_offset) = rng.uniform(0.5, 2, 64), rng.standard_normal((3, 64))
+    arguments = ((x, scale, offset, weights), (of_x, of_scale, of_offset))
+
+    def found():
+        return _two_gradients(batch_norm, *arguments, tf.float32)
+
+    if jit_compile is not None:
+        found = tf.function(found, jit_compile=jit_compile)
+    for value, expected in zip(found(), _two_gradients(batch_norm, *arguments, tf.float64), strict=True):
+        np.testing.assert_allclose(value, expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_forward_mode_of_the_gradient_of_the_fused_kernel():
+    rng = np.random.default_rng(2)
+    x, direction, weights = (rng.standard_normal((4, 3, 3, 16)) for _ in range(3))
+
+    def product(dtype):
+        """The product of a Hessian matrix and `direction`."""
+        point, along, factors = (tf.constant(value, dtype) for value in (x, direction, weights))
+        with tf.autodiff.ForwardAccumulator(point, along) as forward:
+            with tf.GradientTape() as tape:
+                tape.watch(point)
+                outputs = batch_norm(point, tf.ones(16, dtype), tf.zeros(16, dtype), 1e-3)[0]
+                loss = tf.reduce_sum(factors * tf.tanh(outputs))
+            slope = tape.gradient(loss, point)
+        return forward.jvp(slope)
+
+    np.testing.assert_allclose(product(tf.float32), product(tf.float64), atol=1e-5)
+
+
+def test_the_fused_kernel_refuses_third_derivatives():
+    value = tf.random.normal((2, 3, 3, 16))
+    with tf.GradientTape() as third:
+        third.watch(value)
+        with tf.GradientTape() as second:
+            second.watch(value)
+            with tf.GradientTape() as first:
+                first.watch(value)
+                loss = tf.reduce_sum(batch_norm(value, tf.ones(16), tf.zeros(16), 1e-3)[0] ** 3)
+            slope = first.gradient(loss, value)
+        curvature = second.gradient(slope, value)
+    with pytest.raises(LookupError, match="no third ones"):
+        third.gradient(curvature, value)
+
+
 @pytest.mark.parametrize("channels", [3, 16])  # without TensorFlow's fused kernel, and with it
 def test_batch_normalisation_has_the_right_gradient_of_its_gradient(channels):
     """`tf.nn.moments` has not: in its variance the mean is a constant."""
