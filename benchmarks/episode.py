@@ -25,15 +25,18 @@ IMAGE_SIZE = 84
 CLASSES = 64  # of the training split; no method here depends on it
 
 
-def step_of(case, form, image_size=IMAGE_SIZE, overrides=()):
+def step_of(case, form, image_size=IMAGE_SIZE, overrides=(), rate=1e-6):
     """A function without arguments that makes one train step; returns the loss.
 
     Args:
         case: the name of a config of `configs/mini_imagenet`.
         form: `"usual"`: normalisation by Keras' layer, which TensorFlow computes and differentiates operation by
-            operation, and ReLU in front of the pooling. `"ours"`: `models.conv4`. Both are the same function.
+            operation, and ReLU in front of the pooling. `"ours"`: `models.conv4`. Both are the same function with the
+            same gradient. The gradient of the gradient is right in ours alone: Keras' layer takes the mean for a
+            constant in the variance.
         image_size: height and width.
         overrides: settings of the config, as `--set` takes them.
+        rate: of the optimiser. By default so small that the weights stay near their start.
     """
     config = configs.load(
         configs.REPOSITORY / "configs" / "mini_imagenet" / f"{case}.yaml", list(overrides), environment={}
@@ -43,7 +46,7 @@ def step_of(case, form, image_size=IMAGE_SIZE, overrides=()):
         method.backbone = functools.partial(_usual_conv4, config)
     with seeded(0):
         model = method.network(image_size, CLASSES, config.runtime.precision)
-    optimizer = build_optimizer(config.optimizer, 1e-6)
+    optimizer = build_optimizer(config.optimizer, rate)
     optimizer.build(model.trainable_variables)
     ways = getattr(config.method, "training_n_way", config.episode.n_way)
     images = config.episode.k_shot + config.episode.n_query

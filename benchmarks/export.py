@@ -1,7 +1,7 @@
 """Time of a batch in each format that a network can be exported to, beside the network in TensorFlow with this package.
 
-Each format runs in its own program: SavedModel in TensorFlow, TFLite in its interpreter and ONNX in ONNX Runtime, where
-its packages are installed. The weights are those that training starts from.
+SavedModel is run by TensorFlow, TFLite by its interpreter and ONNX by ONNX Runtime, if its packages are installed: each
+on all cores. The weights are those that training starts from.
 
 python -m benchmarks.export [--batch-size 1]
 """
@@ -16,7 +16,7 @@ from benchmarks import measure
 from benchmarks.inference import call_of
 from benchmarks.train_step import Form, build
 from neural_similarity.errors import UserError
-from neural_similarity.interop.export import FORMATS, write
+from neural_similarity.interop.export import FORMATS, size_mb, write
 from neural_similarity.interop.merge import merge
 
 NETWORKS = ("static_dns", "dynamic_dns", "dynamic_uns")
@@ -24,7 +24,7 @@ HERE = "this package"
 
 
 def forms_of(network, batch_size, folder):
-    """{form: a function without arguments that computes one batch}, and {form: bytes of what was written}.
+    """{form: a function without arguments that computes one batch}, and {form: MB of what was written}.
 
     Args:
         network: a config of `configs/cifar10`. A static network is merged, as `export` merges it.
@@ -40,11 +40,12 @@ def forms_of(network, batch_size, folder):
         path = folder / f"{network}_{form}{ending}"
         try:
             write(model, form, "logits", path)
-        except UserError as error:  # the packages of ONNX are not there
-            print(error)
+            run = reader(path)
+        except UserError as error:  # an operation is missing, or the packages of ONNX
+            print(f"{network} as {form}: {error}")
             continue
-        calls[form] = functools.partial(reader(path), images)
-        sizes[form] = sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]))
+        calls[form] = functools.partial(run, images)
+        sizes[form] = size_mb(path)
     return calls, sizes
 
 
@@ -61,7 +62,7 @@ def main(arguments=None):
             for form, found in times.items():
                 ratio = found["median_s"] / times[HERE]["median_s"]
                 rows.append(
-                    {"network": network, "form": form, **found, "times_here": ratio, "size_bytes": sizes.get(form)}
+                    {"network": network, "form": form, **found, "times_here": ratio, "size_mb": sizes.get(form)}
                 )
     measure.report("export", COLUMNS, rows, options)
 
@@ -71,7 +72,7 @@ COLUMNS = {
     "form": lambda row: row["form"],
     "ms": measure.milliseconds,
     f"× {HERE}": measure.ratio("times_here"),
-    "MB on disk": lambda row: "" if row["size_bytes"] is None else f"{row['size_bytes'] / 1e6:.1f}",
+    "MB on disk": lambda row: "" if row["size_mb"] is None else f"{row['size_mb']:.1f}",
 }
 
 

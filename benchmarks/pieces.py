@@ -59,7 +59,7 @@ def pieces_of_reranking(queries):
 
 
 def pieces_of_divergences(vectors=VECTORS):
-    """{piece: a function without arguments}: two bounds that no form can go below, and the forms."""
+    """{piece: a function without arguments}: writing so many numbers, a product of all vectors, and the forms."""
     random = np.random.default_rng(0)
     x, y = (tf.constant(random.normal(size=(vectors, bregman.DIMENSIONS)), tf.float32) for _ in range(2))
     fill = tf.function(lambda value: tf.fill((vectors, vectors), value))

@@ -17,7 +17,7 @@ from neural_similarity.distances import Ranking, Structural, fine_scores, rerank
 # Features, images of the gallery, cells in height and in width.
 CASES = (("alike", 1000, 4), ("alike", 10_000, 4), ("objects", 1000, 4), ("objects", 1000, 7))
 FORMS = ("released", "loop", "loop of graphs", "ours")
-CHANNELS = 128
+CELLS, CHANNELS = 4, 128  # where nothing else is said
 CLASSES = 50
 CANDIDATES = 100
 ENTROPY = 0.05
@@ -26,7 +26,7 @@ SWEEPS_OF_THE_RELEASED_CODE, ENOUGH_CHANGE = 100, 0.1  # it stops after so many,
 SWEEPS_TO_THE_END = 200  # errors are counted from there
 
 
-def maps(kind, count, seed=0, cells=4):
+def maps(kind, count, seed=0, cells=CELLS):
     """Feature maps `(count, cells, cells, 128)` of 50 classes, float32; image number i is of class i modulo 50.
 
     Args:
@@ -147,10 +147,10 @@ def errors(ranking, features, gallery, cells, queries):
     return np.abs(ranking.scores - fine_scores(distance, prepared[:queries], prepared[queries:], ranking.indices))
 
 
-def prepared(form, *arguments):
+def prepared(form, features, gallery, cells, queries):
     """`work_of`, for `added_memory_bytes`: what TensorFlow and XLA take when they start is taken before it returns."""
-    work_of(form, "alike", CANDIDATES, 4, 2)()
-    work = work_of(form, *arguments)
+    work_of(form, "alike", CANDIDATES, cells, 2)()
+    work = work_of(form, features, gallery, cells, queries)
     # Making the images has needed more memory than the work may need, and only a new peak can be measured. These bytes
     # take its place, so that whatever the work adds is a new peak.
     ballast = np.ones(1 << 29, np.uint8)
@@ -183,8 +183,8 @@ def main(arguments=None):
 
 
 def _case(row):
-    cells = row.get("cells", 4)  # lines that were recorded before 7×7 cells do not say
-    return f"{row['features']}, {row['gallery']:,}" + (f", {cells}×{cells} cells" if cells != 4 else "")
+    cells = row.get("cells", CELLS)  # lines that were recorded before 7×7 cells do not say
+    return f"{row['features']}, {row['gallery']:,}" + (f", {cells}×{cells} cells" if cells != CELLS else "")
 
 
 COLUMNS = {

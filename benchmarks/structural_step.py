@@ -11,7 +11,7 @@ import functools
 import tensorflow as tf
 
 from benchmarks import measure
-from benchmarks.reranking import ENTROPY, SWEEPS, maps
+from benchmarks.reranking import CELLS, ENTROPY, SWEEPS, maps
 from neural_similarity.distances import Structural
 from neural_similarity.losses import MultiSimilarityLoss
 
@@ -79,7 +79,7 @@ def step_of(form, batch_size):
         beta=BETA,
         base=BASE,
         epsilon=EPSILON,
-        distance=Structural(cells=4, whole="cells", entropy=ENTROPY, sweeps=SWEEPS),
+        distance=Structural(cells=CELLS, whole="cells", entropy=ENTROPY, sweeps=SWEEPS),
     )
 
     @functools.partial(tf.function, jit_compile=form == "compiled", autograph=False)

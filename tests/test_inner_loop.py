@@ -167,19 +167,62 @@ def test_forward_mode_of_the_gradient_of_the_fused_kernel():
     np.testing.assert_allclose(product(tf.float32), product(tf.float64), atol=1e-5)
 
 
-def test_the_fused_kernel_refuses_third_derivatives():
-    value = tf.random.normal((2, 3, 3, 16))
-    with tf.GradientTape() as third:
-        third.watch(value)
-        with tf.GradientTape() as second:
-            second.watch(value)
-            with tf.GradientTape() as first:
-                first.watch(value)
-                loss = tf.reduce_sum(batch_norm(value, tf.ones(16), tf.zeros(16), 1e-3)[0] ** 3)
-            slope = first.gradient(loss, value)
-        curvature = second.gradient(slope, value)
-    with pytest.raises(LookupError, match="no third ones"):
-        third.gradient(curvature, value)
+@pytest.mark.parametrize("in_graph", [False, True], ids=["eager", "graph"])
+def test_derivatives_of_the_fused_kernel_go_on(in_graph):
+    """Up to the fourth, of a function of x, γ and β."""
+    rng = np.random.default_rng(3)
+    x, scale, offset, weights, *directions = (
+        rng.standard_normal(shape)
+        for shape in ((3, 2, 2, 16), 16, 16, (3, 2, 2, 16), *[(3, 2, 2, 16)] * 3, *[(16,)] * 3)
+    )
+
+    def derivatives(dtype, order=4):
+        values = [tf.constant(value, dtype) for value in (x, scale, offset)]
+        along = [tf.constant(value, dtype) for value in directions]
+
+        def derivative(order):
+            if not order:
+                outputs = batch_norm(*values, 0.1)[0]
+                return tf.reduce_sum(tf.constant(weights, dtype) * tf.tanh(outputs))
+            with tf.GradientTape() as tape:
+                tape.watch(values)
+                value = derivative(order - 1)
+            slopes = tape.gradient(value, values)
+            return sum(
+                tf.reduce_sum(slope * along[(order + i) % 3 if i == 0 else 2 + i]) for i, slope in enumerate(slopes)
+            )
+
+        return [derivative(each) for each in range(1, order + 1)]
+
+    run = tf.function(derivatives) if in_graph else derivatives
+    np.testing.assert_allclose(run(tf.float32), derivatives(tf.float64), rtol=2e-4)
+
+
+@pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16], ids=lambda dtype: dtype.name)
+def test_second_gradients_of_narrow_maps(dtype):
+    """They have the dtypes of their arguments, and are right to the digits of a narrow map; the batch is unknown."""
+    rng = np.random.default_rng(4)
+    x, upstream, of_x = (rng.standard_normal((4, 16, 16, 64)) for _ in range(3))
+    scale, offset = rng.uniform(0.5, 2, (2, 64))
+
+    def second(x, upstream, of_x, scale, offset):
+        with tf.GradientTape() as outer:
+            outer.watch([x, scale, upstream])
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = batch_norm(x, scale, offset, 1e-3)[0]
+            slope = inner.gradient(y, x, upstream)
+        return outer.gradient(slope, [x, scale, upstream], of_x)
+
+    narrow = [tf.cast(value, dtype) for value in (x, upstream, of_x)]
+    unknown = tf.TensorSpec((None, 16, 16, 64), dtype)
+    vector = tf.TensorSpec(64, tf.float32)
+    run = tf.function(second, input_signature=[unknown] * 3 + [vector] * 2)
+    found = run(*narrow, *(tf.constant(value, tf.float32) for value in (scale, offset)))
+    assert [value.dtype for value in found] == [dtype, tf.float32, dtype]
+    exact = second(*(tf.cast(value, tf.float64) for value in narrow), tf.constant(scale), tf.constant(offset))
+    for value, expected in zip(found, exact, strict=True):
+        np.testing.assert_allclose(tf.cast(value, tf.float64), expected, atol=0.02 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("channels", [3, 16])  # without TensorFlow's fused kernel, and with it

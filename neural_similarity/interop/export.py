@@ -70,7 +70,7 @@ def export(run: str | Path, form: str, out: Path) -> str:
                 f"{run}: as {form}, its {name} differ by {difference:.1e} of {largest:.1e}; nothing was written."
             )
         put_in_place(unfinished, out)
-    except _Missing as error:
+    except Missing as error:
         raise UserError(
             f"{run}: {form} lacks what this network needs ({error}). Nothing was written. Next: --format saved_model, "
             "which can hold every network"
@@ -80,7 +80,7 @@ def export(run: str | Path, form: str, out: Path) -> str:
     finally:
         _remove(unfinished)
     return (
-        f"{out}: {form}, {_size_mb(out):.1f} MB, {_shape(model)} → {name}; max |Δ| {difference:.1e} of {largest:.1e} "
+        f"{out}: {form}, {size_mb(out):.1f} MB, {_shape(model)} → {name}; max |Δ| {difference:.1e} of {largest:.1e} "
         f"on batches of {' and '.join(map(str, _BATCHES))}"
     )
 
@@ -93,6 +93,10 @@ def write(model: keras.Model, form: str, name: str, path: Path) -> None:
         form: one of `FORMATS`.
         name: of its output.
         path: where to; there is nothing yet.
+
+    Raises:
+        Missing: the format has not all operations of the network.
+        UserError: the packages that write the format are not installed.
     """
     writer, *_ = FORMATS[form]
     # Standard error is hidden for what converters say of themselves.
@@ -100,7 +104,7 @@ def write(model: keras.Model, form: str, name: str, path: Path) -> None:
         writer(model, name, path)
 
 
-class _Missing(Exception):
+class Missing(UserError):
     """A format does not have an operation. The message names it."""
 
 
@@ -154,19 +158,22 @@ def _write_tflite(model, name, path):
         content = converter.convert()
     except Exception as error:  # the converter's own class is not public
         found = sorted(set(re.findall(r"tf\.([A-Z]\w+)", str(error))))
-        raise _Missing(", ".join(found) or str(error)[:200]) from error
+        raise Missing(", ".join(found) or str(error)[:200]) from error
     path.write_bytes(content)
 
 
 def _read_tflite(path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the class will move to another package
-        interpreter = tf.lite.Interpreter(str(path))
+        interpreter = tf.lite.Interpreter(str(path), num_threads=os.cpu_count())
     (images,), (found,) = interpreter.get_input_details(), interpreter.get_output_details()
+    last_shape = []
 
     def run(batch):
-        interpreter.resize_tensor_input(images["index"], batch.shape)
-        interpreter.allocate_tensors()
+        if last_shape != [batch.shape]:
+            interpreter.resize_tensor_input(images["index"], batch.shape)
+            interpreter.allocate_tensors()
+            last_shape[:] = [batch.shape]
         interpreter.set_tensor(images["index"], batch)
         interpreter.invoke()
         return interpreter.get_tensor(found["index"])
@@ -196,7 +203,7 @@ def _write_onnx(model, name, path):
             function, input_signature=function.input_signature, opset=_OPSET, output_path=str(path)
         )
     except Exception as error:
-        raise _Missing(str(error)[:200]) from error
+        raise Missing(str(error)[:200]) from error
 
 
 def _read_onnx(path):
@@ -204,7 +211,7 @@ def _read_onnx(path):
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # an operation that ONNX does not have
-        raise _Missing(str(error)[-200:]) from error
+        raise Missing(str(error)[-200:]) from error
     (images,) = session.get_inputs()
     return lambda batch: session.run(None, {images.name: batch})[0]
 
@@ -233,7 +240,8 @@ def _remove(path):
         path.unlink(missing_ok=True)
 
 
-def _size_mb(path):
+def size_mb(path: Path) -> float:
+    """The size of a file, or of all files in a folder."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(os.path.getsize(file) for file in files) / 1e6
 

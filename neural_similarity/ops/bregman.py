@@ -13,7 +13,7 @@ from neural_similarity.ops.shapes import dimensions
 from neural_similarity.ops.wide import at_least_float32
 
 
-def bregman_all_pairs(x, phi_x, y, phi_y, grad_y, curvature=0.0):
+def bregman_all_pairs(x, phi_x, y, phi_y, grad_y, curvature=None):
     """D of all pairs by one matrix product.
 
     The two terms with ∇φ are products of differences from the references' mean, as D would lose its digits where all
@@ -26,17 +26,22 @@ def bregman_all_pairs(x, phi_x, y, phi_y, grad_y, curvature=0.0):
         y: `(…, n, d)` references.
         phi_y: `(…, n)`, φ(y).
         grad_y: `(…, n, d)`, ∇φ(y), or a subgradient.
-        curvature: μ, a number. D is then that of φ(x) + ½ μ ‖x‖². That term is computed of the differences too.
+        curvature: μ, a number or a scalar tensor. D is then that of φ(x) + ½ μ ‖x‖². What the second term adds to D is
+            computed from the vectors less the references' mean.
 
     Returns:
         `(…, q, n)`. Rounding may leave small negative numbers.
     """
     x, phi_x, y, phi_y, grad_y = _alike(x, phi_x, y, phi_y, grad_y)
     origin = tf.stop_gradient(tf.reduce_mean(y, -2, keepdims=True))
-    x, y, half = x - origin, y - origin, curvature / 2
-    of_samples = phi_x + half * tf.reduce_sum(x**2, -1)
-    of_references = tf.reduce_sum((grad_y + half * y) * y, -1) - phi_y
-    return inner_products_plus(-x, of_samples, grad_y + curvature * y, of_references)
+    x, y = x - origin, y - origin
+    of_references = tf.reduce_sum(grad_y * y, -1) - phi_y
+    if curvature is not None:
+        curvature = tf.cast(curvature, x.dtype)
+        grad_y += curvature * y
+        phi_x += curvature / 2 * tf.reduce_sum(x**2, -1)
+        of_references += curvature / 2 * tf.reduce_sum(y**2, -1)
+    return inner_products_plus(-x, phi_x, grad_y, of_references)
 
 
 def bregman_pairs(x, phi_x, y, phi_y, grad_y):
@@ -45,7 +50,7 @@ def bregman_pairs(x, phi_x, y, phi_y, grad_y):
     return phi_x - phi_y - tf.einsum("pd,pd->p", grad_y, x - y)
 
 
-def jeffreys_all_pairs(x, grad_x, y, grad_y, curvature=0.0):
+def jeffreys_all_pairs(x, grad_x, y, grad_y, curvature=None):
     """D(x, y) + D(y, x) = ⟨∇φ(x) − ∇φ(y), x − y⟩ of all pairs, by one matrix product and without φ.
 
     Args:
@@ -54,12 +59,15 @@ def jeffreys_all_pairs(x, grad_x, y, grad_y, curvature=0.0):
         curvature: as for `bregman_all_pairs`.
 
     Returns:
-        `(…, q, n)`.
+        `(…, q, n)`, symmetric but for rounding.
     """
     x, grad_x, y, grad_y = _alike(x, grad_x, y, grad_y)
     origin, slope = (tf.stop_gradient(tf.reduce_mean(values, -2, keepdims=True)) for values in (y, grad_y))
     x, y = x - origin, y - origin
-    grad_x, grad_y = grad_x - slope + curvature * x, grad_y - slope + curvature * y
+    grad_x, grad_y = grad_x - slope, grad_y - slope
+    if curvature is not None:
+        curvature = tf.cast(curvature, x.dtype)
+        grad_x, grad_y = grad_x + curvature * x, grad_y + curvature * y
     of_x, of_y = tf.reduce_sum(x * grad_x, -1), tf.reduce_sum(y * grad_y, -1)
     return inner_products_plus(-tf.concat([x, grad_x], -1), of_x, tf.concat([grad_y, y], -1), of_y)
 

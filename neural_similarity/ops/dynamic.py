@@ -131,8 +131,12 @@ def _patches(image, window):
     return window.patches(image)
 
 
-@fused
+def _image_gradient_by_products(image, matrix, d_mixed, window):
+    return window.fold(tf.einsum("byxst,byxsi->byxti", matrix, d_mixed), image)
+
+
+@functools.partial(fused, otherwise=_image_gradient_by_products)
 def _image_gradient(image, matrix, d_mixed, window):
-    # Σ_s M[s, t] d_mixed_s, by XLA: a matrix product for each pixel, of so few taps, is slower
+    # As sums, Σ_s M[s, t] d_mixed_s: XLA computes them faster than a product for each pixel of matrices so small.
     terms = at_least_float32(matrix)[..., None] * at_least_float32(d_mixed)[..., None, :]
     return tf.cast(window.fold(tf.reduce_sum(terms, axis=-3), image), image.dtype)

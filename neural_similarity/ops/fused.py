@@ -38,16 +38,18 @@ def without_xla():
         _XLA.reset(token)
 
 
-def fused(function):
+def fused(function, otherwise=None):
     """Compiles `function(*tensors, **settings)` with XLA where one of the tensors is large.
 
     XLA turns a chain of gathers, products and sums into one pass over memory, where TensorFlow makes one pass for each.
-    Convolutions and matrix products do not belong into such a function: on a CPU, TensorFlow's own are faster.
+    Convolutions and large matrix products do not belong into such a function: on a CPU, TensorFlow's own are faster.
 
     Args:
         function: takes tensors, and settings as keywords, and returns tensors. Settings must be hashable. The function
             is compiled once for each combination of shapes, dtypes and settings, until `_MOST` functions are. Where a
             size other than the batch's is unknown, it is not compiled: XLA would compile it anew for each size to come.
+        otherwise: computes the same where `function` is not compiled; by default `function` itself. For functions whose
+            intermediate results are so large that they may only be there when XLA fuses them away.
 
     Returns:
         A function that is called in the same way, and has one more keyword. `wait_for=t` delays the computation until
@@ -56,11 +58,13 @@ def fused(function):
         result in memory until the gradient needs it. For the patches of a 3×3 kernel that is nine times the image.
     """
 
+    uncompiled = otherwise or function
+
     @functools.wraps(function)
     def call(*tensors, wait_for=None, **settings):
         tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
         if not _XLA.get():
-            return function(*tensors, **settings)
+            return uncompiled(*tensors, **settings)
         waits = wait_for is not None
         everything = [*tensors, wait_for] if waits else tensors
         if max(map(_count_numbers, tensors)) >= _LARGE and _are_known_but_for_batch(everything):
@@ -70,7 +74,7 @@ def fused(function):
         if waits:
             with tf.control_dependencies([wait_for]):
                 tensors = [tf.identity(tensor) for tensor in tensors]
-        return function(*tensors, **settings)
+        return uncompiled(*tensors, **settings)
 
     return call
 

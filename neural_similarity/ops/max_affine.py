@@ -14,7 +14,6 @@ q samples · n references · p pairs · d dimensions · k functions · … any n
 
 import tensorflow as tf
 
-from neural_similarity.ops.fused import fused
 from neural_similarity.ops.inner_products import inner_products_plus
 from neural_similarity.ops.wide import at_least_float32
 
@@ -57,27 +56,30 @@ def pieces_all_pairs(pieces_x, pieces_y, temperature=0.0):
     """
     pieces_x, pieces_y = at_least_float32(pieces_x), at_least_float32(pieces_y)
     if not temperature:
-        return _unsmoothed_all_pairs(pieces_x, pieces_y)
+        largest, nan = tf.reduce_max(pieces_x, -1), _nan_where_none(pieces_y)
+        winners = tf.argmax(pieces_y, -1)
+        if tf.config.list_physical_devices("GPU"):  # whose products would round the values
+            at_winners = tf.gather(pieces_x, winners, axis=-1, batch_dims=pieces_x.shape.rank - 2)
+            return largest[..., None] - at_winners + nan[..., None, :]
+        # The product with a one picks a value as it is, and is several times as fast as a gather.
+        picked = tf.one_hot(winners, pieces_y.shape[-1], dtype=pieces_y.dtype)
+        return inner_products_plus(-pieces_x, largest, picked, nan)
     log_x, log_y = (tf.nn.log_softmax(pieces / temperature) for pieces in (pieces_x, pieces_y))
     shares = tf.exp(log_y)
     own = tf.reduce_sum(shares * log_y, -1)
     return inner_products_plus(-temperature * log_x, tf.zeros_like(log_x[..., 0]), shares, temperature * own)
 
 
-@fused
-def _unsmoothed_all_pairs(pieces_x, pieces_y):
-    winners = tf.argmax(pieces_y, -1)
-    nan = 0 * tf.reduce_sum(pieces_y, -1)  # of a reference that is none, as argmax finds one all the same
-    at_winners = tf.gather(pieces_x, winners, axis=-1, batch_dims=pieces_x.shape.rank - 2)
-    return tf.reduce_max(pieces_x, -1, keepdims=True) - at_winners + nan[..., None, :]
-
-
 def pieces_pairs(pieces_x, pieces_y, temperature=0.0):
     """D of p pairs, `(p,)`, at least 0 but for rounding. The pieces are `(p, k)`; see `pieces_all_pairs`."""
     pieces_x, pieces_y = at_least_float32(pieces_x), at_least_float32(pieces_y)
     if not temperature:
-        winners = tf.argmax(pieces_y, -1)
-        nan = 0 * tf.reduce_sum(pieces_y, -1)
+        winners, nan = tf.argmax(pieces_y, -1), _nan_where_none(pieces_y)
         return tf.reduce_max(pieces_x, -1) - tf.gather(pieces_x, winners, batch_dims=1) + nan
     log_x, log_y = (tf.nn.log_softmax(pieces / temperature) for pieces in (pieces_x, pieces_y))
     return temperature * tf.einsum("pk,pk->p", tf.exp(log_y), log_y - log_x)
+
+
+def _nan_where_none(pieces):
+    """0, and NaN for a vector of NaN: `argmax` finds one of its values, too."""
+    return 0 * tf.reduce_sum(pieces, -1)

@@ -7,10 +7,11 @@ from neural_similarity.ops.wide import at_least_float32
 
 
 def squared_distances(queries, others):
-    """‖query − other‖² of all pairs; rounding may leave small negative numbers.
+    """‖query − other‖² of all pairs.
 
-    Multiplied out, ‖a − b‖² is one matrix product, without a tensor of n·q·f numbers. Means are taken away first: the
-    distance does not change, and far from the origin the product would lose its digits.
+    Multiplied out, it is one matrix product, without a tensor of n·q·f numbers. The mean of the others is taken away
+    first: the distance does not change, and far from the origin the product would lose its digits. Rounding may leave
+    small negative numbers, and differences between (a, b) and (b, a).
 
     Args:
         queries: `(…, q, f)`.

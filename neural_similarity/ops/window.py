@@ -1,6 +1,8 @@
 """The sliding window of a convolution: which input pixel each tap of the kernel reads, and the way back."""
 
+import functools
 import math
+import operator
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -59,19 +61,20 @@ class Window(NamedTuple):
         """
         if patches.shape.num_elements() == 0:
             return tf.zeros_like(image)
-        batch, rows, columns, taps, channels = dimensions(patches)
+        batch, rows, columns, _, channels = dimensions(patches)
+        taps = math.prod(self.kernel_size)
         index, inside = self._flat_index(self._output_index(image, 0), self._output_index(image, 1), columns)
         pixels = tf.reshape(patches, (batch, rows * columns * taps, channels))
         if weights is not None:
             weights = at_least_float32(tf.reshape(weights, (batch, rows * columns, taps)))
-        total = 0
+
+        def of_tap(t):
+            pixel = at_least_float32(_read(pixels, index[..., t] * taps + t, inside[..., t]))  # (b, h, w, i)
+            return pixel if weights is None else pixel * tf.gather(weights[..., t], index[..., t], axis=1)[..., None]
+
         # One tap after the other: XLA computes a sum over an axis of taps as a loop for each number, which took up to
         # four times as long.
-        for t in range(taps):
-            term = at_least_float32(_read(pixels, index[..., t] * taps + t, inside[..., t]))  # (b, h, w, i)
-            if weights is not None:
-                term *= tf.gather(weights[..., t], index[..., t], axis=1)[..., None]
-            total += term
+        total = functools.reduce(operator.add, map(of_tap, range(taps)))
         return tf.ensure_shape(tf.cast(total, patches.dtype), image.shape)
 
     def centres(self, pixel_map):
@@ -150,7 +153,7 @@ class Window(NamedTuple):
 
 
 def _read(pixels, index, inside):
-    """The pixels `(b, n, i)` at the positions `index`, `(y, x, k)`, and zeros where not `inside`: `(b, y, x, k, i)`."""
+    """The pixels `(b, n, i)` at the positions `index`, `(…)`, and zeros where not `inside`, `(…)`: `(b, …, i)`."""
     # A gather, as XLA fuses one into the operation that uses it and runs it on all cores. XLA does neither with the
     # obvious form, a concatenation of shifted slices.
     return tf.where(inside[..., None], tf.gather(pixels, index, axis=1), tf.zeros((), pixels.dtype))

@@ -79,7 +79,7 @@ class InputConvex(Potential):
     def describe(self, x):
         """See `Divergence.describe`: a `Described` of the network without ½ μ ‖x‖².
 
-        That term is computed from x − y instead, which keeps its digits.
+        What that term adds to D is computed from differences of vectors instead, which keeps its digits.
         """
         without = self.weights_of_network()._replace(curvature=tf.zeros((), x.dtype))
         return Described(x, *input_convex(x, without, self.sharpness))
