@@ -13,7 +13,14 @@ import shlex
 from benchmarks import show
 from neural_similarity.config import REPOSITORY
 
-DOCS = ("README.md", "docs/deviations.md", "docs/metric_learning.md", "docs/performance.md", "docs/scaling.md")
+DOCS = (
+    "README.md",
+    "docs/deviations.md",
+    "docs/export.md",
+    "docs/metric_learning.md",
+    "docs/performance.md",
+    "docs/scaling.md",
+)
 _TABLE = re.compile(r"<!-- benchmarks\.show (.+?) -->\n\n((?:\|.*\n)*)")
 
 

@@ -1,6 +1,6 @@
 """The largest batch whose train step adds no more than a given amount of memory: the released form beside ours.
 
-python -m benchmarks.memory [--gigabytes 4]
+python -m benchmarks.memory [--gigabytes 4] [--ours]
 """
 
 import dataclasses
@@ -8,11 +8,9 @@ import dataclasses
 from benchmarks import measure
 from benchmarks.train_step import Form, two_steps
 
-FORMS = tuple(
-    Form(network, *form)
-    for network in ("baseline", "dynamic_dns", "nsl_fspherenet", "dynamic_uns")
-    for form in (("released",), ("ours",), ("ours", "mixed_bfloat16"))
-)
+NETWORKS = ("baseline", "dynamic_dns", "nsl_fspherenet", "dynamic_uns")
+KINDS = (("released",), ("ours",), ("ours", "mixed_bfloat16"))
+FORMS = tuple(Form(network, *kind) for network in NETWORKS for kind in KINDS)
 _MULTIPLE = 8  # images
 
 
@@ -47,9 +45,13 @@ def main(arguments=None):
     """The command line."""
     parser = measure.parser(measure.first_line(__doc__), "memory")
     parser.add_argument("--gigabytes", type=float, default=4.0, help="what a step may add (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=NETWORKS, metavar="NETWORK", help="these alone")
+    parser.add_argument("--ours", action="store_true", help="leave out the released form, which takes longest")
     options = parser.parse_args(arguments)
     rows = []
     for form in FORMS:
+        if form.network not in options.only or (options.ours and form.kind != "ours"):
+            continue
         images, added = largest_batch(form, options.gigabytes * 1e9, options.batch_size)
         rows.append({**dataclasses.asdict(form), "largest_batch_size": images, "added_memory_bytes": added})
     measure.report("memory", COLUMNS, rows, options)

@@ -393,6 +393,26 @@ def test_squared_distances_survive_uncentred_vectors(potential, tolerance):
     assert np.abs(careless - exact).max() > 1e4 * tolerance
 
 
+def test_curvature_is_a_squared_distance_that_keeps_its_digits():
+    """In float32 with inputs of 30 ± 0.01, of a potential that is 0 without it; and its own gradient."""
+    x = (30 + 0.01 * normal(37, 100, 8)).astype(np.float32)
+    exact = ((x[:, None].astype(np.float64) - x) ** 2).sum(-1)
+    zero, slopes, curvature = tf.zeros(100), tf.zeros((100, 8)), tf.constant(2.0)
+    with tf.GradientTape() as tape:
+        tape.watch(curvature)
+        found = ops.bregman_all_pairs(x, zero, x, zero, slopes, curvature)
+    np.testing.assert_allclose(found, exact, atol=1e-8)
+    np.testing.assert_allclose(tape.gradient(found, curvature), exact.sum() / 2, rtol=1e-3)
+    np.testing.assert_allclose(ops.jeffreys_all_pairs(x, slopes, x, slopes, curvature), 2 * exact, atol=2e-8)
+
+
+def test_terms_of_no_curvature_do_not_overflow():
+    """Itakura–Saito does not change with the unit, and so neither do vectors whose squares float32 does not have."""
+    x, y = (np.exp(normal(seed, count, 4)).astype(np.float32) for seed, count in ((50, 5), (51, 6)))
+    potential = ItakuraSaito()
+    np.testing.assert_allclose(potential.pairwise(1e20 * x, 1e20 * y), potential.pairwise(x, y), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_dtypes_and_compilation(name):
     """P21: float32 is near float64; compiled is as plain; sixteen bits are computed in thirty-two."""
