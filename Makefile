@@ -19,11 +19,14 @@ endif
 quickstart: $(VENV)/.installed
 	@$(RUN) -m neural_similarity.quickstart
 
+# Two processes, each with whole files of tests, as most tests keep one core busy.
+PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
+
 test: $(VENV)/.installed-test
-	$(RUN) -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.installed-test
-	$(RUN) -m pytest
+	$(PYTEST)
 
 tables: $(VENV)/.installed
 	$(RUN) -m neural_similarity tables
