@@ -82,7 +82,6 @@ def test_orthonormal_filters_pay_nothing():
         (Orthogonality(0.1), ["orthogonality"]),
         (Orthogonality(0.1, l2=0.2), ["orthogonality", "penalty"]),
     ],
-    ids=str,
 )
 def test_names_of_the_terms(regularizer, names):
     """And their sum is what Keras adds to the loss."""

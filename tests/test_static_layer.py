@@ -49,7 +49,6 @@ def test_groups():
             np.ones((4, 4)),
         ),
     ],
-    ids=str,
 )
 def test_m_starts_as_asked(arguments, expected):
     layer = StaticSimilarityConv2D(2, **arguments)
