@@ -32,8 +32,8 @@ def step_of(case, form, image_size=IMAGE_SIZE, overrides=(), rate=1e-6):
         case: the name of a config of `configs/mini_imagenet`.
         form: `"usual"`: normalisation by Keras' layer, which TensorFlow computes and differentiates operation by
             operation, and ReLU in front of the pooling. `"ours"`: `models.conv4`. Both are the same function with the
-            same gradient. The gradient of the gradient is right in ours alone: Keras' layer takes the mean for a
-            constant in the variance.
+            same gradient. The gradient of the gradient is right in ours alone: Keras' layer treats the mean as a
+            constant when it differentiates the variance.
         image_size: height and width.
         overrides: settings of the config, as `--set` takes them.
         rate: of the optimiser. By default so small that the weights stay near their start.

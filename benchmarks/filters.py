@@ -1,4 +1,4 @@
-"""Time of 3×3 convolutions with as many filters as the predictors of M have, and with the next multiples of 16.
+"""Time of 3×3 convolutions with as many filters as the predictors of M have, and with rounder numbers beside them.
 
 The maps are those of CNN-9's first convolutions, 32×32. A rate is the number of multiply-adds in a nanosecond.
 

@@ -15,8 +15,8 @@ from benchmarks.train_step import NETWORKS, Form, batch_of, step_of
 
 STEPS = 3
 KINDS = {  # an operation belongs to the first kind that has a word of its type
-    "filter gradients of convolutions": ("Conv2DBackpropFilter",),
-    "input gradients of convolutions": ("Conv2DBackpropInput",),
+    "gradients of kernels": ("Conv2DBackpropFilter",),
+    "gradients of images": ("Conv2DBackpropInput",),
     "convolutions": ("Conv2D",),
     "matrix products": ("MatMul", "Einsum"),
     "batch normalisation, fused kernel": ("FusedBatchNorm",),

@@ -299,7 +299,7 @@ def test_profile_sums_operations_by_kind():
     }
     rows = {row["kind"]: row["ms"] for row in profile.by_kind(found, 12.0)}
     assert rows == {
-        "filter gradients of convolutions": 3.0,
+        "gradients of kernels": 3.0,
         "convolutions": 2.0,
         "pieces compiled by XLA": 4.0,
         "updates of weights": 1.0,

@@ -407,7 +407,7 @@ def test_curvature_is_a_squared_distance_that_keeps_its_digits():
 
 
 def test_terms_of_no_curvature_do_not_overflow():
-    """Itakura–Saito does not change with the unit, and so neither do vectors whose squares float32 does not have."""
+    """Itakura–Saito does not depend on the unit. So it must hold for vectors whose squares are too large, too."""
     x, y = (np.exp(normal(seed, count, 4)).astype(np.float32) for seed, count in ((50, 5), (51, 6)))
     potential = ItakuraSaito()
     np.testing.assert_allclose(potential.pairwise(1e20 * x, 1e20 * y), potential.pairwise(x, y), rtol=1e-3, atol=1e-4)

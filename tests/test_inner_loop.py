@@ -133,7 +133,7 @@ def _two_gradients(normalise, arguments, directions, dtype):
 @pytest.mark.parametrize("size", [3, 16])  # too small for XLA, and compiled
 @pytest.mark.parametrize("jit_compile", [None, False, True], ids=["eager", "graph", "xla"])
 def test_all_second_gradients_of_the_fused_kernel(size, jit_compile):
-    """In float64 there is no such kernel: TensorFlow differentiates the moments twice."""
+    """In float64 the fused kernel is not used; TensorFlow differentiates our own mean and variance twice."""
     rng = np.random.default_rng(1)
     shape = (4, size, size, 64)
     x, weights, of_x = (rng.standard_normal(shape) for _ in range(3))
@@ -169,7 +169,7 @@ def test_forward_mode_of_the_gradient_of_the_fused_kernel():
 
 @pytest.mark.parametrize("in_graph", [False, True], ids=["eager", "graph"])
 def test_derivatives_of_the_fused_kernel_go_on(in_graph):
-    """Up to the fourth, of a function of x, γ and β."""
+    """Up to the fourth, with respect to x, γ and β."""
     rng = np.random.default_rng(3)
     x, scale, offset, weights, *directions = (
         rng.standard_normal(shape)
@@ -200,7 +200,7 @@ def test_derivatives_of_the_fused_kernel_go_on(in_graph):
 
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16], ids=lambda dtype: dtype.name)
 def test_second_gradients_of_narrow_maps(dtype):
-    """They have the dtypes of their arguments, and are right to the digits of a narrow map; the batch is unknown."""
+    """They have the dtypes of their arguments, and are as exact as 16 bits allow; the batch size is unknown."""
     rng = np.random.default_rng(4)
     x, upstream, of_x = (rng.standard_normal((4, 16, 16, 64)) for _ in range(3))
     scale, offset = rng.uniform(0.5, 2, (2, 64))

@@ -99,7 +99,7 @@ def write(model: keras.Model, form: str, name: str, path: Path) -> None:
         UserError: the packages that write the format are not installed.
     """
     writer, *_ = FORMATS[form]
-    # Standard error is hidden for what converters say of themselves.
+    # Converters write messages to standard error; they are hidden.
     with hidden_standard_error(show_after_exception=False), without_xla():
         writer(model, name, path)
 

@@ -107,8 +107,8 @@ def _diagonal_gradient(image, matrix, d_mixed, window):
 def _sum_of_channels(products):
     """Σ over the last axis.
 
-    Along an axis, XLA's code for CPUs adds one number after the other. So the second half of the channels is added to
-    the first, as one vector to another, and so on with the halves of the sum, while their number is even.
+    Along the last axis, XLA's code for CPUs adds one number after the other. So the second half of the channels is
+    added to the first, as one vector to another, and so on with the halves of the sum, while their number is even.
     """
     while products.shape[-1] % 2 == 0 and products.shape[-1]:
         first, second = tf.split(products, 2, axis=-1)
@@ -137,6 +137,6 @@ def _image_gradient_by_products(image, matrix, d_mixed, window):
 
 @functools.partial(fused, otherwise=_image_gradient_by_products)
 def _image_gradient(image, matrix, d_mixed, window):
-    # As sums, Σ_s M[s, t] d_mixed_s: XLA computes them faster than a product for each pixel of matrices so small.
+    # Written as a sum over s: XLA computes it faster than one small matrix product for each pixel.
     terms = at_least_float32(matrix)[..., None] * at_least_float32(d_mixed)[..., None, :]
     return tf.cast(window.fold(tf.reduce_sum(terms, axis=-3), image), image.dtype)

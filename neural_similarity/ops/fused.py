@@ -48,8 +48,8 @@ def fused(function, otherwise=None):
         function: takes tensors, and settings as keywords, and returns tensors. Settings must be hashable. The function
             is compiled once for each combination of shapes, dtypes and settings, until `_MOST` functions are. Where a
             size other than the batch's is unknown, it is not compiled: XLA would compile it anew for each size to come.
-        otherwise: computes the same where `function` is not compiled; by default `function` itself. For functions whose
-            intermediate results are so large that they may only be there when XLA fuses them away.
+        otherwise: computes the same, and is called where `function` is not compiled; by default `function` itself. It
+            is for functions with intermediate results that are too large to be stored; XLA does not store them.
 
     Returns:
         A function that is called in the same way, and has one more keyword. `wait_for=t` delays the computation until

@@ -6,9 +6,9 @@ import tensorflow as tf
 def inner_products_plus(x, term_x, y, term_y):
     """⟨x, y⟩ + term_x + term_y of all pairs.
 
-    On a CPU it is one matrix product, of (x, term_x, 1) and (y, 1, term_y). To add the terms afterwards takes two
-    passes over the q·n results, which last about as long as the product. On a GPU they are added afterwards, as its
-    products round what they multiply to 10 bits (TF32) where that is not turned off.
+    On a CPU it is one matrix product, of (x, term_x, 1) and (y, 1, term_y). Adding them afterwards takes further passes
+    over the q·n results (docs/performance.md). On a GPU they are added afterwards, as its products round what they
+    multiply to 10 bits (TF32) where that is not turned off.
 
     Args:
         x: `(…, q, d)`.

@@ -61,7 +61,8 @@ def pieces_all_pairs(pieces_x, pieces_y, temperature=0.0):
         if tf.config.list_physical_devices("GPU"):  # whose products would round the values
             at_winners = tf.gather(pieces_x, winners, axis=-1, batch_dims=pieces_x.shape.rank - 2)
             return largest[..., None] - at_winners + nan[..., None, :]
-        # The product with a one picks a value as it is, and is several times as fast as a gather.
+        # The product with a one picks a value as it is. All together takes two fifths of the time that it took with a
+        # gather (docs/performance.md).
         picked = tf.one_hot(winners, pieces_y.shape[-1], dtype=pieces_y.dtype)
         return inner_products_plus(-pieces_x, largest, picked, nan)
     log_x, log_y = (tf.nn.log_softmax(pieces / temperature) for pieces in (pieces_x, pieces_y))
@@ -81,5 +82,5 @@ def pieces_pairs(pieces_x, pieces_y, temperature=0.0):
 
 
 def _nan_where_none(pieces):
-    """0, and NaN for a vector of NaN: `argmax` finds one of its values, too."""
+    """0 for each vector, and NaN for one that contains NaN, as `argmax` returns an index for it all the same."""
     return 0 * tf.reduce_sum(pieces, -1)

@@ -72,8 +72,7 @@ class Window(NamedTuple):
             pixel = at_least_float32(_read(pixels, index[..., t] * taps + t, inside[..., t]))  # (b, h, w, i)
             return pixel if weights is None else pixel * tf.gather(weights[..., t], index[..., t], axis=1)[..., None]
 
-        # One tap after the other: XLA computes a sum over an axis of taps as a loop for each number, which took up to
-        # four times as long.
+        # One tap after the other: XLA computes a sum over an axis of taps as a loop for each number, which was slower.
         total = functools.reduce(operator.add, map(of_tap, range(taps)))
         return tf.ensure_shape(tf.cast(total, patches.dtype), image.shape)
 
