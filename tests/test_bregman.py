@@ -340,8 +340,15 @@ def test_the_same_pieces_give_exactly_zero_in_float32():
 def test_a_reference_that_is_no_number_has_no_divergence():
     potential = MaxAffine(4, temperature=0, seed=0)
     x = np.array([[1.0, 2.0], [np.nan, 0.0]], np.float32)
-    assert np.isnan(potential.pairwise(x[:1], x)[0, 1])
+    for pairwise in (potential.pairwise, tf.function(potential.pairwise)):
+        np.testing.assert_array_equal(np.isnan(pairwise(tf.constant(x[:1]), tf.constant(x))), [[False, True]])
     assert np.isnan(potential.paired(x[:1], x[1:])[0])
+
+
+def test_an_infinite_piece_counts_where_it_is_picked_alone():
+    samples, references = tf.constant([[1.0, -np.inf, 3.0]]), tf.constant([[5.0, 0.0, 0.0], [0.0, 5.0, 0.0]])
+    np.testing.assert_array_equal(ops.pieces_all_pairs(samples, references)[0, 0], 2)
+    assert ops.pieces_all_pairs(samples, references)[0, 1] > 1e38
 
 
 @pytest.mark.parametrize(

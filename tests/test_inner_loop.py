@@ -1,5 +1,8 @@
 """The inner loop, beside finite differences and by its properties."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -147,6 +150,43 @@ def test_all_second_gradients_of_the_fused_kernel(size, jit_compile):
         found = tf.function(found, jit_compile=jit_compile)
     for value, expected in zip(found(), _two_gradients(batch_norm, *arguments, tf.float64), strict=True):
         np.testing.assert_allclose(value, expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_second_gradient_through_a_function_that_is_a_graph():
+    """Each of the two gradients is then a graph of its own."""
+    rng = np.random.default_rng(5)
+    x, weights = (rng.standard_normal((4, 3, 3, 16)) for _ in range(2))
+
+    def found(dtype):
+        value, factors = tf.constant(x, dtype), tf.constant(weights, dtype)
+        normalise = tf.function(lambda x: batch_norm(x, tf.ones(16, dtype), tf.zeros(16, dtype), 1e-3)[0])
+        with tf.GradientTape() as outer:
+            outer.watch(value)
+            with tf.GradientTape() as inner:
+                inner.watch(value)
+                loss = tf.reduce_sum(factors * tf.tanh(normalise(value)))
+            slope = inner.gradient(loss, value)
+        return outer.gradient(slope, value, factors)
+
+    np.testing.assert_allclose(found(tf.float32), found(tf.float64), atol=1e-5)
+
+
+def test_a_gradient_leaves_no_tensor_behind():
+    """Nothing waits for Python's search for cycles, which does not know how large a tensor is."""
+    value = tf.random.normal((2, 3, 3, 16))
+    gc.collect()
+    gc.disable()
+    try:
+        upstream = tf.ones((2, 3, 3, 16))
+        with tf.GradientTape() as tape:
+            tape.watch(value)
+            outputs = batch_norm(value, tf.ones(16), tf.zeros(16), 1e-3)[0]
+        slope = tape.gradient(outputs, value, upstream)
+        left = [weakref.ref(upstream), weakref.ref(slope)]
+        del tape, outputs, upstream, slope
+        assert [each() for each in left] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_forward_mode_of_the_gradient_of_the_fused_kernel():

@@ -75,8 +75,9 @@ def export(run: str | Path, form: str, out: Path) -> str:
             f"{run}: {form} lacks what this network needs ({error}). Nothing was written. Next: --format saved_model, "
             "which can hold every network"
         ) from error
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror or error}).") from error
+    except (OSError, tf.errors.OpError) as error:  # TensorFlow writes a SavedModel with a file system of its own
+        reason = error.message if isinstance(error, tf.errors.OpError) else error.strerror or error
+        raise UserError(f"{out}: cannot be written ({reason}).") from error
     finally:
         _remove(unfinished)
     return (
@@ -156,6 +157,8 @@ def _write_tflite(model, name, path):
     converter = tf.lite.TFLiteConverter.from_concrete_functions([_constant(model, name)])
     try:
         content = converter.convert()
+    except MemoryError:
+        raise
     except Exception as error:  # the converter's own class is not public
         found = sorted(set(re.findall(r"tf\.([A-Z]\w+)", str(error))))
         raise Missing(", ".join(found) or str(error)[:200]) from error
@@ -199,11 +202,12 @@ def _write_onnx(model, name, path):
     function = _function(model, name)
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # its optimisers go on after what they report
     try:
-        tf2onnx.convert.from_function(
-            function, input_signature=function.input_signature, opset=_OPSET, output_path=str(path)
-        )
+        content, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=_OPSET)
+    except MemoryError:
+        raise
     except Exception as error:
         raise Missing(str(error)[:200]) from error
+    path.write_bytes(content.SerializeToString())
 
 
 def _read_onnx(path):
@@ -230,7 +234,8 @@ def _compare(model, run):
     for size in _BATCHES:
         images = random.uniform(0, 255, (size, *model.input_shape[1:])).astype(np.float32)
         pairs.append((np.asarray(model(images, training=False), np.float64), np.asarray(run(images), np.float64)))
-    return max(np.max(np.abs(a - b)) for a, b in pairs), max(np.max(np.abs(a)) for a, _ in pairs)
+    # np.max, as Python's `max` may pass over NaN
+    return np.max([np.max(np.abs(a - b)) for a, b in pairs]), np.max([np.max(np.abs(a)) for a, _ in pairs])
 
 
 def _remove(path):

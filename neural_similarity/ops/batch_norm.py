@@ -1,5 +1,7 @@
 """Batch normalisation: `batch_norm` by the batch's own mean and variance, `batch_norm_by_averages` by given ones."""
 
+import functools
+
 import tensorflow as tf
 
 from neural_similarity.ops.fused import fused
@@ -34,53 +36,91 @@ def batch_norm(x, scale, offset, epsilon):
 def _by_fused_kernel(x, scale, offset, epsilon):
     @tf.custom_gradient
     def normalise(x, scale, offset):
-        y, known_mean, variance, *reserved = tf.raw_ops.FusedBatchNormV3(
+        y, mean, variance, *reserved = tf.raw_ops.FusedBatchNormV3(
             x=x, scale=scale, offset=offset, mean=[], variance=[], epsilon=epsilon, is_training=True
         )
         count = tf.cast(tf.size(x) // tf.size(scale), variance.dtype)
-        known_variance = variance * ((count - 1) / count)  # the kernel returns the unbiased one: n / (n − 1) as much
-
-        @tf.custom_gradient
-        def mean_and_variance(x):
-            """The batch's mean and biased variance, which the kernel has computed, with a gradient."""
-
-            def grad(of_mean, of_variance):
-                deviations = at_least_float32(x) - mean_and_variance(x)[0]
-                return tf.cast((of_mean + 2 * of_variance * deviations) / count, x.dtype)
-
-            return (known_mean, known_variance), grad
-
-        # TensorFlow has a gradient of this gradient, of some twenty operations that each pass over memory. Ours passes
-        # three times. With it a step of second-order MAML takes a quarter less time (docs/performance.md).
-        @tf.custom_gradient
-        def gradient(x, scale, upstream):
-            """The gradients with respect to x, γ and β."""
-            spaces = {f"reserve_space_{i}": value for i, value in enumerate(reserved, 1)}
-            known = tf.raw_ops.FusedBatchNormGradV3(
-                y_backprop=upstream, x=x, scale=scale, **spaces, epsilon=epsilon, is_training=True
-            )[:3]
-
-            @tf.custom_gradient
-            def sums(x, scale, upstream):
-                """The gradients with respect to γ and β, which are known already, with their gradient."""
-                return tuple(known[1:]), lambda *of_sums: grad(tf.zeros_like(x), *of_sums)
-
-            def grad(of_x, of_scale, of_offset):
-                mean, variance = mean_and_variance(x)
-                root = tf.math.rsqrt(variance + epsilon)
-                gz, g = (total / count for total in sums(x, scale, upstream))
-                uz, u = (total / count for total in gradient(x, scale, of_x)[1:])
-                gu = tf.reduce_sum(_sums_of_products(upstream, of_x), 0) / count
-                rest = gu - g * u - gz * uz
-                vectors = tf.stack([mean, root, scale, of_scale, of_offset, gz, g, uz, u, rest])
-                d_x, d_upstream = _gradient_of_gradient(x, upstream, of_x, vectors)
-                return d_x, root * count * rest, d_upstream
-
-            return known, grad
-
-        return (y, known_mean, known_variance), lambda upstream, *_: gradient(x, scale, upstream)
+        variance *= (count - 1) / count  # the kernel returns the unbiased variance: n / (n − 1) as much
+        known = mean, variance, count, *reserved
+        return (y, mean, variance), lambda upstream, *_: _gradient(x, scale, upstream, known, epsilon)
 
     return normalise(x, scale, offset)
+
+
+# The gradient of that, and the gradient of the gradient, and so on. `known` is what the kernel has computed of x: the
+# mean, the biased variance, how many numbers a channel has, and what it reserves for its gradient. TensorFlow has a
+# second gradient, too, of some twenty operations that each pass over memory. Ours has three, and a step of second-order
+# MAML takes a quarter less time with it (docs/performance.md).
+
+
+def _gradient(x, scale, upstream, known, epsilon):
+    """The gradients with respect to x, γ and β."""
+
+    @tf.custom_gradient
+    def gradient(x, scale, upstream):
+        x, scale, upstream, *here = _in_this_graph(x, scale, upstream, *known)
+        spaces = {f"reserve_space_{i}": value for i, value in enumerate(here[3:], 1)}
+        found = tf.raw_ops.FusedBatchNormGradV3(
+            y_backprop=upstream, x=x, scale=scale, **spaces, epsilon=epsilon, is_training=True
+        )[:3]
+        return found, functools.partial(_second_gradient, x, scale, upstream, tuple(found[1:]), here, epsilon)
+
+    return gradient(x, scale, upstream)
+
+
+def _second_gradient(x, scale, upstream, sums, known, epsilon, of_x, of_scale, of_offset):
+    """The gradients with respect to x, γ and the upstream gradient of a function of what `_gradient` returns.
+
+    `sums` are the gradients with respect to γ and β that it has returned, and the last three arguments the gradients
+    with respect to all that it has returned.
+    """
+    mean, variance = _mean_and_variance(x, known)
+    count, root = known[2], tf.math.rsqrt(variance + epsilon)
+    gz, g = (total / count for total in _sums(x, scale, upstream, sums, known, epsilon))
+    uz, u = (total / count for total in _gradient(x, scale, of_x, known, epsilon)[1:])
+    gu = tf.reduce_sum(_sums_of_products(upstream, of_x), 0) / count
+    rest = gu - g * u - gz * uz
+    vectors = tf.stack([mean, root, scale, of_scale, of_offset, gz, g, uz, u, rest])
+    d_x, d_upstream = _gradient_of_gradient(x, upstream, of_x, vectors)
+    return d_x, root * count * rest, d_upstream
+
+
+def _mean_and_variance(x, known):
+    """The mean and the variance, which are known, with their gradients."""
+
+    @tf.custom_gradient
+    def statistics(x):
+        x, *here = _in_this_graph(x, *known)
+        mean, variance, count, *_ = here
+
+        def grad(of_mean, of_variance):
+            deviations = at_least_float32(x) - _mean_and_variance(x, here)[0]
+            return tf.cast((of_mean + 2 * of_variance * deviations) / count, x.dtype)
+
+        return (mean, variance), grad
+
+    return statistics(x)
+
+
+def _sums(x, scale, upstream, sums, known, epsilon):
+    """The gradients with respect to γ and β, which are known, with their gradients."""
+
+    @tf.custom_gradient
+    def both(x, scale, upstream):
+        x, scale, upstream, first, second, *here = _in_this_graph(x, scale, upstream, *sums, *known)
+        found = first, second
+
+        def grad(of_scale, of_offset):
+            return _second_gradient(x, scale, upstream, found, here, epsilon, tf.zeros_like(x), of_scale, of_offset)
+
+        return found, grad
+
+    return both(x, scale, upstream)
+
+
+def _in_this_graph(*tensors):
+    """The tensors in the graph that is being built. A gradient that uses those of another graph cannot be called."""
+    return map(tf.identity, tensors)
 
 
 @fused

@@ -39,6 +39,7 @@ def dynamic_similarity_conv2d(image, kernel, matrix, window):
 
     @tf.custom_gradient
     def convolve(image, kernel, matrix):
+        image = tf.ensure_shape(image, (None, None, None, channels))
         kernel = tf.reshape(kernel, (taps, channels, filters))
         slices = functools.partial(_slices, _number_of_slices(image, matrix, taps))
 

@@ -59,8 +59,8 @@ class Window(NamedTuple):
         Returns:
             `(b, h, w, i)` in the dtype of `patches`; the sum is computed in float32 or wider.
         """
-        if patches.shape.num_elements() == 0:
-            return tf.zeros_like(image)
+        if 0 in patches.shape.as_list():
+            return tf.zeros_like(image, patches.dtype)
         batch, rows, columns, _, channels = dimensions(patches)
         taps = math.prod(self.kernel_size)
         index, inside = self._flat_index(self._output_index(image, 0), self._output_index(image, 1), columns)
