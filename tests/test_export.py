@@ -1,8 +1,10 @@
 """Export to formats that other programs run: the same outputs in a process without this package, and refusals."""
 
 import json
+import re
 import subprocess
 import sys
+import urllib.request
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ from few_shot_runs import few_shot_run
 from metric_runs import metric_run
 
 from neural_similarity import load_run
+from neural_similarity.config import REPOSITORY
 from neural_similarity.interop import export as module
 from neural_similarity.layers import GlobalSimilarity2D
 
@@ -70,6 +73,22 @@ def test_a_process_without_this_package_gets_the_same_logits(run_folder, tmp_pat
         expected = model(images, training=False).numpy()
         for logits in found:
             np.testing.assert_allclose(logits, expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(served(tmp_path / "saved", images), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def served(saved_model, images):
+    """What the server of docs/export.md answers."""
+    text = (REPOSITORY / "docs/export.md").read_text(encoding="utf-8")
+    program = next(code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "serve.py" in code)
+    command = [sys.executable, "-c", program, str(saved_model), "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            address = process.stdout.readline().split()[-1]
+            request = urllib.request.Request(address, json.dumps({"instances": images.tolist()}).encode())
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)["predictions"]
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("run_folder", ["dynamic_uns"], indirect=True)
